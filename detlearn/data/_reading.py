@@ -1,0 +1,329 @@
+"""What the readers of COCO and Pascal VOC files share: pictures, box checks, faults.
+
+Shapes: ``N`` objects of one image, ``H`` and ``W`` its height and width in pixels.
+
+A *fault* is one annotation that cannot be true: a box without area, a class nobody declared. The
+functions below raise ``BadAnnotation`` for it, and ``Faults`` decides: pass it on
+(``on_bad="raise"``), or drop the annotation, count it, and say once at the end what was left out
+(``on_bad="skip"``). A picture that is missing or broken always raises: an evaluation that silently
+leaves images out measures something else.
+
+Upright pictures: a camera may store its pixels turned and note the turn in the EXIF field
+``Orientation``. People annotate what they see, so the turn is applied and boxes, width and height
+refer to the upright picture. A file whose width and height are those of the unturned pixels
+contradicts this and raises when the picture is read.
+"""
+
+import math
+import os
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch.utils.data import Dataset
+
+EXAMPLES_SHOWN = 3  # in the summary of what was left out
+TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of the EXIF field that swap width and height
+
+
+class BadAnnotation(ValueError):
+    """An annotation that cannot be used.
+
+    Args:
+        reason: a few words that are the same for every fault of this kind, for counting.
+        where: the file and the annotation in it.
+        problem: what was found, what was expected.
+    """
+
+    def __init__(self, reason: str, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.reason = reason
+
+
+class Faults:
+    """Raises the first fault, or counts all of them and warns once.
+
+    Args:
+        on_bad: ``"raise"`` or ``"skip"``.
+
+    Raises:
+        ValueError: if ``on_bad`` is neither.
+    """
+
+    def __init__(self, on_bad: str) -> None:
+        if on_bad not in ("raise", "skip"):
+            raise ValueError(f'on_bad must be "raise" or "skip", got {on_bad!r}')
+        self.skip = on_bad == "skip"
+        self.counts: Counter[str] = Counter()
+        self.examples: list[str] = []
+
+    def add(self, fault: BadAnnotation) -> None:
+        """Raises ``fault``, or counts it and returns."""
+        if not self.skip:
+            advice = 'correct the file, or pass on_bad="skip" to leave the annotation out'
+            raise type(fault)(fault.reason, f"{fault}", advice) from None
+        self.counts[fault.reason] += 1
+        if len(self.examples) < EXAMPLES_SHOWN:
+            self.examples.append(str(fault))
+
+    def summarise(self, source: str) -> None:
+        """Warns once, with counts by reason and the first examples, if anything was left out."""
+        if not self.counts:
+            return
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in self.counts.most_common())
+        examples = "".join(f"\n  {example}" for example in self.examples)
+        number_left_out = f"left out {self.counts.total()} annotations and no image"
+        # stacklevel 3 points at the line that made the data set
+        warnings.warn(f"{source}: {number_left_out}: {reasons}. First:{examples}", stacklevel=3)
+
+
+class AnnotatedObject(NamedTuple):
+    """One object: box ``(4,)`` float32 ``x1, y1, x2, y2`` in pixels, label 0 … K−1, flags."""
+
+    box: np.ndarray
+    label: int
+    area: float
+    iscrowd: int = 0
+    difficult: int = 0
+
+
+@dataclass
+class Record:
+    """One image as the annotation file describes it.
+
+    Args:
+        image_id: integer id.
+        path: of the picture.
+        size: (width, height) of the upright picture in pixels; None if unknown.
+        arrays: the tensors of the target, still as arrays of N rows (``pack``).
+    """
+
+    image_id: int
+    path: Path
+    size: tuple[int, int] | None
+    arrays: dict[str, np.ndarray]
+
+
+def pack(objects: list[AnnotatedObject]) -> dict[str, np.ndarray]:
+    """Turns the objects of one image into arrays with N rows; N may be 0.
+
+    Returns:
+        ``boxes (N, 4)`` float32, ``labels (N,)`` int64, ``area (N,)`` float32, ``iscrowd (N,)`` and
+        ``difficult (N,)`` int64.
+    """
+    return {
+        "boxes": np.array([o.box for o in objects], dtype=np.float32).reshape(-1, 4),
+        "labels": np.array([o.label for o in objects], dtype=np.int64),
+        "area": np.array([o.area for o in objects], dtype=np.float32),
+        "iscrowd": np.array([o.iscrowd for o in objects], dtype=np.int64),
+        "difficult": np.array([o.difficult for o in objects], dtype=np.int64),
+    }
+
+
+class AnnotatedPictures(Dataset):
+    """Samples ``(image, target)``; annotations are in memory, pictures are read on access.
+
+    Attributes:
+        class_names: the K names, by label.
+        left_out: how many annotations were dropped, by reason.
+    """
+
+    class_names: list[str]
+    left_out: dict[str, int]
+    _records: list[Record]
+
+    @property
+    def image_paths(self) -> list[Path]:
+        """The picture of each sample."""
+        return [record.path for record in self._records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict]:
+        """Reads one sample; every tensor is a fresh copy that augmentation may change.
+
+        Args:
+            index: 0 … len−1, or negative from the end.
+
+        Returns:
+            image: ``(3, H, W)`` float32 in [0, 1], upright.
+            target: see the class.
+
+        Raises:
+            FileNotFoundError: the picture has gone since the data set was made.
+            ValueError: the picture is broken, or has another size than the annotation file says.
+        """
+        record = self._records[index]
+        image = read_picture(record.path)
+        height, width = image.shape[1:]
+        if record.size not in (None, (width, height)):
+            raise ValueError(
+                f"{record.path}: the upright picture is {width}×{height} pixels (width×height), but "
+                f"its annotations say {record.size[0]}×{record.size[1]}, so the boxes would lie in "
+                "the wrong places. Give width, height and boxes with the EXIF rotation applied"
+            )
+        target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
+        return image, {**target, "image_id": record.image_id}
+
+
+def path_inside(root: Path, name: str) -> Path:
+    """Joins ``root`` and a relative name read from a file.
+
+    Args:
+        root: folder that the result lies in.
+        name: relative path with ``/`` (or Windows' ``\\``) between its parts.
+
+    Raises:
+        ValueError: if ``name`` is empty, absolute, or climbs with ``..``.
+    """
+    windows, posix = PureWindowsPath(name), PurePosixPath(name)
+    if not name or windows.anchor or posix.anchor or ".." in windows.parts or "\0" in name:
+        raise ValueError(
+            f"file name {name!r} must be relative, without '..', so that it stays in {root}"
+        )
+    return root / name
+
+
+def read_picture(path: Path) -> torch.Tensor:
+    """Reads a picture upright and in colour.
+
+    Greyscale, palette, CMYK and 16-bit pictures are converted to RGB; transparency is dropped, as
+    in torchvision.
+
+    Args:
+        path: a file in any format that Pillow reads.
+
+    Returns:
+        ``(3, H, W)`` float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture, or is cut off or damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            pixels = _rgb_pixels(ImageOps.exif_transpose(picture))  # (H, W, 3)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such picture") from None
+    except Exception as error:  # a decoder raises whatever damaged bytes provoke
+        raise _broken_picture(path, error) from error
+    scale = np.iinfo(pixels.dtype).max
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (3, H, W)
+    return torch.from_numpy(planes.astype(np.float32) / np.float32(scale))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Reads the header of a picture only.
+
+    Returns:
+        (width, height) in pixels, with the EXIF rotation applied.
+
+    Raises:
+        ValueError: the file is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in TURNED_BY_90_DEGREES
+            return picture.size[::-1] if turned else picture.size
+    except Exception as error:  # as in read_picture
+        raise _broken_picture(path, error) from error
+
+
+def _broken_picture(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: cannot be read as a picture ({error}). Replace the file, or take it and its "
+        "annotations out of the data set"
+    )
+
+
+def _rgb_pixels(picture: Image.Image) -> np.ndarray:
+    """Returns ``(H, W, 3)`` uint8, or uint16 for 16-bit greyscale, which Pillow clips at 255."""
+    if picture.mode.startswith("I"):  # "I;16", or "I" from Pillow before 11 for the same PNG
+        grey = np.asarray(picture).clip(0, 65535).astype(np.uint16)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats of unknown range; save it with 8 or 16 bits")
+    if "transparency" in picture.info:  # Pillow warns when it must drop a palette's transparency
+        picture = picture.convert("RGBA")
+    return np.array(picture.convert("RGB"))
+
+
+def number(value: object, name: str, where: str) -> float:
+    """Returns a finite number read from a file (a JSON number, or text in XML).
+
+    Raises:
+        BadAnnotation: it is missing, no number, infinite or NaN.
+    """
+    try:
+        if value is None or isinstance(value, bool):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadAnnotation("no number", where, f"{name} is {value!r}, expected a number") from None
+    if not math.isfinite(result):
+        raise BadAnnotation("NaN or infinity", where, f"{name} is {value!r}, expected a number")
+    return result
+
+
+def clipped_box(
+    corners: tuple[float, float, float, float], size: tuple[int, int], where: str
+) -> np.ndarray:
+    """Clips a box to its image.
+
+    Published data sets hold many boxes that reach a fraction of a pixel over the border, and a few
+    that reach further because the object does; the part inside the image is what a detector can be
+    asked for.
+
+    Args:
+        corners: ``x1, y1, x2, y2`` in pixels with ``x1 < x2`` and ``y1 < y2``.
+        size: (width, height) of the image.
+        where: file and annotation, for the error.
+
+    Returns:
+        ``(4,)`` float32.
+
+    Raises:
+        BadAnnotation: nothing is left, or so little that float32 sees no area.
+    """
+    width, height = size
+    box = np.array(corners, dtype=np.float32).clip(0, (width, height, width, height))
+    box = box.astype(np.float32)
+    if not (box[0] < box[2] and box[1] < box[3]):
+        corners_text = ", ".join(f"{c:g}" for c in corners)
+        raise BadAnnotation(
+            "box outside the image or too thin",
+            where,
+            f"nothing of the box x1, y1, x2, y2 = {corners_text} lies in its {width}×{height} image",
+        )
+    return box
+
+
+def flag(value: object, name: str, where: str) -> int:
+    """Returns 0 or 1; a flag that the file leaves out is 0.
+
+    Raises:
+        BadAnnotation: any other value.
+    """
+    if value is None:
+        return 0
+    if str(value).strip() not in ("0", "1", "False", "True"):
+        raise BadAnnotation("bad flag", where, f"{name} is {value!r}, expected 0 or 1")
+    return int(str(value).strip() in ("1", "True"))
+
+
+def existing_file(path: str | os.PathLike, what: str) -> Path:
+    """Returns ``path`` if it is a file.
+
+    Raises:
+        FileNotFoundError: it is not; ``what`` says in words what was looked for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    return path
