@@ -1,0 +1,258 @@
+"""Losses of boxes and of class scores.
+
+The box losses are one minus a relative of the IoU, taken box by box: `iou_loss`, `giou_loss`
+(Rezatofighi et al. 2019, arXiv 1902.09630), `diou_loss` and `ciou_loss` (Zheng et al. 2020, arXiv
+1911.08287). The penalties that tell them apart stand in `detlearn.boxes`. `sigmoid_focal_loss` is
+RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerNet's (Law and Deng
+2018, arXiv 1808.01244), which CenterNet uses too.
+
+Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
+    least, so bfloat16
+outputs of a network under autocast may be passed as they are; the loss then is float32.
+
+Where we differ from torchvision:
+    - Names: torchvision's are `generalized_box_iou_loss`, `distance_box_iou_loss` and
+      `complete_box_iou_loss`.
+    - `ciou_loss` stays finite, gradient included, for a box of height 0, where torchvision's gives
+      NaN; and `eps` reaches all its terms, where torchvision's leaves the DIoU part at 1e-7.
+    - Boxes that exactly touch sit on a kink of the IoU. The gradient here is that of the
+      overlapping side (a box of width 0 inside its target feels a pull to grow), torchvision's
+      losses take the other side, its `box_iou` this one.
+    - `sigmoid_focal_loss` returns float32 for half-precision logits, and takes integer targets.
+Where we differ from CenterNet's code: see `heatmap_focal_loss`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detlearn.boxes import (
+    aspect_penalty,
+    check_boxes,
+    distance_penalty,
+    enclosing_penalty,
+    paired_iou,
+)
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def iou_loss(
+    pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
+) -> Tensor:
+    """1 − IoU. Boxes that lie apart have loss 1 and no gradient, which the next three repair.
+
+    Args:
+        pred_boxes: (..., 4), xyxy.
+        target_boxes: (..., 4), xyxy, the same shape.
+        reduction: "none", "mean" (0 if there are no boxes) or "sum".
+        eps: added to the union.
+
+    Returns:
+        (...) for "none", else a scalar.
+
+    Raises:
+        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    """
+    pred, target = _prepare(pred_boxes, target_boxes, reduction)
+    return _reduce(1 - paired_iou(pred, target, eps), reduction)
+
+
+def giou_loss(
+    pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
+) -> Tensor:
+    """1 − GIoU = 1 − IoU + (C − U) / C, C the area of the smallest box around both.
+
+    Args:
+        pred_boxes: (..., 4), xyxy.
+        target_boxes: (..., 4), xyxy, the same shape.
+        reduction: "none", "mean" (0 if there are no boxes) or "sum".
+        eps: added to the denominators.
+
+    Returns:
+        (...) for "none", else a scalar; each box adds a value in [0, 2).
+
+    Raises:
+        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    """
+    pred, target = _prepare(pred_boxes, target_boxes, reduction)
+    loss = 1 - paired_iou(pred, target, eps) + enclosing_penalty(pred, target, eps)
+    return _reduce(loss, reduction)
+
+
+def diou_loss(
+    pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
+) -> Tensor:
+    """1 − DIoU = 1 − IoU + ρ² / c²: ρ from centre to centre, c the enclosing box's diagonal.
+
+    Args:
+        pred_boxes: (..., 4), xyxy.
+        target_boxes: (..., 4), xyxy, the same shape.
+        reduction: "none", "mean" (0 if there are no boxes) or "sum".
+        eps: added to the denominators.
+
+    Returns:
+        (...) for "none", else a scalar; each box adds a value in [0, 2).
+
+    Raises:
+        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    """
+    pred, target = _prepare(pred_boxes, target_boxes, reduction)
+    loss = 1 - paired_iou(pred, target, eps) + distance_penalty(pred, target, eps)
+    return _reduce(loss, reduction)
+
+
+def ciou_loss(
+    pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
+) -> Tensor:
+    """1 − CIoU = 1 − IoU + ρ² / c² + αv, where αv is the penalty for a different aspect ratio.
+
+    As in the paper, α carries no gradient and is not gated by the IoU.
+
+    Args:
+        pred_boxes: (..., 4), xyxy.
+        target_boxes: (..., 4), xyxy, the same shape.
+        reduction: "none", "mean" (0 if there are no boxes) or "sum".
+        eps: added to the denominators.
+
+    Returns:
+        (...) for "none", else a scalar; each box adds a value in [0, 3).
+
+    Raises:
+        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    """
+    pred, target = _prepare(pred_boxes, target_boxes, reduction)
+    iou = paired_iou(pred, target, eps)
+    loss = 1 - iou + distance_penalty(pred, target, eps) + aspect_penalty(pred, target, iou, eps)
+    return _reduce(loss, reduction)
+
+
+def sigmoid_focal_loss(
+    inputs: Tensor,
+    targets: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    reduction: str = "none",
+) -> Tensor:
+    """Cross-entropy in which examples that are already right count for little.
+
+        FL = −α_t (1 − p_t)^γ log p_t,   p_t = p for targets of 1, else 1 − p   (Lin et al. 2017,
+        equation 5)
+
+    Args:
+        inputs: logits, any shape.
+        targets: the same shape; 1 for the class, 0 against it (values between are weighted
+            linearly).
+        alpha: weight of the positives in [0, 1], the negatives get 1 − alpha; −1 for no weights.
+        gamma: how fast the weight of easy examples falls; 0 gives (weighted) cross-entropy.
+        reduction: "none", "mean" (NaN if there is no element, as in torchvision) or "sum".
+            RetinaNet takes the sum and divides it by the number of positive anchors.
+
+    Returns:
+        The shape of `inputs` for "none", else a scalar.
+
+    Raises:
+        ValueError: for shapes that differ, alpha outside its range, a negative gamma or an unknown
+            reduction.
+    """
+    _check_scores(inputs, targets, reduction)
+    if not 0 <= alpha <= 1 and alpha != -1:
+        raise ValueError(
+            f"Invalid alpha {alpha}: expected a weight in [0, 1], or -1 for no weights"
+        )
+    if not gamma >= 0:
+        raise ValueError(f"Invalid gamma {gamma}: expected an exponent of at least 0")
+    inputs = _at_least_float32(inputs)
+    targets = targets.to(inputs.dtype)
+
+    cross_entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
+    # 1 − p_t with 1 − p written as σ(−x), which keeps its digits where p rounds to 1. The lower
+    # bound serves 0 < γ < 1, whose power has an infinite slope at 0.
+    miss = targets * torch.sigmoid(-inputs) + (1 - targets) * torch.sigmoid(inputs)
+    loss = miss.clamp(min=torch.finfo(miss.dtype).tiny) ** gamma * cross_entropy
+    if alpha >= 0:
+        loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
+    return loss.mean() if reduction == "mean" else _reduce(loss, reduction)
+
+
+def heatmap_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    alpha: float = 2.0,
+    beta: float = 4.0,
+    reduction: str = "sum",
+) -> Tensor:
+    """The penalty-reduced focal loss for heat maps with one Gaussian bump per object.
+
+        −(1 − p)^α log p                  where the target is exactly 1 (an object's centre)
+        −(1 − target)^β p^α log(1 − p)    elsewhere: near a centre a high score costs little
+
+    Law and Deng 2018, equation 1; CenterNet (Zhou et al. 2019, arXiv 1904.07850), equation 1. Both
+    divide the sum by the number of objects, which the caller knows: `heatmap_focal_loss(logits,
+    targets) / max(num_objects, 1)`.
+
+    Where we differ from CenterNet's code: it clamps p to [1e-4, 1 − 1e-4], so that a score that is
+    wrong with great certainty (beyond a logit of ±9.2) costs no more than 9.2 and has no gradient.
+    We take log p straight from the logits, which needs no clamp; between the bounds the two agree.
+
+    Args:
+        logits: any shape, mostly (B, K, H, W); before the sigmoid.
+        targets: the same shape, in [0, 1].
+        alpha: exponent of the focal weight.
+        beta: exponent of the penalty reduction around the centres.
+        reduction: "none", "mean" (over all pixels, which is not the papers' normaliser) or "sum".
+
+    Returns:
+        The shape of `logits` for "none", else a scalar.
+
+    Raises:
+        ValueError: for shapes that differ or an unknown reduction.
+    """
+    _check_scores(logits, targets, reduction)
+    logits = _at_least_float32(logits)
+    targets = targets.to(logits.dtype)
+    p, not_p = torch.sigmoid(logits), torch.sigmoid(-logits)
+    at_centre = -(not_p**alpha) * F.logsigmoid(logits)
+    elsewhere = -((1 - targets) ** beta) * p**alpha * F.logsigmoid(-logits)
+    return _reduce(torch.where(targets == 1, at_centre, elsewhere), reduction)
+
+
+def _prepare(pred: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    check_boxes(pred, "pred_boxes")
+    check_boxes(target, "target_boxes")
+    _check_same_shape("pred_boxes", pred, "target_boxes", target)
+    _check_reduction(reduction)
+    return _at_least_float32(pred), _at_least_float32(target)
+
+
+def _check_scores(logits: Tensor, targets: Tensor, reduction: str) -> None:
+    _check_same_shape("the logits", logits, "targets", targets)
+    _check_reduction(reduction)
+
+
+def _check_same_shape(name1: str, tensor1: Tensor, name2: str, tensor2: Tensor) -> None:
+    if tensor1.shape != tensor2.shape:
+        raise ValueError(
+            f"{name1} and {name2} are compared one to one and must have the same shape, "
+            f"got {tuple(tensor1.shape)} and {tuple(tensor2.shape)}"
+        )
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(
+            f"Invalid reduction {reduction!r}: expected one of {', '.join(REDUCTIONS)}"
+        )
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    total = loss.sum()
+    # An image without objects has a loss of 0 that is still part of the graph, not the NaN of an
+    # empty mean.
+    return total / max(loss.numel(), 1) if reduction == "mean" else total

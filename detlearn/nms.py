@@ -1,0 +1,215 @@
+"""Non-maximum suppression: of several boxes around one object, keep the best.
+
+`nms` and `batched_nms` are the greedy kind that nearly every detector ends with, `soft_nms` is the
+one of Bodla et al. 2017 (arXiv 1704.04503), which lowers the scores of overlapping boxes instead of
+dropping them.
+
+Shapes: N boxes come in, K indices go out. Boxes are xyxy in pixels. Nothing here carries a
+    gradient.
+
+Where we differ from torchvision:
+    - `batched_nms` compares the labels themselves. torchvision moves each class to a place of its
+      own by adding an offset to the coordinates; for negative coordinates the classes still meet
+      there, and a large offset eats the digits of a float32.
+    - `naive_nms` is the algorithm as one would say it aloud; `nms` gives the same indices without a
+      loop over boxes.
+As in torchvision, a box goes if its IoU with a kept one is strictly above the threshold, and equal
+scores are taken in the order given. The comparison is exact: the float32 nearest to 3/5 lies above
+0.6, so that pair is suppressed at 0.6, while a pair with IoU 1/2 survives 0.5. Where we differ from
+the official Soft-NMS: box widths have no "+ 1", and the Gaussian is the default.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from detlearn.boxes import box_iou, check_boxes, upcast
+
+METHODS = ("gaussian", "linear")
+BLOCK = 256  # boxes examined at a time by `nms`; bounds its memory to N × BLOCK overlaps
+
+
+@torch.no_grad()
+def naive_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy NMS, word for word: take the best box left, drop all that overlap it too much, repeat.
+
+    The slow twin of `nms`, for reading and for checking.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: (N,).
+        iou_threshold: boxes with an IoU above it count as the same object.
+
+    Returns:
+        (K,) int64: indices of the kept boxes, best first.
+    """
+    left = scores.argsort(descending=True, stable=True)
+    keep = []
+    while len(left) > 0:
+        best, left = left[0], left[1:]
+        keep.append(best)
+        overlap = box_iou(boxes[best][None], boxes[left])[0]
+        left = left[~(overlap.double() > iou_threshold)]
+    return torch.stack(keep) if keep else left
+
+
+@torch.no_grad()
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Keep the best of each group of overlapping boxes, whatever their classes.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: (N,).
+        iou_threshold: boxes with an IoU strictly above it count as the same object.
+
+    Returns:
+        (K,) int64: indices of the kept boxes, best first.
+
+    Raises:
+        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
+    """
+    _check_inputs(boxes, scores, iou_threshold)
+    one_class = torch.zeros_like(scores, dtype=torch.int64)
+    return _suppress(boxes, scores, one_class, iou_threshold)
+
+
+@torch.no_grad()
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """NMS within each class: boxes of different classes leave each other alone.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: (N,).
+        idxs: (N,) the class of each box (or its level, or its image).
+        iou_threshold: boxes of one class with an IoU strictly above it count as the same object.
+
+    Returns:
+        (K,) int64: indices of the kept boxes, best first.
+
+    Raises:
+        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
+    """
+    _check_inputs(boxes, scores, iou_threshold)
+    if idxs.shape != scores.shape:
+        raise ValueError(
+            f"idxs must hold one class per box, {tuple(scores.shape)}, got {tuple(idxs.shape)}"
+        )
+    return _suppress(boxes, scores, idxs, iou_threshold)
+
+
+def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """Walk through the boxes class by class, best first, and settle `BLOCK` of them at a time."""
+    by_score = scores.argsort(descending=True, stable=True)
+    by_class = by_score[labels[by_score].argsort(stable=True)]
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+
+    def conflicts(rows: Tensor, columns: Tensor) -> Tensor:  # (rows, columns) bool
+        too_close = (
+            box_iou(boxes[rows], boxes[columns]).double() > iou_threshold
+        )  # exact in float64
+        return too_close & (labels[rows][:, None] == labels[columns])
+
+    for block in by_class.split(BLOCK):
+        # Of the boxes kept in earlier blocks, only those of the class that this block goes on with
+        # matter.
+        earlier = by_class[kept[by_class] & (labels[by_class] == labels[block[:1]])]
+        block = block[~conflicts(earlier, block).any(dim=0)]
+        kept[block[_survivors(conflicts(block, block))]] = True
+    return by_score[kept[by_score]]
+
+
+def _survivors(overlaps: Tensor) -> Tensor:
+    """Solve greedy NMS for boxes sorted by score, given who overlaps whom.
+
+    A box survives if no better box that itself survives overlaps it. Start with all as survivors
+    and apply this rule to all boxes at once until nothing changes: the first box is right from the
+    start, and each round puts at least one more right, so what remains is the greedy answer, mostly
+    after a few rounds. (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572, section 4.)
+
+    Args:
+        overlaps: (B, B) bool, boxes in descending order of score.
+
+    Returns:
+        (B,) bool.
+    """
+    overlaps = overlaps.triu(diagonal=1)  # only a better box (row) can suppress (column)
+    survives = ~overlaps.any(dim=0)
+    while True:
+        updated = ~(overlaps & survives[:, None]).any(dim=0)
+        if torch.equal(updated, survives):
+            return survives
+        survives = updated
+
+
+@torch.no_grad()
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    sigma: float = 0.5,
+    threshold: float = 0.001,
+    *,
+    method: str = "gaussian",
+    iou_threshold: float = 0.3,
+) -> tuple[Tensor, Tensor]:
+    """Lower the scores of boxes that overlap a better one, instead of dropping them.
+
+    Each round selects the box with the highest score as it stands now, after all decays so far, and
+    lowers the others:
+
+        gaussian: s ← s · exp(−IoU² / σ), for every overlap     (Bodla et al. 2017, section 3)
+        linear:   s ← s · (1 − IoU), if IoU > iou_threshold      (equation 2)
+
+    The rounds depend on each other, so this loops over the selected boxes.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: (N,), at least 0.
+        sigma: width of the Gaussian; "linear" does not use it.
+        threshold: boxes whose score falls below it are left out.
+        method: "gaussian" or "linear".
+        iou_threshold: overlap from which "linear" lowers a score; "gaussian" does not use it.
+
+    Returns:
+        keep: (K,) int64, indices in the order of selection.
+        scores: (K,), the decayed scores of these boxes, in descending order.
+
+    Raises:
+        ValueError: for wrong shapes, lengths that differ, an unknown method, sigma ≤ 0 or a
+            threshold of NaN.
+    """
+    _check_inputs(boxes, scores, iou_threshold)
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}: expected one of {', '.join(METHODS)}")
+    if not sigma > 0:
+        raise ValueError(f"sigma must be above 0, got {sigma}")
+    if math.isnan(threshold):
+        raise ValueError("threshold must be a number, got NaN")
+
+    scores = upcast(scores)
+    left = torch.arange(len(scores), device=scores.device)  # indices of the boxes not yet selected
+    keep, kept_scores = [], []
+    while len(left) > 0 and scores.max() >= threshold:
+        best = int(scores.argmax())
+        keep.append(int(left[best]))
+        kept_scores.append(float(scores[best]))
+        iou = box_iou(boxes[best][None], boxes)[0]
+        if method == "gaussian":
+            scores = scores * torch.exp(-(iou**2) / sigma)
+        else:
+            scores = torch.where(iou > iou_threshold, scores * (1 - iou), scores)
+        others = torch.arange(len(left), device=scores.device) != best
+        boxes, scores, left = boxes[others], scores[others], left[others]
+    return left.new_tensor(keep), scores.new_tensor(kept_scores)
+
+
+def _check_inputs(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    check_boxes(boxes)
+    if boxes.ndim != 2:
+        raise ValueError(f"boxes must have shape (N, 4), got {tuple(boxes.shape)}")
+    if scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"scores must hold one number per box, ({len(boxes)},), got {tuple(scores.shape)}"
+        )
+    if math.isnan(iou_threshold):
+        raise ValueError("iou_threshold must be a number, mostly in [0, 1], got NaN")
