@@ -77,9 +77,8 @@ class Faults:
             return
         reasons = ", ".join(f"{count} × {reason}" for reason, count in self.counts.most_common())
         examples = "".join(f"\n  {example}" for example in self.examples)
-        number_left_out = f"left out {self.counts.total()} annotations and no image"
-        # stacklevel 3 points at the line that made the data set
-        warnings.warn(f"{source}: {number_left_out}: {reasons}. First:{examples}", stacklevel=3)
+        message = f"{source}: annotations left out: {reasons}. No image was. First:{examples}"
+        warnings.warn(message, stacklevel=3)  # points at the line that made the data set
 
 
 class AnnotatedObject(NamedTuple):
@@ -164,8 +163,8 @@ class AnnotatedPictures(Dataset):
         height, width = image.shape[1:]
         if record.size not in (None, (width, height)):
             raise ValueError(
-                f"{record.path}: the upright picture is {width}×{height} pixels (width×height), but "
-                f"its annotations say {record.size[0]}×{record.size[1]}, so the boxes would lie in "
+                f"{record.path}: the upright picture is {width}×{height} pixels (width×height), "
+                f"its annotations say {record.size[0]}×{record.size[1]}; their boxes would lie in "
                 "the wrong places. Give width, height and boxes with the EXIF rotation applied"
             )
         target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
@@ -299,7 +298,8 @@ def clipped_box(
         raise BadAnnotation(
             "box outside the image or too thin",
             where,
-            f"nothing of the box x1, y1, x2, y2 = {corners_text} lies in its {width}×{height} image",
+            f"nothing of the box (x1, y1, x2, y2) = ({corners_text}) lies in the "
+            f"{width}×{height} image",
         )
     return box
 
