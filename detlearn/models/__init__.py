@@ -1,1 +1,34 @@
-"""Detectors."""
+"""The detectors, and their builders by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from detlearn.models.base import Detector
+from detlearn.models.batching import ImageBatcher
+from detlearn.models.point import PointDetector, point_small
+
+BUILDERS: dict[str, Callable[..., Detector]] = {"point": point_small}
+
+
+def create(name: str, num_classes: int, **options: Any) -> Detector:
+    """Build a detector sized for ToyTown and a CPU.
+
+    Args:
+        name: one of the keys of `BUILDERS`.
+        num_classes: K; labels are 0 … K−1.
+        options: the builder's own, for instance ``min_size`` and ``max_size`` to resize images.
+
+    Returns:
+        The detector, with random weights, in training mode.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    if name not in BUILDERS:
+        raise ValueError(f"no detector called {name!r}; there are: {', '.join(sorted(BUILDERS))}")
+    return BUILDERS[name](num_classes=num_classes, **options)
+
+
+__all__ = ["BUILDERS", "Detector", "ImageBatcher", "PointDetector", "create"]

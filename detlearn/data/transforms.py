@@ -1,0 +1,129 @@
+"""Augmentation: change the picture and its boxes together.
+
+A transform is a function ``(image, target) → (image, target)``. It draws its random numbers from
+torch's global generator, which the trainer seeds for every sample, so that a run can be repeated.
+
+Flips are written out here, because a box that does not follow its picture is the first bug everyone
+makes. All else torchvision's transforms do well: `from_torchvision` lets them work on our samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+Sample = tuple[Tensor, dict[str, Tensor]]
+Transform = Callable[[Tensor, dict[str, Tensor]], Sample]
+
+
+def horizontal_flip(image: Tensor, target: dict[str, Tensor]) -> Sample:
+    """Mirror a sample left to right.
+
+    Args:
+        image: (3, H, W).
+        target: ``"boxes"`` (N, 4) xyxy in pixels; other entries pass through.
+
+    Returns:
+        The mirrored sample: x1 becomes W − x2 and x2 becomes W − x1.
+    """
+    x1, y1, x2, y2 = target["boxes"].unbind(-1)
+    width = image.shape[-1]
+    boxes = torch.stack((width - x2, y1, width - x1, y2), dim=-1)
+    return image.flip(-1), {**target, "boxes": boxes}
+
+
+def vertical_flip(image: Tensor, target: dict[str, Tensor]) -> Sample:
+    """Mirror a sample top to bottom: y1 becomes H − y2 and y2 becomes H − y1.
+
+    Args:
+        image: (3, H, W).
+        target: ``"boxes"`` (N, 4) xyxy in pixels; other entries pass through.
+
+    Returns:
+        The mirrored sample.
+    """
+    x1, y1, x2, y2 = target["boxes"].unbind(-1)
+    height = image.shape[-2]
+    boxes = torch.stack((x1, height - y2, x2, height - y1), dim=-1)
+    return image.flip(-2), {**target, "boxes": boxes}
+
+
+def resize(image: Tensor, target: dict[str, Tensor], size: int) -> Sample:
+    """Resize a sample so that its longer side has ``size`` pixels, keeping proportions.
+
+    Args:
+        image: (3, H, W).
+        target: ``"boxes"`` (N, 4) xyxy in pixels; ``"area"``, if there, is scaled as well.
+        size: the longer side of the result.
+
+    Returns:
+        The resized sample.
+    """
+    old = image.shape[-2:]
+    new = [max(1, round(side * size / max(old))) for side in old]
+    ratio_y, ratio_x = new[0] / old[0], new[1] / old[1]
+    boxes = target["boxes"] * target["boxes"].new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    target = {**target, "boxes": boxes}
+    if "area" in target:
+        target["area"] = target["area"] * ratio_x * ratio_y
+    return F.interpolate(image[None], size=new, mode="bilinear", antialias=True)[0], target
+
+
+def random_apply(transform: Transform, p: float = 0.5) -> Transform:
+    """Apply a transform to a share p of the samples."""
+
+    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
+        return transform(image, target) if torch.rand(()) < p else (image, target)
+
+    return apply
+
+
+def compose(*transforms: Transform) -> Transform:
+    """Apply several transforms, one after the other."""
+
+    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
+        for transform in transforms:
+            image, target = transform(image, target)
+        return image, target
+
+    return apply
+
+
+def from_torchvision(*transforms: Callable, min_size: float = 2.0) -> Transform:
+    """Make transforms of ``torchvision.transforms.v2`` work on our samples.
+
+    Args:
+        transforms: for instance ``v2.RandomIoUCrop()``, applied in order.
+        min_size: boxes whose width or height falls below this many pixels, because a crop cut
+            them, are removed together with their labels and every other entry of N rows.
+
+    Returns:
+        One transform.
+    """
+    pipeline = v2.Compose(transforms)
+
+    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
+        boxes = tv_tensors.BoundingBoxes(
+            target["boxes"], format="XYXY", canvas_size=tuple(image.shape[-2:])
+        )
+        image, boxes = pipeline(tv_tensors.Image(image), boxes)
+        image, boxes = image.as_subclass(Tensor), v2.functional.clamp_bounding_boxes(boxes)
+        boxes = boxes.as_subclass(Tensor)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=-1)
+        rows = {
+            name: value[kept]
+            for name, value in target.items()
+            if name != "image_id" and isinstance(value, Tensor) and value.shape[:1] == kept.shape
+        }
+        return image, {**target, **rows, "boxes": boxes[kept]}
+
+    return apply
+
+
+flip = random_apply(horizontal_flip)
+"""The trainer's default: mirror half of the samples left to right."""

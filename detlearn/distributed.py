@@ -1,0 +1,116 @@
+"""Several processes that train one model.
+
+Each process sees its share of every batch, and the gradients are averaged. Two things would still
+make the result differ from one process with the whole batch: normalisers of a loss (the number of
+objects in the batch) and the statistics of batch normalisation. Both are shared here, so that two
+processes compute the gradients of one.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """Number of processes that train together, 1 outside of a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Index of this process among them, 0 outside of a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def mean_over_processes(value: float | Tensor, device: torch.device | None = None) -> float:
+    """Average a number over all processes: the way to share a loss's normaliser.
+
+    A loss divided by the mean count of objects, with gradients then averaged over the W processes,
+    is the sum of all losses divided by the count of all objects: W cancels (as DETR does it).
+
+    Args:
+        value: the number of this process.
+        device: where the processes exchange it; needed with the nccl backend.
+
+    Returns:
+        The mean over the processes, the same in each.
+    """
+    if world_size() == 1:
+        return float(value)
+    total = torch.tensor(float(value), device=device)
+    dist.all_reduce(total)
+    return float(total) / world_size()
+
+
+def join_process_group(device: torch.device) -> bool:
+    """Join the group that ``torchrun`` announces in the environment, if there is one.
+
+    Args:
+        device: decides the backend: nccl between GPUs, else gloo.
+
+    Returns:
+        True if this call made the group; then the caller also destroys it.
+    """
+    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        return False
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return True
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """all_reduce that also sums the gradients on the way back."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        return grad
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the batch of all processes.
+
+    torch's SyncBatchNorm does the same on GPUs only; this one runs wherever all_reduce does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (B, C, H, W) with the mean and variance over every process's B, H and W."""
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        # In float32 even under autocast: a sum over 16 000 pixels does not fit into bfloat16.
+        values = x.float()
+        count = values.new_tensor([x.numel() / x.shape[1]])
+        sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count))
+        sums = _SumOverProcesses.apply(sums)
+        total, squares, count = sums[:-1].chunk(2)[0], sums[:-1].chunk(2)[1], sums[-1]
+        mean = total / count
+        var = squares / count - mean.square()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        shift = self.bias - mean * scale
+        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+def share_batch_norm(model: nn.Module, shared: bool = True) -> None:
+    """Switch every ``nn.BatchNorm2d`` of a model to statistics over all processes, or back.
+
+    Args:
+        model: changed in place; weights, buffers and their names stay as they are.
+        shared: False undoes it.
+    """
+    old, new = (nn.BatchNorm2d, SharedBatchNorm2d)[:: 1 if shared else -1]
+    for module in model.modules():
+        if type(module) is old:
+            module.__class__ = new  # same fields, another forward

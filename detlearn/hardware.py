@@ -1,0 +1,32 @@
+"""What this machine can do: which device to use, and whether bfloat16 pays there."""
+
+from __future__ import annotations
+
+import torch
+
+
+def default_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Ask the hardware whether it multiplies bfloat16 numbers itself.
+
+    Where it does, training under autocast is 1.5 to 2 times as fast; where it does not, torch
+    emulates the type and is slower than in float32.
+
+    Args:
+        device: ``cpu`` or a ``cuda`` device.
+
+    Returns:
+        True for CPUs with AMX-BF16 or AVX512-BF16 and for GPUs from compute capability 8.0 on.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

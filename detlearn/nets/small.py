@@ -1,0 +1,75 @@
+"""A backbone small enough to train on a CPU in a minute.
+
+The plainest thing that can be called a backbone: a stem that brings the image to stride 4 and three
+stages that each halve the resolution, every convolution followed by batch normalisation and ReLU.
+The detectors of the book that train live on ToyTown share it.
+
+Shapes: B images, C channels, H × W pixels; the map of stride s has ⌈H/s⌉ × ⌈W/s⌉ locations.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
+) -> nn.Sequential:
+    """A convolution that keeps the map's size at stride 1, batch normalisation, ReLU.
+
+    Args:
+        in_channels: channels of the input (B, in_channels, H, W).
+        out_channels: channels of the output (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉).
+        kernel_size: side of the kernel, odd.
+        stride: step of the kernel in input pixels.
+
+    Returns:
+        The three layers as one module. The convolution has no bias: the normalisation would
+        subtract it again.
+    """
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class SmallBackbone(nn.Module):
+    """Four maps at strides 4, 8, 16 and 32 from eight convolutions.
+
+    Args:
+        channels: channels of the four maps, finest first.
+
+    Attributes:
+        out_channels: the same four numbers, as a list.
+        strides: ``[4, 8, 16, 32]``.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int] = (32, 64, 96, 128)) -> None:
+        super().__init__()
+        stem, *deeper = channels
+        self.stem = nn.Sequential(
+            conv_bn_relu(3, stem // 2, stride=2), conv_bn_relu(stem // 2, stem, stride=2)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv_bn_relu(before, after, stride=2), conv_bn_relu(after, after))
+            for before, after in zip(channels, deeper)
+        )
+        self.out_channels = list(channels)
+        self.strides = [4, 8, 16, 32]
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Compute the maps.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+
+        Returns:
+            Ordered dict ``"4", "8", "16", "32"`` → (B, C_s, ⌈H/s⌉, ⌈W/s⌉), finest first.
+        """
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return OrderedDict((str(stride), x) for stride, x in zip(self.strides, maps))
