@@ -1,0 +1,117 @@
+"""A pen that draws in the unit square: the few strokes from which every picture of ToyTown is made.
+
+A sprite is drawn several times too large with Pillow's hard-edged rasteriser, cut to the pixels that were touched
+and averaged down to the width and height asked for. So it fills its box exactly, and its edges are smooth.
+
+Naming: ``x`` and ``y`` run from 0 to 1 over the canvas, y downwards; a colour is ``(r, g, b)`` in 0 … 255.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+
+def pick(rng: np.random.Generator, options: Sequence):
+    """One of ``options``, each equally likely (many times faster than ``rng.choice``)."""
+    return options[int(rng.random() * len(options))]
+
+
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number drawn uniformly from [low, high)."""
+    return low + (high - low) * rng.random()
+
+
+def shade(colour: Colour, factor: float) -> Colour:
+    """The colour moved towards black (factor < 1) or towards white (factor > 1; 2 is white)."""
+    if factor <= 1:
+        return tuple(int(c * factor) for c in colour)
+    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)
+
+
+class Pen:
+    """Draws filled shapes with a darker outline on a transparent canvas.
+
+    Args:
+        width, height: size of the finished sprite in pixels.
+        oversample: canvas pixels per finished pixel, along each axis.
+    """
+
+    def __init__(self, width: int, height: int, oversample: int) -> None:
+        self.width, self.height = width * oversample, height * oversample
+        self.aspect = width / height
+        self.small = max(width, height) < 16  # details under a pixel only blur: leave them out
+        self.line = max(1, round(0.7 * oversample))
+        self.image = Image.new("RGBA", (self.width, self.height))
+        self._draw = ImageDraw.Draw(self.image)
+
+    def _edge(self, fill: Colour, edge: bool) -> dict:
+        return (
+            {"fill": fill, "outline": shade(fill, 0.5), "width": self.line}
+            if edge
+            else {"fill": fill}
+        )
+
+    def _box(self, x1: float, y1: float, x2: float, y2: float) -> list[float]:
+        # Pillow's corners are inclusive, hence the - 1; a box is never thinner than one canvas pixel.
+        left, top = x1 * self.width, y1 * self.height
+        return [left, top, max(left, x2 * self.width - 1), max(top, y2 * self.height - 1)]
+
+    def rect(self, x1, y1, x2, y2, fill: Colour, *, edge: bool = True) -> None:
+        """A rectangle from corner to corner."""
+        self._draw.rectangle(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
+
+    def rounded(self, x1, y1, x2, y2, fill: Colour, radius: float, *, edge: bool = True) -> None:
+        """A rectangle with round corners; ``radius`` is a share of the canvas's shorter side."""
+        pixels = radius * min(self.width, self.height)
+        self._draw.rounded_rectangle(self._box(x1, y1, x2, y2), pixels, **self._edge(fill, edge))
+
+    def oval(self, x1, y1, x2, y2, fill: Colour, *, edge: bool = True) -> None:
+        """The ellipse inside a rectangle."""
+        self._draw.ellipse(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
+
+    def circle(self, x, y, radius: float, fill: Colour, *, edge: bool = True) -> None:
+        """A circle that stays round on any canvas; ``radius`` is a share of the canvas's height."""
+        across = radius / self.aspect
+        self.oval(x - across, y - radius, x + across, y + radius, fill, edge=edge)
+
+    def wedge(self, x1, y1, x2, y2, start: float, end: float, fill: Colour) -> None:
+        """A slice of the ellipse inside a rectangle, from angle to angle in degrees, clockwise."""
+        self._draw.pieslice(self._box(x1, y1, x2, y2), start, end, fill=fill)
+
+    def poly(self, points: Sequence[Point], fill: Colour, *, edge: bool = True) -> None:
+        """A polygon."""
+        scaled = [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
+        self._draw.polygon(scaled, **self._edge(fill, edge))
+
+    def stroke(self, points: Sequence[Point], fill: Colour, width: float) -> None:
+        """A line through points; ``width`` is a share of the canvas's shorter side."""
+        scaled = [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
+        pixels = max(1, round(width * min(self.width, self.height)))
+        self._draw.line(scaled, fill=fill, width=pixels, joint="curve")
+
+    def arc(self, x1, y1, x2, y2, start: float, end: float, fill: Colour, width: float) -> None:
+        """A piece of an ellipse's outline; ``width`` as for ``stroke``."""
+        pixels = max(1, round(width * min(self.width, self.height)))
+        self._draw.arc(self._box(x1, y1, x2, y2), start, end, fill=fill, width=pixels)
+
+
+def draw_sprite(
+    drawer: Callable[[Pen, np.random.Generator], None],
+    width: int,
+    height: int,
+    rng: np.random.Generator,
+) -> Image.Image:
+    """Runs a drawing function and fits what it drew to ``width`` × ``height`` pixels.
+
+    Returns:
+        an RGBA image of exactly that size, whose opaque pixels touch all four sides.
+    """
+    longer = max(width, height)
+    pen = Pen(width, height, 6 if longer < 16 else 4 if longer < 32 else 3 if longer < 64 else 2)
+    drawer(pen, rng)
+    image = pen.image
+    return image.resize((width, height), Image.Resampling.BOX, box=image.getchannel("A").getbbox())
