@@ -1,0 +1,255 @@
+"""The command line: ``detlearn train | evaluate | detect | doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch takes seconds to import, which --help should not
+    from torch.utils.data import Dataset
+
+    from detlearn.data.transforms import Transform
+    from detlearn.pretrained import SavedDetector
+
+EXAMPLES = {
+    "train": """\
+examples:
+  detlearn train --data toytown --steps 600 --out runs/toytown
+  detlearn train --data bccd --min-size 240 --max-size 320 --epochs 60 --out runs/bccd
+  detlearn train --data voc:path/to/VOC2007 --split trainval --epochs 20 --out runs/voc
+  detlearn train --data coco:path/to/images,path/to/instances.json --epochs 10 --out runs/mine
+  torchrun --nproc-per-node 2 -m detlearn.cli train --data toytown --steps 600 --out runs/two
+
+A training that was stopped goes on where it was when the same command is given again.""",
+    "evaluate": """\
+examples:
+  detlearn evaluate runs/bccd --data bccd --split test
+  detlearn evaluate runs/toytown --data toytown:crowd --json""",
+    "detect": """\
+examples:
+  detlearn detect runs/bccd photo.jpg another.png --out found
+  detlearn detect runs/bccd photo.jpg --min-score 0.5""",
+    "doctor": """\
+examples:
+  detlearn doctor        exit status 0 if all is well, 1 if not""",
+}
+
+DATA_HELP = (
+    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets) "
+    "or coco:IMAGE_FOLDER,ANNOTATION_FILE"
+)
+AUGMENTATIONS = ("hflip", "vflip", "color", "crop")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after ``detlearn``; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 1 after an error that was said in one sentence.
+    """
+    options = _parser().parse_args(arguments)
+    # One line on stderr instead of a path and a line of source.
+    warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+        print(f"detlearn {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="detlearn", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: object, about: str) -> argparse.ArgumentParser:
+        shape = argparse.RawDescriptionHelpFormatter
+        sub = commands.add_parser(
+            name, help=about, description=about, epilog=EXAMPLES[name], formatter_class=shape
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    train = command("train", _train, "Train a detector and keep it in a folder.")
+    train.add_argument("--model", default="point", help="which detector (default: point)")
+    train.add_argument("--data", required=True, help=DATA_HELP)
+    train.add_argument("--split", default="train", help="of a VOC data set (default: train)")
+    train.add_argument("--out", type=Path, required=True, help="folder for the detector")
+    length = train.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=float)
+    length.add_argument("--steps", type=int)
+    length.add_argument("--minutes", type=float)
+    train.add_argument("--batch-size", type=int, default=16)
+    train.add_argument("--lr", type=float, default=2e-3)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--min-size", type=int, help="resize the shorter side to this …")
+    train.add_argument("--max-size", type=int, help="… and the longer to at most this")
+    train.add_argument(
+        "--augment", nargs="*", choices=AUGMENTATIONS, default=["hflip"], metavar="NAME",
+        help=f"any of {', '.join(AUGMENTATIONS)} (default: hflip)",
+    )  # fmt: skip
+    train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+    train.add_argument("--workers", type=int, default=0, help="processes that load images")
+
+    evaluate = command("evaluate", _evaluate, "Measure COCO AP of a trained detector.")
+    evaluate.add_argument("folder", type=Path, help="the --out of the training")
+    evaluate.add_argument("--data", required=True, help=DATA_HELP)
+    evaluate.add_argument("--split", default="test", help="of a VOC data set (default: test)")
+    evaluate.add_argument("--batch-size", type=int, default=16)
+    evaluate.add_argument("--device")
+    evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
+
+    detect = command("detect", _detect, "Find objects in image files.")
+    detect.add_argument("folder", type=Path, help="the --out of the training")
+    detect.add_argument("images", type=Path, nargs="+")
+    detect.add_argument("--out", type=Path, default=Path("detections"), help="folder for results")
+    detect.add_argument("--min-score", type=float, default=0.3)
+    detect.add_argument("--device")
+
+    command("doctor", _doctor, "Print versions and what is wrong with them.")
+    return parser
+
+
+def _dataset(text: str, split: str, seed: int, num_images: int) -> Dataset:
+    from detlearn.data import CocoDetection, ToyTown, VOCDetection, download
+
+    kind, _, rest = text.partition(":")
+    if kind == "toytown":
+        return ToyTown.scenario(rest or "default", num_images, seed=seed)
+    if kind == "bccd":
+        return VOCDetection(download.download_bccd(), split, on_bad="skip")
+    if kind == "voc" and rest:
+        return VOCDetection(rest, split, on_bad="skip")
+    if kind == "coco" and rest.count(",") == 1:
+        return CocoDetection(*rest.split(","), on_bad="skip")
+    raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")
+
+
+def _augmentation(names: Sequence[str]) -> Transform:
+    from torchvision.transforms import v2
+
+    from detlearn.data import transforms
+
+    known = {
+        "hflip": transforms.random_apply(transforms.horizontal_flip),
+        "vflip": transforms.random_apply(transforms.vertical_flip),
+        "color": transforms.from_torchvision(v2.RandomPhotometricDistort()),
+        "crop": transforms.from_torchvision(v2.RandomIoUCrop(min_scale=0.5)),
+    }
+    return transforms.compose(*(known[name] for name in AUGMENTATIONS if name in names))
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from detlearn import distributed, models
+    from detlearn.pretrained import save_detector
+    from detlearn.training import fit
+
+    train = _dataset(options.data, options.split, options.seed, num_images=2000)
+    sizes = {"min_size": options.min_size, "max_size": options.max_size}
+    torch.manual_seed(options.seed)
+    model = models.create(options.model, len(train.class_names), **sizes)
+    history = fit(
+        model,
+        train,
+        **{name: getattr(options, name) for name in ("epochs", "steps", "minutes", "batch_size")},
+        **{name: getattr(options, name) for name in ("lr", "seed", "device", "workers")},
+        augment=_augmentation(options.augment),
+        checkpoint=options.out / "training.safetensors",
+    )
+    if distributed.rank() == 0:
+        path = options.out / "detector.safetensors"
+        save_detector(path, model, options.model, train.class_names, **sizes)
+        print(history)
+        print(f"detector: {path}")
+    return 0
+
+
+def _load(folder: Path, device: str | None) -> SavedDetector:
+    import torch
+
+    from detlearn.hardware import default_device
+    from detlearn.pretrained import load_detector
+
+    saved = load_detector(folder / "detector.safetensors" if folder.is_dir() else folder)
+    saved.model.to(torch.device(device) if device else default_device())
+    return saved
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from detlearn.metrics import evaluate
+
+    saved = _load(options.folder, options.device)
+    # A seed that no training uses: seeds there start at 0.
+    data = _dataset(options.data, options.split, seed=10**6, num_images=500)
+    if list(data.class_names) != saved.class_names:
+        raise ValueError(
+            f"the detector knows the classes {saved.class_names}, "
+            f"the data set has {list(data.class_names)}"
+        )
+    metrics = evaluate(saved.model, data, batch_size=options.batch_size)
+    print(json.dumps(metrics.to_dict(), indent=1) if options.json else metrics)
+    return 0
+
+
+def _detect(options: argparse.Namespace) -> int:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import torch
+    from tqdm import tqdm
+
+    from detlearn.checkpoints import write_atomically
+    from detlearn.data._reading import read_picture
+    from detlearn.plotting import show
+
+    stems = [path.stem for path in options.images]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise ValueError(f"two images are called {twice}: their results would overwrite each other")
+    saved = _load(options.folder, options.device)
+    device = next(saved.model.parameters()).device
+    for path in tqdm(options.images, unit="image", disable=len(options.images) < 5):
+        image = read_picture(path)
+        with torch.inference_mode():
+            found = saved.model([image.to(device)])[0]
+        found = {name: value[found["scores"] >= options.min_score] for name, value in found.items()}
+        rows = [
+            {"box": [round(x, 2) for x in box], "score": round(score, 4), "class": names}
+            for box, score, names in zip(
+                found["boxes"].tolist(),
+                found["scores"].tolist(),
+                (saved.class_names[label] for label in found["labels"].tolist()),
+            )
+        ]
+        target = options.out / path.stem
+        write_atomically(target.with_suffix(".json"), json.dumps(rows, indent=1).encode())
+        axes = show(image, found, class_names=saved.class_names)
+        axes.figure.savefig(target.with_suffix(".png"), bbox_inches="tight")
+        plt.close(axes.figure)
+        print(f"{path}: {len(rows)} objects → {target.with_suffix('.png')}, .json")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from detlearn.doctor import report
+
+    text, well = report()
+    print(text)
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
