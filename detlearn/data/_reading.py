@@ -168,7 +168,7 @@ class AnnotatedPictures(Dataset):
                 "the wrong places. Give width, height and boxes with the EXIF rotation applied"
             )
         target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
-        return image, {**target, "image_id": record.image_id}
+        return image, {**target, "image_id": torch.tensor(record.image_id)}
 
 
 def path_inside(root: Path, name: str) -> Path:

@@ -45,8 +45,8 @@ class CocoDetection(AnnotatedPictures):
     A sample is ``(image, target)``: image ``(3, H, W)`` float32 in [0, 1], upright; target with
     ``boxes (N, 4)`` float32 ``x1, y1, x2, y2`` in pixels, ``labels (N,)`` int64 0 … K−1,
     ``area (N,)`` float32 (the file's own, of the mask in COCO; the box's where the file gives
-    none), ``iscrowd (N,)`` int64 and ``image_id``, the file's integer. Crowd regions are kept and
-    marked; of their run-length masks only the box is used. N may be 0.
+    none), ``iscrowd (N,)`` int64 and ``image_id ()``, the file's integer. Crowd regions are kept
+    and marked; of their run-length masks only the box is used. N may be 0.
 
     Args:
         root: folder that the file names in the annotation file start from.

@@ -49,7 +49,7 @@ class VOCDetection(AnnotatedPictures):
     A sample is ``(image, target)``: image ``(3, H, W)`` float32 in [0, 1], upright; target with
     ``boxes (N, 4)`` float32 ``x1, y1, x2, y2`` in pixels, ``labels (N,)`` int64 0 … K−1,
     ``area (N,)`` float32 (the box's), ``iscrowd (N,)`` int64 (all 0), ``difficult (N,)`` int64
-    (kept and marked) and ``image_id``, the position of the image in the split. N may be 0.
+    (kept and marked) and ``image_id ()``, the position of the image in the split. N may be 0.
 
     Args:
         root: folder with JPEGImages, Annotations and ImageSets/Main.
