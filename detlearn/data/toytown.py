@@ -189,8 +189,7 @@ def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int,
     image, pool = ground.image, clutter_pool(ground.image.width)
     for _ in range(int(rng.integers(limits[0], limits[1] + 1))):
         y = ground.horizon + rng.random() * (image.height - ground.horizon)
-        band = min(int(np.searchsorted(ground.edges, y)), len(ground.kinds) - 1)
-        piece = pick(rng, pool[ground.kinds[band]])
+        piece = pick(rng, pool[ground.kind_at(y)])
         x = rng.random() * image.width - piece.width / 2
         image.paste(piece, (int(x), int(y) - piece.height), piece)
 
