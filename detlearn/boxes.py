@@ -43,8 +43,7 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
 
     Args:
         boxes: (..., 4), in the format `in_fmt`.
-        in_fmt: "xyxy" (two corners), "xywh" (top-left corner and size) or "cxcywh" (centre and
-            size).
+        in_fmt: "xyxy" (two corners), "xywh" (top-left corner, size) or "cxcywh" (centre, size).
         out_fmt: one of the same three.
 
     Returns:
@@ -52,7 +51,6 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
 
     Raises:
         ValueError: for an unknown format, or boxes whose last dimension is not 4.
-        TypeError: if `boxes` is no tensor.
     """
     check_boxes(boxes)
     _check_format(in_fmt)
@@ -66,9 +64,11 @@ def _to_corners(boxes: Tensor, fmt: str) -> Tensor:
     if fmt == "xyxy":
         return boxes
     x, y, w, h = boxes.unbind(-1)
-    if fmt == "cxcywh":
-        x, y = x - w / 2, y - h / 2
-    return torch.stack((x, y, x + w, y + h), dim=-1)
+    if fmt == "xywh":
+        corners = (x, y, x + w, y + h)
+    else:
+        corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    return torch.stack(corners, dim=-1)
 
 
 def _from_corners(boxes: Tensor, fmt: str) -> Tensor:
@@ -121,8 +121,7 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """GIoU of each box with each: IoU minus the share of the enclosing box that neither box covers.
 
-    Unlike IoU it tells near from far when the boxes do not overlap (Rezatofighi et al. 2019,
-    algorithm 1).
+    Unlike IoU it tells near from far for boxes that lie apart (Rezatofighi et al. 2019, alg. 1).
 
     Args:
         boxes1: (..., N, 4), xyxy.
@@ -169,7 +168,7 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
         eps: added to the denominators of the penalties.
 
     Returns:
-        (..., N, M), at most 1; may fall below −1.
+        (..., N, M), in (−2, 1].
 
     Raises:
         ValueError: for boxes of a wrong shape.
@@ -219,24 +218,18 @@ def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     return torch.where((w >= min_size) & (h >= min_size))[0]
 
 
-# What follows works on boxes whose shapes broadcast: (..., 4) against (..., 4) gives (...).
+# The parts of the formulas. All take boxes (..., 4) in xyxy, two tensors whose shapes broadcast,
+# and return one number (...) for each pair. `eps` keeps a denominator from 0.
 
 
 def paired_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 0.0) -> Tensor:
-    """I / (U + eps), for boxes (..., 4) in xyxy whose shapes broadcast; returns (...)."""
+    """IoU = I / (U + eps), in [0, 1]."""
     intersection, union = intersection_and_union(boxes1, boxes2)
     return ratio(intersection, union + eps)
 
 
 def intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
-    """The area that two boxes share, and the area that they cover together.
-
-    Args:
-        boxes1, boxes2: (..., 4), xyxy, of shapes that broadcast.
-
-    Returns:
-        I and U, each (...).
-    """
+    """I, the area that two boxes share, and U, the area that they cover together."""
     left1, top1, right1, bottom1 = boxes1.unbind(-1)
     left2, top2, right2, bottom2 = boxes2.unbind(-1)
     # Boxes that lie apart have a negative "width" here; two of those would make a positive area.
@@ -247,15 +240,7 @@ def intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tens
 
 
 def enclosing_penalty(boxes1: Tensor, boxes2: Tensor, eps: float = 0.0) -> Tensor:
-    """GIoU's penalty (C − U) / (C + eps), C the area of the smallest box around both.
-
-    Args:
-        boxes1, boxes2: (..., 4), xyxy, of shapes that broadcast.
-        eps: keeps the denominator from 0.
-
-    Returns:
-        (...), in [0, 1).
-    """
+    """GIoU's (C − U) / (C + eps), in [0, 1): C is the area of the smallest box around both."""
     _, union = intersection_and_union(boxes1, boxes2)
     w, h = _enclosing_size(boxes1, boxes2)
     enclosing = w * h
@@ -263,15 +248,7 @@ def enclosing_penalty(boxes1: Tensor, boxes2: Tensor, eps: float = 0.0) -> Tenso
 
 
 def distance_penalty(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
-    """DIoU's penalty ρ² / (c² + eps): ρ from centre to centre, c the enclosing box's diagonal.
-
-    Args:
-        boxes1, boxes2: (..., 4), xyxy, of shapes that broadcast.
-        eps: keeps the denominator from 0.
-
-    Returns:
-        (...), in [0, 1).
-    """
+    """DIoU's ρ² / (c² + eps), in [0, 1): ρ joins the centres, c crosses the enclosing box."""
     w, h = _enclosing_size(boxes1, boxes2)
     (x1, y1), (x2, y2) = _centre(boxes1), _centre(boxes2)
     distance_squared = (x1 - x2) ** 2 + (y1 - y2) ** 2
@@ -279,20 +256,11 @@ def distance_penalty(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
 
 
 def aspect_penalty(boxes1: Tensor, boxes2: Tensor, iou: Tensor, eps: float = 1e-7) -> Tensor:
-    """CIoU's penalty αv, where v compares the aspect ratios and α says how much that matters.
+    """CIoU's αv, in [0, 1): v compares the aspect ratios, α says how much that matters.
 
         v = 4/π² (atan(w1/h1) − atan(w2/h2))²,   α = v / (1 − IoU + v + eps)
 
-    The weight α counts as a constant: no gradient flows through it (Zheng et al. 2020, below
-    equation 11).
-
-    Args:
-        boxes1, boxes2: (..., 4), xyxy, of shapes that broadcast.
-        iou: (...), the IoU of the same pairs.
-        eps: keeps the denominator from 0.
-
-    Returns:
-        (...), in [0, 1).
+    The weight α counts as a constant: no gradient flows through it.
     """
     v = 4 / math.pi**2 * (_diagonal_angle(boxes1) - _diagonal_angle(boxes2)) ** 2
     with torch.no_grad():
@@ -317,12 +285,7 @@ def upcast(boxes: Tensor) -> Tensor:
 
 
 def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
-    """Refuse what is no tensor of boxes (..., 4).
-
-    Raises:
-        TypeError: if it is no tensor.
-        ValueError: if its last dimension is not 4.
-    """
+    """Raise TypeError for what is no tensor and ValueError for what is not (..., 4)."""
     if not isinstance(boxes, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor (..., 4), got {type(boxes).__name__}")
     if boxes.ndim == 0 or boxes.shape[-1] != 4:

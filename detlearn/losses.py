@@ -15,9 +15,6 @@ Where we differ from torchvision:
       `complete_box_iou_loss`.
     - `ciou_loss` stays finite, gradient included, for a box of height 0, where torchvision's gives
       NaN; and `eps` reaches all its terms, where torchvision's leaves the DIoU part at 1e-7.
-    - Boxes that exactly touch sit on a kink of the IoU. The gradient here is that of the
-      overlapping side (a box of width 0 inside its target feels a pull to grow), torchvision's
-      losses take the other side, its `box_iou` this one.
     - `sigmoid_focal_loss` returns float32 for half-precision logits, and takes integer targets.
 Where we differ from CenterNet's code: see `heatmap_focal_loss`.
 """

@@ -4,19 +4,20 @@
 one of Bodla et al. 2017 (arXiv 1704.04503), which lowers the scores of overlapping boxes instead of
 dropping them.
 
-Shapes: N boxes come in, K indices go out. Boxes are xyxy in pixels. Nothing here carries a
-    gradient.
+Shapes: N boxes come in, K indices go out. Boxes are xyxy in pixels. Nothing here has a gradient.
 
-Where we differ from torchvision:
-    - `batched_nms` compares the labels themselves. torchvision moves each class to a place of its
-      own by adding an offset to the coordinates; for negative coordinates the classes still meet
-      there, and a large offset eats the digits of a float32.
-    - `naive_nms` is the algorithm as one would say it aloud; `nms` gives the same indices without a
-      loop over boxes.
 As in torchvision, a box goes if its IoU with a kept one is strictly above the threshold, and equal
-scores are taken in the order given. The comparison is exact: the float32 nearest to 3/5 lies above
-0.6, so that pair is suppressed at 0.6, while a pair with IoU 1/2 survives 0.5. Where we differ from
-the official Soft-NMS: box widths have no "+ 1", and the Gaussian is the default.
+scores are taken in the order given. Where we differ from torchvision:
+    - `batched_nms` compares the labels themselves. torchvision moves each class to a place of its
+      own by adding an offset to the coordinates; with negative coordinates the classes still meet,
+      and a large offset eats the digits of a float32.
+    - The threshold is compared exactly, on every device. The float32 nearest to 3/5 lies a little
+      above 0.6, so that pair is suppressed at 0.6, while a pair with IoU 1/2 survives 0.5.
+      torchvision does the same on a CPU; on a GPU it rounds the threshold to float32 first.
+    - Half precision and integers are taken, and boxes and scores may differ in dtype.
+Where we differ from the official Soft-NMS code:
+    - Widths have no "+ 1", and the Gaussian is the default.
+    - A lone box below the score threshold is dropped like any other.
 """
 
 import math
@@ -43,7 +44,11 @@ def naive_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
     Returns:
         (K,) int64: indices of the kept boxes, best first.
+
+    Raises:
+        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
     """
+    _check_inputs(boxes, scores, iou_threshold)
     left = scores.argsort(descending=True, stable=True)
     keep = []
     while len(left) > 0:
@@ -105,14 +110,11 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: floa
     kept = torch.zeros_like(scores, dtype=torch.bool)
 
     def conflicts(rows: Tensor, columns: Tensor) -> Tensor:  # (rows, columns) bool
-        too_close = (
-            box_iou(boxes[rows], boxes[columns]).double() > iou_threshold
-        )  # exact in float64
-        return too_close & (labels[rows][:, None] == labels[columns])
+        iou = box_iou(boxes[rows], boxes[columns]).double()  # so that the comparison is exact
+        return (iou > iou_threshold) & (labels[rows][:, None] == labels[columns])
 
     for block in by_class.split(BLOCK):
-        # Of the boxes kept in earlier blocks, only those of the class that this block goes on with
-        # matter.
+        # Of the boxes kept so far, those of the class with which this block begins can matter.
         earlier = by_class[kept[by_class] & (labels[by_class] == labels[block[:1]])]
         block = block[~conflicts(earlier, block).any(dim=0)]
         kept[block[_survivors(conflicts(block, block))]] = True
@@ -122,10 +124,10 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: floa
 def _survivors(overlaps: Tensor) -> Tensor:
     """Solve greedy NMS for boxes sorted by score, given who overlaps whom.
 
-    A box survives if no better box that itself survives overlaps it. Start with all as survivors
-    and apply this rule to all boxes at once until nothing changes: the first box is right from the
-    start, and each round puts at least one more right, so what remains is the greedy answer, mostly
-    after a few rounds. (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572, section 4.)
+    A box survives if no better box that itself survives overlaps it. Apply this rule to all boxes
+    at once until nothing changes: the first box is right from the start, and each round puts at
+    least one more right, so what remains is the greedy answer. A few rounds do, as chains of boxes
+    that save each other are short (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572).
 
     Args:
         overlaps: (B, B) bool, boxes in descending order of score.

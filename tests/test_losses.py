@@ -1,0 +1,370 @@
+"""Losses: hand-computed numbers, torchvision as oracle, gradients, and boxes without extent."""
+
+import math
+
+import pytest
+import torch
+import torchvision.ops as oracle
+from torch.testing import assert_close
+
+from detlearn.losses import (
+    ciou_loss,
+    diou_loss,
+    giou_loss,
+    heatmap_focal_loss,
+    iou_loss,
+    sigmoid_focal_loss,
+)
+
+BOX_LOSSES = (iou_loss, giou_loss, diou_loss, ciou_loss)
+ORACLES = (
+    (giou_loss, oracle.generalized_box_iou_loss),
+    (diou_loss, oracle.distance_box_iou_loss),
+    (ciou_loss, oracle.complete_box_iou_loss),
+)
+
+SQUARE = [0.0, 0, 10, 10]
+LYING, STANDING, THICKER = [0.0, 0, 40, 10], [0.0, 0, 10, 40], [0.0, 0, 40, 16]
+
+
+def random_boxes(count: int, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 60 - 30
+    size = torch.rand(count, 2, generator=generator, dtype=torch.float64) ** 2 * 80 + 0.5
+    return torch.cat((corner, corner + size), dim=1).to(dtype)
+
+
+def values_and_gradients(function, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The result, and the gradient of a sum in which each entry has a weight of its own."""
+    inputs = [t.detach().clone().requires_grad_() for t in inputs]
+    result = function(*inputs)
+    weights = torch.linspace(0.5, 1.5, result.numel(), dtype=result.dtype).view_as(result)
+    return result.detach(), *torch.autograd.grad((result * weights).sum(), inputs)
+
+
+# --- box losses by hand ----------------------------------------------------------------------
+
+
+def test_shifted_squares_by_hand():
+    pred, target = torch.tensor(SQUARE), torch.tensor([5.0, 5, 15, 15])
+    # I = 25, U = 175, C = 225, ρ² = 50, c² = 450; squares have v = 0.
+    assert_close(iou_loss(pred, target).item(), 1 - 25 / 175)
+    assert_close(giou_loss(pred, target).item(), 1 - 25 / 175 + 50 / 225)
+    assert_close(diou_loss(pred, target).item(), 1 - 25 / 175 + 50 / 450)
+    assert_close(ciou_loss(pred, target).item(), 1 - 25 / 175 + 50 / 450)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (STANDING, 1.166235),  # IoU 1/7: a CIoU gated by IoU > 0.5 would give 0.998
+        (THICKER, 0.379994),  # IoU 5/8; DIoU's loss is 0.379849
+    ],
+)
+def test_ciou_of_elongated_boxes_by_hand(target, expected):
+    loss = ciou_loss(torch.tensor(LYING), torch.tensor(target))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_eps_reaches_every_term():
+    square = torch.tensor(SQUARE)
+    assert_close(iou_loss(square, square, eps=100.0).item(), 0.5)  # 1 − 100 / (100 + 100)
+    beside = torch.tensor([10.0, 0, 20, 10])  # IoU 0, C = U = 200, ρ² = 100, c² = 500
+    assert_close(giou_loss(square, beside, eps=100.0).item(), 1.0)
+    for loss in (diou_loss, ciou_loss):
+        assert_close(loss(square, beside, eps=100.0).item(), 1 + 100 / 600)
+
+
+# --- box losses against torchvision ----------------------------------------------------------
+
+AWKWARD = torch.tensor(
+    [
+        [LYING, STANDING],
+        [LYING, THICKER],
+        [LYING, [10.0, 2, 20, 8]],  # nested
+        [LYING, [100.0, 100, 130, 160]],  # far apart in both directions
+        [[-30.0, -20, -5, -10], [-28.0, -25, -4, -12]],  # negative
+        [[1e5, 1e5, 3e5, 2e5], [1.5e5, 1e5, 3e5, 4e5]],  # huge
+        [[0.2, 0.1, 0.21, 0.2], [0.2, 0.11, 0.22, 0.19]],  # as fractions of the image
+        [SQUARE, SQUARE],  # identical
+        [[0.0, 0, 0.01, 300], [0.0, 0, 0.02, 250]],  # very elongated
+    ],
+    dtype=torch.float64,
+)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_values_and_gradients_equal_torchvision(ours, theirs, dtype, reduction):
+    random = (random_boxes(200, seed=1, dtype=dtype), random_boxes(200, seed=2, dtype=dtype))
+    for pred, target in (random, AWKWARD.to(dtype).unbind(1)):
+        mine = values_and_gradients(lambda p, t: ours(p, t, reduction), pred, target)
+        oracles = values_and_gradients(lambda p, t: theirs(p, t, reduction), pred, target)
+        for a, b in zip(mine, oracles, strict=True):
+            assert_close(a, b, rtol=1e-5, atol=1e-5 * max(1, b.abs().max().item()))
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (6, 4), (2, 3, 4)])
+def test_shapes(loss, shape):
+    count = math.prod(shape) // 4
+    pred, target = random_boxes(count, 3), random_boxes(count, 4)
+    flat = loss(pred, target)
+    assert flat.shape == (count,)
+    shaped = loss(pred.view(shape), target.view(shape))
+    assert shaped.shape == shape[:-1]
+    assert torch.equal(shaped.flatten(), flat)
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+def test_no_boxes_have_zero_loss_that_carries_a_gradient(loss):
+    pred = torch.zeros(0, 4, requires_grad=True)
+    assert loss(pred, torch.zeros(0, 4)).shape == (0,)
+    for reduction in ("mean", "sum"):
+        total = loss(pred, torch.zeros(0, 4), reduction)
+        total.backward()
+        assert total.item() == 0
+        assert pred.grad.shape == (0, 4)
+
+
+# --- gradients -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [iou_loss, giou_loss, diou_loss])
+def test_gradients_numerically(loss):
+    pred = random_boxes(12, 5, torch.float64).requires_grad_()
+    target = random_boxes(12, 6, torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(loss, (pred, target))
+
+
+def test_ciou_treats_alpha_as_a_constant():
+    """Against the formula with α frozen at its value; with α alive the gradient differs visibly."""
+
+    def written_out(pred: torch.Tensor, target: torch.Tensor, frozen: bool) -> torch.Tensor:
+        def angle(box: torch.Tensor) -> torch.Tensor:
+            return torch.atan((box[2] - box[0]) / (box[3] - box[1]))
+
+        v = 4 / math.pi**2 * (angle(target) - angle(pred)) ** 2
+        alpha = v / (iou_loss(pred, target) + v)
+        return diou_loss(pred, target) + (alpha.detach() if frozen else alpha) * v
+
+    pred, target = torch.tensor(LYING).double(), torch.tensor(THICKER).double()
+    _, mine, _ = values_and_gradients(ciou_loss, pred, target)
+    _, frozen, _ = values_and_gradients(lambda p, t: written_out(p, t, True), pred, target)
+    _, alive, _ = values_and_gradients(lambda p, t: written_out(p, t, False), pred, target)
+    assert_close(mine, frozen, rtol=1e-5, atol=1e-9)
+    assert (mine - alive).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES[1:])
+def test_boxes_apart_are_pulled_together(loss):
+    pred = torch.tensor([SQUARE], requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(pred, torch.tensor([[30.0, 0, 40, 10]]), "sum"), pred)
+    assert gradient[0, 2] < 0  # descent moves the right edge to the right
+
+
+DEGENERATE = torch.tensor(
+    [
+        [5.0, 5, 5, 5],  # a point
+        [0, 0, 0, 0],  # the point at the origin
+        [0, 5, 10, 5],  # no height: torchvision's CIoU loss is NaN against another of no height
+        [5, 0, 5, 10],  # no width
+        [10, 10, 4, 2],  # both corners swapped
+        [0, 8, 10, 3],  # upside down
+        SQUARE,
+    ]
+)
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+@pytest.mark.parametrize("eps", [1e-7, 0.0])
+def test_degenerate_boxes_have_finite_values_and_gradients(loss, eps):
+    count = len(DEGENERATE)
+    pred = DEGENERATE.repeat_interleave(count, dim=0)  # each with each
+    target = DEGENERATE.repeat(count, 1)
+    for result in values_and_gradients(lambda p, t: loss(p, t, eps=eps), pred, target):
+        assert result.isfinite().all()
+
+
+def test_torchvision_fails_where_we_do_not():
+    point, square = torch.tensor([[5.0, 5, 5, 5]]), torch.tensor([SQUARE])
+    assert oracle.complete_box_iou_loss(point, square).isnan().all()
+    # IoU 0, ρ = 0; a point has no aspect ratio, its angle counts as 0: v = 4/π² (π/4)² = 1/4
+    assert_close(ciou_loss(point, square).item(), 1 + 1 / 20)
+
+
+# --- precision -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32])
+def test_small_dtypes_are_computed_in_float32(loss, dtype):
+    pred, target = (random_boxes(50, seed) * 10 for seed in (7, 8))  # areas beyond float16's range
+    pred, target = pred.to(dtype), target.to(dtype)
+    mine = loss(pred, target)
+    assert mine.dtype == torch.float32
+    assert_close(mine, loss(pred.float(), target.float()), rtol=0, atol=0)
+
+
+def test_losses_under_autocast():
+    pred, target = random_boxes(20, 9), random_boxes(20, 10)
+    logits, classes = torch.randn(20, generator=torch.Generator().manual_seed(0)), torch.ones(20)
+    expected = [loss(pred.bfloat16(), target) for loss in BOX_LOSSES]
+    expected += [f(logits.bfloat16(), classes) for f in (sigmoid_focal_loss, heatmap_focal_loss)]
+    with torch.autocast("cpu", torch.bfloat16):
+        mine = [loss(pred.bfloat16(), target) for loss in BOX_LOSSES]
+        mine += [f(logits.bfloat16(), classes) for f in (sigmoid_focal_loss, heatmap_focal_loss)]
+    for a, b in zip(mine, expected, strict=True):
+        assert a.dtype == torch.float32
+        assert_close(a, b, rtol=0, atol=0)
+
+
+# --- focal loss ------------------------------------------------------------------------------
+
+
+def test_focal_loss_by_hand():
+    # p = 1/2 and 3/4; −log(1/2) = 0.693147, −log(3/4) = 0.287682, −log(1/4) = 1.386294
+    logits = torch.tensor([0.0, 0.0, math.log(3), math.log(3)])
+    targets = torch.tensor([1.0, 0, 1, 0])
+    expected = torch.tensor(
+        [0.25 / 4 * 0.693147, 0.75 / 4 * 0.693147, 0.25 / 16 * 0.287682, 0.75 * 9 / 16 * 1.386294]
+    )
+    assert_close(sigmoid_focal_loss(logits, targets), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.0, 1.0, -1])
+@pytest.mark.parametrize("gamma", [2.0, 0, 1, 3.5])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_focal_loss_equals_torchvision(alpha, gamma, reduction):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 50, generator=generator) * 4
+    hard = (torch.rand(3, 50, generator=generator) < 0.2).float()
+    soft = torch.rand(3, 50, generator=generator)
+    for targets in (hard, soft):
+        options = (targets, alpha, gamma, reduction)
+        mine = values_and_gradients(lambda x, o=options: sigmoid_focal_loss(x, *o), logits)
+        theirs = values_and_gradients(lambda x, o=options: oracle.sigmoid_focal_loss(x, *o), logits)
+        assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_focal_loss_takes_whole_number_targets():
+    logits, targets = torch.tensor([0.3, -2.0, 5.0]), torch.tensor([1, 0, 1])
+    expected = oracle.sigmoid_focal_loss(logits, targets.float())
+    assert_close(sigmoid_focal_loss(logits, targets), expected)
+    assert_close(sigmoid_focal_loss(logits, targets.bool()), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_of_extreme_logits(gamma):
+    logits = torch.tensor([-1e4, -200.0, 200.0, 1e4]).repeat(2)
+    targets = torch.tensor([0.0, 1.0]).repeat_interleave(4)
+    value, gradient = values_and_gradients(
+        lambda x: sigmoid_focal_loss(x, targets, alpha=-1, gamma=gamma), logits
+    )
+    assert value.tolist() == [0, 0, 200, 1e4, 1e4, 200, 0, 0]
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_focal_loss_of_nothing(reduction):
+    empty = torch.zeros(0, 3)
+    mine = sigmoid_focal_loss(empty, empty, reduction=reduction)
+    assert_close(mine, oracle.sigmoid_focal_loss(empty, empty, reduction=reduction), equal_nan=True)
+
+
+# --- heat maps -------------------------------------------------------------------------------
+
+
+def test_heatmap_loss_by_hand():
+    # p = 1/2 everywhere: (1/2)² log 2 = 0.173287, times (1 − target)⁴ away from the centres
+    loss = heatmap_focal_loss(torch.zeros(4), torch.tensor([1.0, 0.0, 0.5, 0.9]), reduction="none")
+    expected = torch.tensor([0.173287, 0.173287, 0.173287 / 16, 0.173287e-4])
+    assert_close(loss, expected, rtol=1e-5, atol=1e-8)
+    # A confident hit is cheap, a confident miss is dear: p = 3/4.
+    sure = torch.full((2,), math.log(3))
+    loss = heatmap_focal_loss(sure, torch.tensor([1.0, 0.0]), reduction="none")
+    assert_close(loss, torch.tensor([0.287682 / 16, 9 / 16 * 1.386294]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 4.0), (1.0, 3.0)])
+def test_heatmap_loss_equals_the_formula_with_clamped_scores(alpha, beta):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.rand(2, 3, 8, 8, generator=generator, dtype=torch.float64) * 18 - 9
+    targets = torch.rand(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+    targets[torch.rand(2, 3, 8, 8, generator=generator) < 0.1] = 1
+
+    def with_clamp(x: torch.Tensor) -> torch.Tensor:
+        p = x.sigmoid().clamp(1e-4, 1 - 1e-4)
+        positive = targets.eq(1).double()
+        at_centre = (1 - p) ** alpha * p.log() * positive
+        elsewhere = (1 - targets) ** beta * p**alpha * (1 - p).log() * (1 - positive)
+        return -(at_centre + elsewhere).sum()
+
+    mine = values_and_gradients(lambda x: heatmap_focal_loss(x, targets, alpha, beta), logits)
+    assert_close(mine, values_and_gradients(with_clamp, logits))
+    x = logits[:1, :1].clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: heatmap_focal_loss(x, targets[:1, :1], alpha, beta), (x,)
+    )
+
+
+def test_heatmap_loss_keeps_its_gradient_beyond_the_clamp():
+    logits = torch.tensor([-20.0, 20.0])  # a centre taken for background, and the reverse
+    targets = torch.tensor([1.0, 0.0])
+    value, gradient = values_and_gradients(
+        lambda x: heatmap_focal_loss(x, targets, reduction="none"), logits
+    )
+    assert_close(value, torch.tensor([20.0, 20.0]))
+    assert_close(gradient, torch.tensor([-0.5, 1.5]))  # weights 0.5 and 1.5 times slope 1
+
+
+def test_heatmap_loss_of_extreme_logits_is_finite():
+    logits = torch.tensor([-1e4, 1e4, -1e4, 1e4, -1e4, 1e4])
+    targets = torch.tensor([1.0, 1, 0, 0, 0.3, 0.3])
+    value, gradient = values_and_gradients(
+        lambda x: heatmap_focal_loss(x, targets, reduction="none"), logits
+    )
+    assert_close(value, torch.tensor([1e4, 0, 0, 1e4, 0, 0.7**4 * 1e4]))
+    assert gradient.isfinite().all()
+
+
+def test_heatmap_loss_reductions():
+    logits, targets = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    each = heatmap_focal_loss(logits, targets, reduction="none")
+    assert each.shape == logits.shape
+    assert_close(heatmap_focal_loss(logits, targets), each.sum())
+    assert_close(heatmap_focal_loss(logits, targets, reduction="mean"), each.mean())
+
+
+# --- errors at the door ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+def test_box_losses_refuse_bad_input(loss):
+    boxes = random_boxes(3, 0)
+    with pytest.raises(ValueError, match=r"\(3, 4\) and \(2, 4\)"):
+        loss(boxes, boxes[:2])
+    with pytest.raises(ValueError, match="same shape"):  # would silently become (3, 3)
+        loss(boxes[:, None], boxes[None])
+    with pytest.raises(ValueError, match=r"pred_boxes.*\(3, 3\)"):
+        loss(boxes[:, :3], boxes[:, :3])
+    with pytest.raises(TypeError, match=r"target_boxes.*list"):
+        loss(boxes, boxes.tolist())
+    with pytest.raises(ValueError, match=r"Invalid reduction 'average'.*none, mean, sum"):
+        loss(boxes, boxes, reduction="average")
+
+
+def test_focal_losses_refuse_bad_input():
+    x = torch.zeros(3)
+    for loss in (sigmoid_focal_loss, heatmap_focal_loss):
+        with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
+            loss(x, x[:2])
+        with pytest.raises(ValueError, match=r"Invalid reduction 'total'"):
+            loss(x, x, reduction="total")
+    for alpha in (-0.5, 1.5, math.nan):
+        with pytest.raises(ValueError, match=rf"Invalid alpha {alpha}"):
+            sigmoid_focal_loss(x, x, alpha=alpha)
+    for gamma in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=rf"Invalid gamma {gamma}"):
+            sigmoid_focal_loss(x, x, gamma=gamma)
