@@ -1,7 +1,8 @@
 """Pictures of what happens at the locations of a feature map: label assignment and heat maps.
 
-`show_assignment` is the book's one way to draw *who learns what*: the same letters, colours and marker shapes whether the
-locations are anchors, cells, points or queries. Shapes: P locations, N objects, h, w a feature map.
+`show_assignment` is the book's one way to draw *who learns what*: the same letters, colours and
+marker shapes whether the locations are anchors, cells, points or queries. Shapes: P locations, N
+objects, h, w a feature map.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from detlearn._draw import (
     draw_image,
     draw_tag,
     image_array,
+    keep_clear,
     larger_first,
     legend_below,
 )
@@ -47,8 +49,9 @@ def show_assignment(
 ) -> Axes:
     """Draws who learns what: which locations are trained on which object.
 
-    Every object has a letter, a colour and a marker shape; a location trained on it is drawn with that
-    marker. The tag "▲ C ×12" says that 12 locations learn object C, so an object that none learns shows as ×0.
+    Every object has a letter, a colour and a marker shape; a location trained on it is drawn with
+    that marker. The tag "▲ C ×12" says that 12 locations learn object C, so an object that none
+    learns shows as ×0.
 
     Args:
         image: (3, H, W), (1, H, W) or (H, W), float in [0, 1] or uint8; drawn faded.
@@ -57,8 +60,8 @@ def show_assignment(
         assigned: (P,) int64, the index of the object, −1 for background, −2 for ignored.
         anchors: (P, 4) boxes of the locations; those assigned to an object are drawn as thin lines.
         weights: (P,) 0 or more; the area of an object's markers grows with them.
-        stride: side of the locations' cells in pixels, one number or (P,); scales the markers, and as one
-            number draws the cells.
+        stride: side of the locations' cells in pixels, one number or (P,); scales the markers, and
+            as one number draws the cells.
         ax: axes to draw on.
         title: text above the image.
         legend: whether to explain background and ignored locations below the image.
@@ -80,15 +83,17 @@ def show_assignment(
     ignored = draw_ignored(ax, points[assigned == IGNORED])
     if anchors is not None:
         for i in (assigned >= 0).nonzero().flatten().tolist():
-            draw_box(ax, anchors[i], style.colour_of(int(assigned[i])), linewidth=0.9)
+            draw_box(ax, anchors[i], style.colour_of(int(assigned[i])), weight=0.4)
     sizes = diameters**2 * area_factors(weights, len(points))
     for n in larger_first(boxes, range(len(boxes))):
-        draw_box(ax, boxes[n], style.colour_of(n))
+        draw_box(ax, boxes[n], style.colour_of(n), weight=0.7)
     for n, box in enumerate(boxes):
         mine = assigned == n
         draw_markers(ax, points[mine], sizes[mine], n)
         text = f"{style.MARKERS[style.marker_of(n)]} {style.letter_of(n)} ×{int(mine.sum())}"
         draw_tag(ax, box, text, style.colour_of(n))
+    learning = points[assigned >= 0]
+    keep_clear(ax, torch.cat([learning - 1, learning + 1], dim=1))
     if legend and (handles := [h for h in (background, ignored) if h is not None]):
         legend_below(ax, handles, columns=2)
     return ax
@@ -97,12 +102,14 @@ def show_assignment(
 def check_locations(
     points: Tensor | None, assigned: Tensor, anchors: Tensor | None, num_objects: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns points, assigned and anchors on the CPU; raises ValueError or TypeError if they disagree."""
+    """Returns the three on the CPU; raises ValueError or TypeError if they disagree."""
     if anchors is not None:
         anchors = check_boxes(anchors, "anchors")
     if points is None:
         if anchors is None:
-            raise ValueError("points is None: give points (P, 2), or anchors (P, 4) for their centres")
+            raise ValueError(
+                "points is None: give points (P, 2), or anchors (P, 4) for their centres"
+            )
         points = (anchors[:, :2] + anchors[:, 2:]) / 2
     points = torch.as_tensor(points).detach().cpu().float()
     assigned = torch.as_tensor(assigned).detach().cpu()
@@ -119,8 +126,8 @@ def check_locations(
     if wrong.any():
         first = wrong.nonzero()[0].item()
         raise ValueError(
-            f"assigned[{first}] = {int(assigned[first])}, but target has {num_objects} objects: expected an "
-            "index of one, -1 (background) or -2 (ignored)"
+            f"assigned[{first}] = {int(assigned[first])}, but target has {num_objects} objects: "
+            "expected the index of one, -1 (background) or -2 (ignored)"
         )
     return points, assigned.long(), anchors
 
@@ -150,7 +157,7 @@ def marker_diameters(
 
 
 def area_factors(weights: Tensor | None, num_points: int) -> Tensor:
-    """Returns (P,) factors in [0.1, 1], linear in the weights: a weight of 0 is still to be seen."""
+    """Returns (P,) factors in [0.1, 1], linear in the weights: even a weight of 0 is seen."""
     if weights is None:
         return torch.ones(num_points)
     weights = per_location(weights, num_points, "weights")
@@ -171,13 +178,17 @@ def draw_background(ax: Axes, points: Tensor) -> Line2D | None:
     points = torch.unique(points, dim=0) if len(points) else points  # anchors share centres
     label = "background"
     look = {"marker": "o", "markersize": 2.4, "color": style.NEUTRAL, "linestyle": "none"}
-    return ax.plot(*points.T.numpy(), **look, alpha=0.6, label=label, zorder=1.5)[0] if len(points) else None
+    return (
+        ax.plot(*points.T.numpy(), **look, alpha=0.6, label=label, zorder=1.5)[0]
+        if len(points)
+        else None
+    )
 
 
 def draw_ignored(ax: Axes, points: Tensor) -> Line2D | None:
     """Draws locations that learn nothing as grey crosses; returns the legend's handle."""
     look = {"marker": "x", "markersize": 4.5, "markeredgewidth": 1.2, "color": style.NEUTRAL}
-    look |= {"linestyle": "none", "label": "ignored: learns nothing", "zorder": 1.6}
+    look |= {"linestyle": "none", "label": "ignored", "zorder": 1.6}
     return ax.plot(*points.T.numpy(), **look)[0] if len(points) else None
 
 
@@ -204,10 +215,10 @@ def show_heatmap(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Lays a heat map over a darkened grey copy of the image; the hotter, the lighter and more opaque.
+    """Lays a heat map over a darkened grey copy of the image: hotter is lighter and more opaque.
 
-    The colours are matplotlib's inferno, which is perceptually uniform and grows lighter all the way, so that the figure
-    says the same in grey.
+    The colours are matplotlib's inferno, which is perceptually uniform and grows lighter all the
+    way, so that the figure says the same in grey.
 
     Args:
         image: (3, H, W), (1, H, W) or (H, W), float in [0, 1] or uint8.
@@ -225,7 +236,7 @@ def show_heatmap(
     """
     heat = check_heatmap(heatmap)
     pixels = image_array(image)
-    grey = 0.55 * (pixels @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
+    grey = 0.65 * (pixels @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
     ax = draw_image(ax, np.repeat(grey[..., None], 3, axis=2), title)
     height, width = pixels.shape[:2]
     if stride is not None:
