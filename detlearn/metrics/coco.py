@@ -9,8 +9,7 @@ Precision and recall after each step give a curve, and AP is the mean height of 
 recall levels.
 
 Shape shorthand: D detections, G targets, P pairs of them with IoU >= .5, C detections that occur in
-    a pair, K classes,
-T = 10 IoU thresholds, A = 4 area ranges. A *group* is one class in one image.
+a pair, K classes, T = 10 IoU thresholds, A = 4 area ranges. A *group* is one class in one image.
 
 **Why it is fast.** "Nobody has taken it before" makes matching sequential, but only within a group:
 what happens in one image never touches another. So we do not walk through the data set group by
@@ -76,7 +75,8 @@ def coco_metrics(
     """
     names = names_or_numbers(class_names, num_classes)
     flat_detections, flat_targets = flatten(detections, targets, num_classes)
-    flat_detections, rank = rank_detections(flat_detections)
+    order, rank = rank_detections(flat_detections)
+    flat_detections = flat_detections.take(order)
     ignored = ignored_targets(flat_targets)  # (G, A)
     candidates, matched = match(flat_detections, flat_targets, ignored, IOU_THRESHOLDS)
     precision, recall = _accumulate(
@@ -85,25 +85,23 @@ def coco_metrics(
     return CocoMetrics(precision, recall, names)
 
 
-def rank_detections(detections: FlatDetections) -> tuple[FlatDetections, np.ndarray]:
+def rank_detections(detections: FlatDetections) -> tuple[np.ndarray, np.ndarray]:
     """Order detections by class, then by falling score, and keep the best 100 of each group.
 
-    The limit holds per image *and* class: 200 right detections of two classes in one image all
-    count.
+    The limit holds per image *and* class: 200 right detections of two classes in one image count.
 
     Args:
         detections: D flat detections in any order.
 
     Returns:
-        The ordered detections, and the rank (D,) of each in its group, 0 for the best.
+        Indices of the kept detections in the new order, and the rank of each in its group, 0 for
+        the best.
     """
     order = np.lexsort((-detections.score, detections.label))  # stable: ties keep their order
     image, label = detections.image[order], detections.label[order]
     rank = rank_within(image * (1 + label.max(initial=0)) + label)
     kept = rank < MAX_DETECTIONS[-1]
-    order = order[kept]
-    columns = (detections.image, detections.label, detections.box, detections.score)
-    return FlatDetections(*(column[order] for column in columns)), rank[kept]
+    return order[kept], rank[kept]
 
 
 def rank_within(group: np.ndarray) -> np.ndarray:
@@ -219,7 +217,7 @@ def _accumulate(
         true = np.zeros_like(wrong)
         true[:, :, places] = right[chosen].transpose(1, 2, 0)
         for area in np.flatnonzero(num_targets):
-            precision[:, :, label, area] = _precision_at_levels(
+            precision[:, :, label, area] = precision_at_levels(
                 true[:, area], wrong[:, area], num_targets[area]
             )
             for m, limit in enumerate(MAX_DETECTIONS):
@@ -228,7 +226,7 @@ def _accumulate(
     return precision, recall
 
 
-def _precision_at_levels(true: np.ndarray, wrong: np.ndarray, num_targets: int) -> np.ndarray:
+def precision_at_levels(true: np.ndarray, wrong: np.ndarray, num_targets: int) -> np.ndarray:
     """Highest precision at each of the 101 recall levels or beyond.
 
     Args:

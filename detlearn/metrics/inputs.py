@@ -48,6 +48,10 @@ class FlatDetections:
         """(D,) width times height."""
         return self.box[:, 2] * self.box[:, 3]
 
+    def take(self, rows: np.ndarray) -> "FlatDetections":
+        """The detections with the given indices, in that order."""
+        return FlatDetections(self.image[rows], self.label[rows], self.box[rows], self.score[rows])
+
 
 @dataclass(frozen=True)
 class FlatTargets:
@@ -278,8 +282,8 @@ def _optional(
 
 def _concatenate(tensors: list[Tensor]) -> np.ndarray:
     """One flat float64 array of all values; exact for float32 and for integers below 2^53."""
-    flat = [tensor.detach().flatten().cpu() for tensor in tensors]
-    return torch.cat(flat).double().numpy() if flat else np.zeros(0)
+    flat = [tensor.cpu().flatten() for tensor in tensors]
+    return torch.cat(flat).detach().double().numpy() if flat else np.zeros(0)
 
 
 def _fail_if(

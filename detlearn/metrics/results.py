@@ -154,10 +154,10 @@ class CocoMetrics:
         """Two small tables for a notebook: the whole data set, then class by class."""
         names = list(SUMMARY)
         header = "| " + " | ".join(names) + " |\n|" + "--:|" * len(names)
-        values = "| " + " | ".join(_percent(getattr(self, name)) for name in names) + " |"
+        values = "| " + " | ".join(format_percent(getattr(self, name)) for name in names) + " |"
         rows = ["| class | ap | ap50 |", "|:--|--:|--:|"]
         for name, ap, ap50 in zip(self.class_names, self.ap_per_class, self.ap50_per_class):
-            rows.append(f"| {name} | {_percent(ap)} | {_percent(ap50)} |")
+            rows.append(f"| {name} | {format_percent(ap)} | {format_percent(ap50)} |")
         return f"{header}\n{values}\n\n" + "\n".join(rows)
 
     def _mean_precision(self, area: str = "all", iou_threshold: float | None = None) -> float:
@@ -214,5 +214,6 @@ def _mean_of_present(values: np.ndarray) -> float:
     return float(present.mean()) if present.size else -1.0
 
 
-def _percent(value: float) -> str:
+def format_percent(value: float) -> str:
+    """A share as percent with one digit; a dash for -1, which stands for "nothing to measure"."""
     return "–" if value < 0 else f"{100 * value:.1f}"
