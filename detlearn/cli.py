@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
     try:
         return options.run(options)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"detlearn {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -121,13 +121,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dataset(text: str, split: str, seed: int, num_images: int) -> Dataset:
-    from detlearn.data import CocoDetection, ToyTown, VOCDetection, download
+    from detlearn.data import CocoDetection, ToyTown, VOCDetection, download_bccd
 
     kind, _, rest = text.partition(":")
     if kind == "toytown":
         return ToyTown.scenario(rest or "default", num_images, seed=seed)
     if kind == "bccd":
-        return VOCDetection(download.download_bccd(), split, on_bad="skip")
+        return VOCDetection(download_bccd(), split, on_bad="skip")
     if kind == "voc" and rest:
         return VOCDetection(rest, split, on_bad="skip")
     if kind == "coco" and rest.count(",") == 1:
@@ -199,7 +199,12 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"the data set has {list(data.class_names)}"
         )
     metrics = evaluate(saved.model, data, batch_size=options.batch_size)
-    print(json.dumps(metrics.to_dict(), indent=1) if options.json else metrics)
+    if options.json:
+        columns = zip(saved.class_names, metrics.ap_per_class, metrics.ap50_per_class)
+        per_class = {name: {"ap": float(ap), "ap50": float(ap50)} for name, ap, ap50 in columns}
+        print(json.dumps({**metrics.to_dict(), "per_class": per_class}, indent=1))
+    else:
+        print(metrics)
     return 0
 
 
