@@ -1,7 +1,7 @@
-"""Things in ToyTown that are no objects: bushes, rocks, puddles, crates, cones, fences, benches, lamps, ducks …
+"""Things in ToyTown that are no objects: bushes, rocks, puddles, crates, benches, ducks and more.
 
-A detector must learn to leave them alone. They are drawn once per image size into a pool from a fixed seed and
-pasted under the objects. Every picture is mirrored at will.
+A detector must learn to leave them alone. They are drawn once per image size into a pool from a
+fixed seed and pasted under the objects. Every picture is mirrored at will.
 
 Naming: ``p`` is the pen, ``rng`` a NumPy generator.
 """
@@ -114,7 +114,7 @@ def _log(p: Pen, rng: np.random.Generator) -> None:
 CLUTTER = {  # drawing function, longer side as shares of S, width / height, where it lies
     "bush": (_bush, (0.07, 0.17), (1.2, 1.8), ("lawn", "paving", "sand", "snow")),
     "rock": (_rock, (0.04, 0.11), (1.1, 1.7), ("lawn", "water", "sand", "snow")),
-    "puddle": (_puddle, (0.06, 0.17), (2.0, 3.2), ("street", "paving", "lawn")),
+    "puddle": (_puddle, (0.06, 0.17), (2.0, 3.2), ("street", "paving")),
     "crate": (_crate, (0.05, 0.11), (0.9, 1.3), ("street", "paving", "deck")),
     "cone": (_cone, (0.05, 0.1), (0.7, 0.85), ("street", "paving")),
     "fence": (_fence, (0.1, 0.22), (1.6, 2.4), ("lawn", "paving", "snow", "deck")),

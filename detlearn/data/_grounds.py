@@ -1,7 +1,8 @@
 """The grounds of ToyTown: lawns, streets, water, paving, sand, planks and snow under a band of sky.
 
-The materials are drawn once per image size, larger than an image and from a fixed seed; a scene cuts its own piece
-out of each, turns it over, tints it, and lays the pieces in bands from the horizon down, with kerbs, shores and lanes.
+The materials are drawn once per image size, larger than an image and from a fixed seed; a scene
+cuts its own piece out of each, turns it over, tints it, and lays the pieces in bands from the
+horizon down, with kerbs, shores and lanes.
 
 Shape shorthand: S is the side of the image, T = 2 S that of a material.
 """
@@ -17,13 +18,18 @@ from detlearn.data._pen import Colour, between, pick, shade
 VARIANTS = 3  # drawings of each material
 TINTS = 3  # of each drawing
 PLANS = (  # the bands of a scene from the horizon down; one is picked
-    ("paving", "street", "paving"), ("lawn", "street", "lawn"), ("street", "paving"), ("lawn", "paving"),
-    ("lawn", "water", "lawn"), ("water", "sand"), ("water", "lawn"), ("water", "deck"), ("water", "paving"),
-    ("lawn",), ("lawn", "sand"), ("paving",), ("snow",), ("snow", "street", "snow"), ("water",), ("sand", "lawn"),
+    ("paving", "street", "paving"), ("lawn", "street", "lawn"), ("snow", "street", "snow"),
+    ("street", "paving"), ("lawn", "paving"), ("lawn", "sand"), ("sand", "lawn"), ("lawn",),
+    ("lawn", "water", "lawn"), ("water", "sand"), ("water", "lawn"), ("water", "deck"),
+    ("water", "paving"), ("water",), ("paving",), ("snow",),
 )  # fmt: skip
-SKY_LIKES = 0.6  # share of scenes that show a sky
+SKY_SHARE = 0.6  # share of scenes that show a sky
+# The line between two grounds, as a share of S and a colour: foam, kerb, or a trodden edge.
+KERBS = {"water": (1 / 80, (238, 246, 250)), "street": (1 / 45, (226, 222, 214))}
+PATH_EDGE = (1 / 80, (150, 140, 104))
 LIGHTS = np.array(  # factors on red, green, blue: noon twice, morning, evening, overcast, dusk
-    [[1, 1, 1], [1.03, 1.02, 0.98], [1, 1.02, 1.06], [1.08, 0.98, 0.86], [0.92, 0.95, 0.98], [0.84, 0.86, 1]]
+    [[1, 1, 1], [1.03, 1.02, 0.98], [1, 1.02, 1.06],
+     [1.08, 0.98, 0.86], [0.92, 0.95, 0.98], [0.84, 0.86, 1]]
 )  # fmt: skip
 
 
@@ -163,6 +169,7 @@ def _snow(rng: np.random.Generator, side: int, variant: int) -> Image.Image:
 
 def _sky(rng: np.random.Generator, side: int, variant: int) -> Image.Image:
     """A sky whose lower edge is the horizon, with clouds and far hills or roofs."""
+    side *= 2  # drawn too large and averaged down, so that hills and clouds get smooth edges
     top, low = (((110, 184, 236), (214, 238, 250)), ((150, 200, 232), (252, 236, 208)),
                 ((134, 164, 214), (250, 206, 190)))[variant]  # fmt: skip
     ramp = np.linspace(0, 1, side, dtype=np.float32)[:, None, None] ** 2
@@ -173,24 +180,27 @@ def _sky(rng: np.random.Generator, side: int, variant: int) -> Image.Image:
         for dx, dy, r in ((0, 0, 8), (9, -4, 11), (20, 0, 9), (10, 3, 12)):
             x1, y1 = x + (dx - r) * unit, y + (dy - 0.6 * r) * unit
             draw.ellipse([x1, y1, x1 + 2 * r * unit, y1 + 1.2 * r * unit], fill=(252, 252, 252))
-    _far_land(draw, rng, side, low, roofs=variant == 1)
-    return image
+    (_far_roofs if variant == 1 else _far_hills)(draw, rng, side)
+    return image.reduce(2)
 
 
-def _far_land(
-    draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, low: Colour, roofs: bool
-) -> None:
-    unit, hills = side / 256, ((158, 190, 196), (140, 182, 160))
-    if roofs:
-        for x in np.arange(0, side, 15 * unit):
-            y = side - between(rng, 10, 34) * unit
-            draw.rectangle(
-                [x, y, x + 15 * unit, side], fill=shade((190, 186, 196), between(rng, 0.95, 1.1))
-            )
-        return
-    for layer, colour in enumerate(hills):
+def _far_roofs(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    unit = side / 256
+    for x in np.arange(0, side, 11 * unit):
+        y, wide = side - between(rng, 8, 40) * unit, between(rng, 8, 15) * unit
+        tone = shade((186, 184, 198), between(rng, 0.94, 1.2))
+        draw.rectangle([x, y, x + wide, side], fill=tone)
+        for row in np.arange(y + 3 * unit, side, 5 * unit):
+            for column in np.arange(x + 2 * unit, x + wide - unit, 4 * unit):
+                window = [column, row, column + unit, row + 2 * unit]
+                draw.rectangle(window, fill=shade(tone, 1.35))
+
+
+def _far_hills(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    unit = side / 256
+    for tallest, colour in ((30, (158, 190, 196)), (18, (140, 182, 160))):
         for x in (rng.random(7) * side).tolist():
-            r, tall = between(rng, 30, 70) * unit, between(rng, 12, 30 - 12 * layer) * unit
+            r, tall = between(rng, 30, 70) * unit, between(rng, 12, tallest) * unit
             draw.ellipse([x - r, side - tall, x + r, side + tall], fill=colour)
 
 
@@ -237,7 +247,7 @@ def draw_ground(rng: np.random.Generator, size: int) -> Ground:
         the painted ground with its horizon and bands.
     """
     kinds = pick(rng, PLANS)
-    horizon = int(between(rng, 0.1, 0.34) * size) if rng.random() < SKY_LIKES else 0
+    horizon = int(between(rng, 0.1, 0.34) * size) if rng.random() < SKY_SHARE else 0
     shares = np.cumsum(0.5 + rng.random(len(kinds)))
     edges = tuple((horizon + (size - horizon) * shares / shares[-1]).tolist())
     image = _piece(rng, kinds[0], size)
@@ -245,40 +255,41 @@ def draw_ground(rng: np.random.Generator, size: int) -> Ground:
         image.paste(_piece(rng, "sky", size).crop((0, size - horizon, size, size)), (0, 0))
     slope = between(rng, -0.12, 0.12) * size
     for above, kind, y in zip(kinds, kinds[1:], edges):
-        _lay_band(image, rng, _piece(rng, kind, size), (above, kind), y, slope)
+        _lay_band(image, rng, _piece(rng, kind, size), (above, kind), (y, slope))
     for kind, top, bottom in zip(kinds, (horizon, *edges), edges):
         if kind == "street":
-            _draw_lane(
-                image, rng, (top + bottom) / 2, bottom - top, slope if top > horizon else slope / 2
-            )
+            tilt = slope if top > horizon else slope / 2
+            _draw_lane(image, rng, (top + bottom) / 2, bottom - top, tilt)
     return Ground(image, horizon, kinds, edges)
 
 
 def _lay_band(
-    image, rng: np.random.Generator, piece: Image.Image, kinds, y: float, slope: float
+    image: Image.Image,
+    rng: np.random.Generator,
+    piece: Image.Image,
+    kinds: tuple[str, str],
+    curve: tuple[float, float],
 ) -> None:
-    """Covers everything below a straight or wavy line at height ``y`` with ``piece``; draws the line."""
-    size = image.width
-    x = np.linspace(-1, size, 17)
-    curve = y + slope * (x / size - 0.5)
-    if "street" not in kinds and "paving" not in kinds and "deck" not in kinds:
-        curve = curve + between(rng, 0.01, 0.04) * size * np.sin(
-            x / size * between(rng, 5, 14) + 6 * rng.random()
-        )
-    line = np.stack([x, curve], axis=1).ravel().tolist()
-    mask = Image.new("1", image.size)
-    ImageDraw.Draw(mask).polygon([*line, size, size, -1, size], fill=1)
-    image.paste(piece, (0, 0), mask)
-    kerb = (
-        (238, 246, 250)
-        if "water" in kinds
-        else (226, 222, 214)
-        if "street" in kinds
-        else (150, 140, 104)
-    )
-    ImageDraw.Draw(image).line(
-        line, fill=kerb, width=max(1, round(size / (50 if "street" in kinds else 90)))
-    )
+    """Lays ``piece`` below a line and draws the line: straight at built edges, else wavy.
+
+    ``kinds`` are the grounds above and below; ``curve`` is the line's mean height and its slope
+    over the image.
+    """
+    size, between_built = image.width, {"street", "paving", "deck"} & set(kinds)
+    x = np.arange(size, dtype=np.float32) / size
+    line = curve[0] + curve[1] * (x - 0.5)
+    if not between_built:
+        waves, start, height = between(rng, 5, 14), 6 * rng.random(), between(rng, 0.01, 0.04)
+        line = line + height * size * np.sin(waves * x + start)
+    below = np.arange(size, dtype=np.float32)[:, None] - line.astype(np.float32)  # (S, S) pixels
+    image.paste(piece, (0, 0), _coverage(below + 0.5))
+    width, colour = next((kerb for kind, kerb in KERBS.items() if kind in kinds), PATH_EDGE)
+    image.paste(colour, (0, 0), _coverage(width * size / 2 + 0.5 - abs(below)))
+
+
+def _coverage(inside: np.ndarray) -> Image.Image:
+    """A smooth-edged mask from how deep, in pixels, each pixel lies inside a shape, (S, S)."""
+    return Image.fromarray((inside.clip(0, 1) * 255).astype(np.uint8))
 
 
 def _draw_lane(

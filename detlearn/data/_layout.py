@@ -1,10 +1,11 @@
 """Where ToyTown's objects stand: classes, sizes and places, before anything is drawn.
 
-Objects are placed one after the other. For each, up to ``TRIES`` places are proposed and the first that breaks no rule
-is taken; an object for which none is found is dropped. With a handful of boxes a scene, plain loops are ten times
-faster here than arrays.
+Objects are placed one after the other. For each, up to ``TRIES`` places are proposed and the first
+that breaks no rule is taken; an object for which none is found is dropped. With a handful of boxes
+a scene, plain loops are ten times faster here than arrays.
 
-Boxes are xyxy in whole pixels and may reach over the border of the image; every rule looks at their visible part.
+Boxes are xyxy in whole pixels and may reach over the border of the image; every rule looks at their
+visible part.
 """
 
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Thing(NamedTuple):
 
 @dataclass
 class Placed:
-    """A thing in its place, the part of its box inside the image, and the share that nearer boxes cover."""
+    """A thing, the part of its box inside the image, and the share that nearer boxes cover."""
 
     thing: Thing
     seen: Box
@@ -68,7 +69,7 @@ class Placed:
 
 
 def class_shares(imbalance: float) -> np.ndarray:
-    """Probability of each class, (K,): falling geometrically by ``imbalance`` from the first to the last."""
+    """Probability of each class, (K,), falling geometrically by ``imbalance`` in all."""
     count = len(CLASS_NAMES)
     shares = imbalance ** (-np.arange(count) / (count - 1))
     return shares / shares.sum()
@@ -77,8 +78,9 @@ def class_shares(imbalance: float) -> np.ndarray:
 def shares_by_size(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities for the smaller and the larger half of the (log) sizes, each (K,).
 
-    Phones come small: they take their share from the lower half as far as they can. The two halves still average to
-    ``shares``, so both the sizes and the classes keep the distributions that the knobs ask for.
+    Phones come small: they take their share from the lower half as far as they can. The two halves
+    still average to ``shares``, so both the sizes and the classes keep the distributions that the
+    knobs ask for.
     """
     phone = CLASS_NAMES.index("phone")
     lower = min(1.0, 2 * shares[phone])
@@ -106,7 +108,7 @@ class Layout:
         self.shares = [np.cumsum(half) for half in shares_by_size(class_shares(knobs.imbalance))]
 
     def run(self) -> list[Thing]:
-        """Places pairs, groups and single objects; returns them from the farthest to the nearest."""
+        """Places pairs, groups and single objects; returns them from far to near."""
         for _ in range(self._count(self.knobs.nested_pairs)):
             self.add_pair()
         for _ in range(self._count(self.knobs.groups)):
@@ -149,7 +151,7 @@ class Layout:
         self._place(label, shape, propose)
 
     def add_pair(self) -> None:
-        """A person and, in front with the same centre (to half a pixel), the phone in their hands."""
+        """A person and, with the same centre (to half a pixel), the phone they hold."""
         person, phone = CLASS_NAMES.index("person"), CLASS_NAMES.index("phone")
         shape = self._shape(person, self._longer_side(PAIR_SCALE))
         if not self._place(person, shape, self._anywhere):
@@ -197,7 +199,8 @@ class Layout:
     def _place(self, label: int, shape: tuple[int, int], propose: Callable[..., Corner]) -> bool:
         """Keeps the first proposed place that breaks no rule; says whether there was one.
 
-        The first half of the proposals must also stand on a ground that the class likes, if the scene has one.
+        The first half of the proposals must also stand on a ground that the class likes, if the
+        scene has one.
         """
         home = SPRITES[CLASS_NAMES[label]].home
         has_home = any(kind in home for kind in self.ground.kinds)
@@ -211,7 +214,7 @@ class Layout:
         return False
 
     def _keep_if_allowed(self, thing: Thing) -> bool:
-        """Keeps a thing if its size, its overlap with others and all occlusions stay within the rules."""
+        """Keeps a thing if its size, its overlaps and all occlusions are within the rules."""
         x1, y1, x2, y2 = seen = clip_box(thing.box, self.size)
         if min(x2 - x1, y2 - y1) < MIN_SIDE or y2 <= self.ground.horizon:
             return False

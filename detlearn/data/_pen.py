@@ -1,9 +1,11 @@
 """A pen that draws in the unit square: the few strokes from which every picture of ToyTown is made.
 
-A sprite is drawn several times too large with Pillow's hard-edged rasteriser, cut to the pixels that were touched
-and averaged down to the width and height asked for. So it fills its box exactly, and its edges are smooth.
+A sprite is drawn several times too large with Pillow's hard-edged rasteriser, cut to the pixels
+that were touched and averaged down to the width and height asked for. So it fills its box exactly,
+and its edges are smooth.
 
-Naming: ``x`` and ``y`` run from 0 to 1 over the canvas, y downwards; a colour is ``(r, g, b)`` in 0 … 255.
+Naming: ``x`` and ``y`` run from 0 to 1 over the canvas, y downwards; a colour is ``(r, g, b)``,
+each 0 … 255.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +15,17 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+
+CLOTH = (
+    (226, 72, 66), (242, 142, 50), (250, 204, 72), (70, 160, 96), (58, 132, 204),
+    (126, 92, 190), (236, 118, 160), (244, 240, 230), (40, 170, 172), (64, 72, 104),
+)  # fmt: skip
+PAINT = (
+    (214, 50, 48), (240, 128, 44), (248, 200, 56), (70, 150, 84), (44, 118, 196), (110, 196, 220),
+    (238, 238, 232), (92, 98, 112), (150, 88, 168), (240, 140, 160),
+)  # fmt: skip
+GLASS = (190, 226, 240)
+STEEL = (150, 156, 166)
 
 
 def pick(rng: np.random.Generator, options: Sequence):
@@ -56,29 +69,45 @@ class Pen:
         )
 
     def _box(self, x1: float, y1: float, x2: float, y2: float) -> list[float]:
-        # Pillow's corners are inclusive, hence the - 1; a box is never thinner than one canvas pixel.
+        # Pillow's corners are inclusive, hence the - 1; no box is thinner than a canvas pixel.
         left, top = x1 * self.width, y1 * self.height
         return [left, top, max(left, x2 * self.width - 1), max(top, y2 * self.height - 1)]
 
-    def rect(self, x1, y1, x2, y2, fill: Colour, *, edge: bool = True) -> None:
+    def rect(
+        self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True
+    ) -> None:
         """A rectangle from corner to corner."""
         self._draw.rectangle(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
 
-    def rounded(self, x1, y1, x2, y2, fill: Colour, radius: float, *, edge: bool = True) -> None:
+    def rounded(
+        self,
+        x1: float,
+        y1: float,
+        x2: float,
+        y2: float,
+        fill: Colour,
+        radius: float,
+        *,
+        edge: bool = True,
+    ) -> None:
         """A rectangle with round corners; ``radius`` is a share of the canvas's shorter side."""
         pixels = radius * min(self.width, self.height)
         self._draw.rounded_rectangle(self._box(x1, y1, x2, y2), pixels, **self._edge(fill, edge))
 
-    def oval(self, x1, y1, x2, y2, fill: Colour, *, edge: bool = True) -> None:
+    def oval(
+        self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True
+    ) -> None:
         """The ellipse inside a rectangle."""
         self._draw.ellipse(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
 
-    def circle(self, x, y, radius: float, fill: Colour, *, edge: bool = True) -> None:
+    def circle(self, x: float, y: float, radius: float, fill: Colour, *, edge: bool = True) -> None:
         """A circle that stays round on any canvas; ``radius`` is a share of the canvas's height."""
         across = radius / self.aspect
         self.oval(x - across, y - radius, x + across, y + radius, fill, edge=edge)
 
-    def wedge(self, x1, y1, x2, y2, start: float, end: float, fill: Colour) -> None:
+    def wedge(
+        self, x1: float, y1: float, x2: float, y2: float, start: float, end: float, fill: Colour
+    ) -> None:
         """A slice of the ellipse inside a rectangle, from angle to angle in degrees, clockwise."""
         self._draw.pieslice(self._box(x1, y1, x2, y2), start, end, fill=fill)
 
@@ -93,7 +122,17 @@ class Pen:
         pixels = max(1, round(width * min(self.width, self.height)))
         self._draw.line(scaled, fill=fill, width=pixels, joint="curve")
 
-    def arc(self, x1, y1, x2, y2, start: float, end: float, fill: Colour, width: float) -> None:
+    def arc(
+        self,
+        x1: float,
+        y1: float,
+        x2: float,
+        y2: float,
+        start: float,
+        end: float,
+        fill: Colour,
+        width: float,
+    ) -> None:
         """A piece of an ellipse's outline; ``width`` as for ``stroke``."""
         pixels = max(1, round(width * min(self.width, self.height)))
         self._draw.arc(self._box(x1, y1, x2, y2), start, end, fill=fill, width=pixels)

@@ -1,8 +1,10 @@
 """The ten objects of ToyTown, one drawing function per class.
 
-Each function draws one object that fills the unit square (see ``Pen``) and takes every choice of colour, proportion
-and detail from ``rng``. Shapes have meaning for the book's lessons: a person is tall, a traffic light very tall, a
-bus wide, a phone tiny, a ball round.
+Vehicles and scenery are drawn in files of their own.
+
+Each function draws one object that fills the unit square (see ``Pen``) and takes every choice of
+colour, proportion and detail from ``rng``. Shapes have meaning for the book's lessons: a person is
+tall, a traffic light very tall, a bus wide, a phone tiny, a ball round.
 
 Naming: ``p`` is the pen, ``rng`` a NumPy generator.
 """
@@ -12,22 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detlearn.data._pen import Colour, Pen, between, pick, shade
+from detlearn.data._pen import CLOTH, PAINT, STEEL, Colour, Pen, between, pick, shade
+from detlearn.data._scenery import draw_house, draw_tree
+from detlearn.data._vehicles import draw_boat, draw_bus, draw_car
 
 SKIN = ((255, 220, 190), (241, 194, 155), (214, 158, 116), (165, 110, 74), (110, 72, 50))
 HAIR = ((45, 36, 34), (94, 60, 38), (160, 100, 52), (226, 186, 98), (178, 74, 40), (198, 198, 200))
-CLOTH = (
-    (226, 72, 66), (242, 142, 50), (250, 204, 72), (70, 160, 96), (58, 132, 204),
-    (126, 92, 190), (236, 118, 160), (244, 240, 230), (40, 170, 172), (64, 72, 104),
-)  # fmt: skip
 TROUSERS = ((52, 70, 118), (72, 64, 62), (120, 94, 66), (44, 46, 58), (96, 118, 150), (150, 60, 66))
-PAINT = (
-    (214, 50, 48), (240, 128, 44), (248, 200, 56), (70, 150, 84), (44, 118, 196), (110, 196, 220),
-    (238, 238, 232), (92, 98, 112), (150, 88, 168), (240, 140, 160),
-)  # fmt: skip
-GLASS = (190, 226, 240)
-RUBBER = (44, 44, 52)
-STEEL = (150, 156, 166)
 
 
 def draw_person(p: Pen, rng: np.random.Generator) -> None:
@@ -42,7 +35,7 @@ def draw_person(p: Pen, rng: np.random.Generator) -> None:
         p.rounded(0.22, 0.28, 0.78, 0.64, shirt, 0.16)
         if rng.random() < 0.4:
             p.rect(0.25, 0.42, 0.75, 0.49, pick(rng, CLOTH), edge=False)
-    _person_head(p, skin, hair, pick(rng, ("short", "long", "bun", "cap")), pick(rng, CLOTH))
+    _person_head(p, skin, hair, pick(rng, ("short", "long", "bun", "cap", "hat")), pick(rng, CLOTH))
 
 
 def _person_legs(p: Pen, colour: Colour, stride: float) -> None:
@@ -75,6 +68,9 @@ def _person_head(p: Pen, skin: Colour, hair: Colour, style: str, cap: Colour) ->
     p.wedge(0.23, 0.0, 0.77, 0.25, 180, 360, cap if style == "cap" else hair)
     if style == "cap":
         p.rect(0.23, 0.11, 0.92, 0.14, shade(cap, 0.7), edge=False)
+    if style == "hat":
+        p.oval(0.06, 0.08, 0.94, 0.15, cap)
+        p.rounded(0.28, 0.0, 0.72, 0.11, cap, 0.1)
     if not p.small:
         for x in (0.4, 0.6):
             p.oval(x - 0.04, 0.145, x + 0.04, 0.175, (40, 34, 40), edge=False)
@@ -82,7 +78,7 @@ def _person_head(p: Pen, skin: Colour, hair: Colour, style: str, cap: Colour) ->
 
 
 def draw_phone(p: Pen, rng: np.random.Generator) -> None:
-    """A telephone with a glowing screen: icons, a chat, a picture or a dialling pad; upright or tilted."""
+    """A telephone with a glowing screen: icons, a chat, a picture or a dialling pad."""
     case = pick(rng, ((36, 38, 48), (36, 38, 48), (226, 70, 110), (60, 120, 200), (236, 232, 224)))
     screen = pick(rng, ((150, 222, 255), (190, 240, 200), (255, 236, 170), (230, 210, 255)))
     p.rounded(0, 0, 1, 1, case, 0.18)
@@ -110,65 +106,6 @@ def draw_phone(p: Pen, rng: np.random.Generator) -> None:
         p.oval(0.6, 0.2, 0.8, 0.32, (255, 200, 70), edge=False)
 
 
-def _wheel(p: Pen, x: float, y: float, radius: float) -> None:
-    p.circle(x, y, radius, RUBBER, edge=False)
-    p.circle(x, y, 0.52 * radius, (206, 210, 214), edge=False)
-    if not p.small:
-        p.circle(x, y, 0.2 * radius, (110, 114, 122), edge=False)
-
-
-def draw_car(p: Pen, rng: np.random.Generator) -> None:
-    """A car from the side: saloon, hatchback, taxi or pick-up, driving left or right."""
-    paint, kind = pick(rng, PAINT), pick(rng, ("saloon", "hatchback", "taxi", "pickup"))
-    if kind == "taxi":
-        paint = PAINT[2]
-        p.rect(0.42, 0.0, 0.56, 0.12, (50, 50, 56), edge=False)
-    roof = {
-        "saloon": (0.32, 0.66),
-        "taxi": (0.32, 0.66),
-        "hatchback": (0.14, 0.64),
-        "pickup": (0.46, 0.7),
-    }
-    left, right = roof[kind]
-    foot_left, foot_right = max(0.03, left - 0.14), right + 0.17
-    p.poly([(left, 0.08), (right, 0.08), (foot_right, 0.46), (foot_left, 0.46)], shade(paint, 0.9))
-    p.poly([(left + 0.02, 0.15), (right - 0.02, 0.15), (foot_right - 0.07, 0.45), (foot_left + 0.06, 0.45)],
-           GLASS, edge=False)  # fmt: skip
-    middle = (left + right) / 2
-    p.rect(middle - 0.02, 0.1, middle + 0.02, 0.46, shade(paint, 0.9), edge=False)
-    p.rounded(0.0, 0.42, 1.0, 0.84, paint, 0.16)
-    p.rect(0.02, 0.68, 0.98, 0.76, shade(paint, 0.75), edge=False)
-    p.oval(0.92, 0.5, 0.99, 0.64, (255, 244, 180), edge=False)
-    p.rect(0.005, 0.5, 0.05, 0.62, (200, 40, 40), edge=False)
-    if not p.small:
-        p.rect(middle + 0.06, 0.53, middle + 0.14, 0.57, shade(paint, 0.5), edge=False)
-        p.rect(middle - 0.005, 0.46, middle + 0.008, 0.8, shade(paint, 0.6), edge=False)
-    radius = between(rng, 0.17, 0.21)
-    for x in (0.22, 0.78):
-        _wheel(p, x, 1 - radius, radius)
-
-
-def draw_bus(p: Pen, rng: np.random.Generator) -> None:
-    """A bus from the side: a row of windows, a door at the front and often a stripe."""
-    paint, stripe = pick(rng, PAINT), pick(rng, PAINT)
-    p.rounded(0.0, 0.0, 1.0, 0.87, paint, 0.14)
-    p.rect(0.01, 0.52, 0.99, between(rng, 0.56, 0.66), stripe, edge=False)
-    p.rect(0.01, 0.8, 0.99, 0.86, shade(paint, 0.6), edge=False)
-    count = max(3, round(p.aspect * between(rng, 1.5, 2.1)))
-    step = 0.8 / count
-    for i in range(count):
-        p.rect(0.03 + i * step, 0.15, 0.03 + i * step + 0.8 * step, 0.46, GLASS, edge=not p.small)
-    p.rect(0.86, 0.15, 0.96, 0.82, shade(GLASS, 0.85))
-    p.rect(0.905, 0.15, 0.915, 0.82, shade(paint, 0.5), edge=False)
-    if not p.small:
-        p.rect(0.6, 0.045, 0.82, 0.115, (40, 40, 46), edge=False)
-        p.rect(0.63, 0.065, 0.79, 0.095, (255, 190, 60), edge=False)
-        p.oval(0.96, 0.66, 1.0, 0.76, (255, 244, 180), edge=False)
-    radius = between(rng, 0.14, 0.17)
-    for x in (0.18, 0.74):
-        _wheel(p, x, 1 - radius, radius)
-
-
 def draw_traffic_light(p: Pen, rng: np.random.Generator) -> None:
     """A traffic light on its post; one or two of the three lamps are lit."""
     housing = pick(rng, ((46, 50, 56), (46, 50, 56), (40, 84, 66), (230, 180, 50)))
@@ -185,90 +122,6 @@ def draw_traffic_light(p: Pen, rng: np.random.Generator) -> None:
         p.oval(0.16, y + 0.1 * step, 0.84, y + 0.92 * step, colour, edge=False)
         if i in lit and not p.small:
             p.oval(0.3, y + 0.22 * step, 0.52, y + 0.46 * step, shade(lamp, 1.7), edge=False)
-
-
-def draw_tree(p: Pen, rng: np.random.Generator) -> None:
-    """A tree: a leafy crown in the colours of a season, or a fir in tiers."""
-    bark = pick(rng, ((120, 82, 54), (96, 68, 52), (150, 110, 76), (210, 204, 196)))
-    half = between(rng, 0.06, 0.1)
-    p.poly(
-        [(0.5 - half, 0.6), (0.5 + half, 0.6), (0.5 + 1.6 * half, 1), (0.5 - 1.6 * half, 1)], bark
-    )
-    if rng.random() < 0.35:
-        _fir(p, pick(rng, ((42, 104, 74), (58, 122, 70), (34, 92, 88))), snow=rng.random() < 0.25)
-    else:
-        leaves = pick(
-            rng,
-            (
-                (74, 150, 62),
-                (104, 172, 70),
-                (52, 126, 66),
-                (226, 140, 48),
-                (206, 84, 50),
-                (240, 166, 190),
-            ),
-        )
-        _crown(p, rng, leaves)
-
-
-def _fir(p: Pen, needles: Colour, snow: bool) -> None:
-    for i, (top, bottom, half) in enumerate(
-        ((0.46, 0.86, 0.5), (0.22, 0.62, 0.4), (0.0, 0.38, 0.28))
-    ):
-        tier = [(0.46, top), (0.54, top), (0.5 + half, bottom), (0.5 - half, bottom)]
-        p.poly(tier, shade(needles, 0.9 + 0.15 * i))
-        if snow:
-            middle = (top + bottom) / 2 - 0.05
-            p.poly([(0.46, top), (0.54, top), (0.5 + 0.4 * half, middle), (0.5 - 0.4 * half, middle)],
-                   (246, 250, 255), edge=False)  # fmt: skip
-
-
-def _crown(p: Pen, rng: np.random.Generator, leaves: Colour) -> None:
-    for x1, y1, x2, y2 in ((0, 0.28, 0.56, 0.72), (0.44, 0.28, 1, 0.72), (0.16, 0.0, 0.84, 0.52)):
-        p.oval(x1, y1, x2, y2, shade(leaves, 0.88))
-    p.oval(0.12, 0.2, 0.88, 0.66, shade(leaves, 0.88), edge=False)
-    p.oval(0.2, 0.06, 0.66, 0.4, shade(leaves, 1.12), edge=False)
-    if p.small:
-        return
-    fruit = pick(rng, (shade(leaves, 0.7), shade(leaves, 1.35), (222, 50, 46)))
-    for _ in range(7):
-        x, y = between(rng, 0.14, 0.82), between(rng, 0.14, 0.6)
-        p.circle(x, y, 0.028, fruit, edge=False)
-
-
-def draw_house(p: Pen, rng: np.random.Generator) -> None:
-    """A house: gable or hipped roof, a door, windows that may be lit, perhaps a chimney."""
-    wall = pick(
-        rng,
-        (
-            (250, 236, 206),
-            (240, 196, 150),
-            (188, 214, 226),
-            (236, 176, 170),
-            (206, 220, 176),
-            (246, 246, 242),
-            (190, 104, 80),
-        ),
-    )
-    roof = pick(rng, ((190, 74, 56), (128, 72, 62), (84, 98, 120), (160, 60, 80), (78, 110, 92)))
-    eaves = between(rng, 0.4, 0.5)
-    if rng.random() < 0.7:
-        x = pick(rng, (0.2, 0.68))
-        p.rect(x, 0.04, x + 0.13, 0.36, shade(roof, 0.75))
-    p.rect(0.07, eaves - 0.04, 0.93, 1.0, wall)
-    p.rect(0.08, 0.94, 0.92, 1.0, shade(wall, 0.72), edge=False)
-    ridge = pick(rng, (0.02, 0.02, 0.24))
-    p.poly([(0.5 - ridge, 0.0), (0.5 + ridge, 0.0), (1.0, eaves), (0.0, eaves)], roof)
-    light = pick(rng, ((170, 214, 236), (255, 226, 130), (120, 160, 190)))
-    door = pick(rng, ((120, 76, 50), (60, 110, 150), (150, 50, 54), (70, 116, 80)))
-    shift = pick(rng, (-0.26, 0.0, 0.26))
-    p.rect(0.42 + shift, 0.66, 0.58 + shift, 1.0, door)
-    for x in {-0.26, 0.0, 0.26} - {shift} if shift else (-0.26, 0.26):
-        p.rect(0.42 + x, 0.58, 0.59 + x, 0.79, light)
-        if not p.small:
-            p.rect(0.5 + x, 0.58, 0.515 + x, 0.79, shade(wall, 0.6), edge=False)
-    if not p.small and ridge < 0.1:
-        p.oval(0.44, eaves * 0.5, 0.56, eaves * 0.82, light)
 
 
 def draw_ball(p: Pen, rng: np.random.Generator) -> None:
@@ -310,42 +163,8 @@ def draw_ball(p: Pen, rng: np.random.Generator) -> None:
                 (0.46, 0.83),
             ):
                 p.circle(x, y, 0.09, second, edge=False)
-    p.oval(0.2, 0.12, 0.42, 0.3, (255, 255, 255), edge=False)
-
-
-def draw_boat(p: Pen, rng: np.random.Generator) -> None:
-    """A boat: under sail, a motor boat with a cabin, or a steamer with a funnel."""
-    hull = pick(rng, PAINT)
-    kind = pick(rng, ("sail", "sail", "cabin", "steamer"))
-    deck = 0.7
-    if kind == "sail":
-        mast = between(rng, 0.42, 0.54)
-        sail, second = (
-            pick(rng, ((252, 248, 238), (250, 214, 190), (236, 84, 70), (255, 214, 90))),
-            pick(rng, CLOTH),
-        )
-        p.rect(mast - 0.015, 0.0, mast + 0.02, deck + 0.03, (110, 78, 54), edge=False)
-        p.poly([(mast + 0.03, 0.03), (mast + 0.06, 0.03), (0.97, 0.62), (mast + 0.03, 0.62)], sail)
-        p.poly(
-            [(mast - 0.03, 0.12), (mast - 0.06, 0.12), (0.06, 0.62), (mast - 0.03, 0.62)], second
-        )
-    elif kind == "cabin":
-        p.rect(0.3, 0.28, 0.62, deck + 0.02, (248, 246, 240))
-        p.rect(0.26, 0.22, 0.68, 0.31, hull)
-        for x in (0.35, 0.49):
-            p.rect(x, 0.38, x + 0.1, 0.54, GLASS)
-        p.rect(0.75, 0.0, 0.77, deck, (110, 78, 54), edge=False)
-        p.poly([(0.77, 0.01), (0.77, 0.17), (0.95, 0.09)], pick(rng, CLOTH), edge=False)
-    else:
-        p.rect(0.2, 0.42, 0.78, deck + 0.02, (248, 246, 240))
-        for x in (0.34, 0.54):
-            p.rect(x, 0.0, x + 0.14, 0.44, pick(rng, PAINT[:5]))
-            p.rect(x, 0.06, x + 0.14, 0.13, (50, 50, 56), edge=False)
-        for x in (0.26, 0.4, 0.54, 0.67):
-            p.circle(x + 0.02, 0.55, 0.045, GLASS)
-    p.poly([(0.0, deck - 0.04), (1.0, deck - 0.04), (0.84, 1.0), (0.16, 1.0)], hull)
-    p.poly([(0.07, 0.85), (0.93, 0.85), (0.86, 0.98), (0.15, 0.98)], shade(hull, 0.7), edge=False)
-    p.rect(0.03, deck, 0.97, deck + 0.05, (250, 248, 240), edge=False)
+    p.arc(0.0, 0.0, 1.0, 1.0, 5, 100, (92, 62, 62), 0.05)  # the side away from the light
+    p.oval(0.24, 0.13, 0.38, 0.23, (255, 255, 255), edge=False)
 
 
 LETTERS = (  # S, T, O, P as strokes in a cell of 1 by 1

@@ -1,13 +1,15 @@
-"""ToyTown: the book's own data set, drawn in code, so that nothing is downloaded and every knob isolates one lesson.
+"""ToyTown: the book's own data set, drawn in code: no download, and each knob isolates one lesson.
 
-A scene is a ground (lawns, streets, water, paving … under a band of sky), clutter that is no object, and objects of
-ten classes. Boxes are tight around an object's own pixels: they are taken before nearer objects cover it, and clipped to
-the image. Where an object stands depends on its class only weakly (boats prefer water, cars streets), its size not at all.
+A scene is a ground (lawns, streets, water, paving … under a band of sky), clutter that is no
+object, and objects of ten classes. Boxes are tight around an object's own pixels: they are taken
+before nearer objects cover it, and clipped to the image. Where an object stands depends on its
+class only weakly (boats prefer water, cars streets), its size not at all.
 
-Same seed, same bytes, and scene i depends on the seed, i and the knobs alone, never on ``num_images``. That promise
-rests on NumPy's PCG64 stream and its ``Generator`` methods, on Pillow's rasteriser and box filter, and on
-floating-point arithmetic that rounds as IEEE 754 says. A release of NumPy or Pillow that changes one of them changes the
-pictures; the hash in the tests would tell.
+Same seed, same bytes, and scene i depends on the seed, i and the knobs alone, never on
+``num_images``. That promise rests on NumPy's PCG64 stream and its ``Generator`` methods, on
+Pillow's rasteriser and box filter, and on floating-point arithmetic that rounds as IEEE 754 says. A
+release of NumPy or Pillow that changes one of them changes the pictures; the hash in the tests
+would tell.
 
 Shape shorthand: N objects in a scene, S side of the image in pixels.
 """
@@ -30,7 +32,7 @@ from detlearn.data.sprites import SPRITES
 MIN_SIZE = 32
 SCENARIOS: dict[str, dict] = {
     "default": {},
-    "tiny": {"scale": (1 / 16, 1 / 7)},
+    "tiny": {"scale": (1 / 16, 1 / 8)},
     "crowd": {
         "num_objects": (10, 18),
         "scale": (1 / 12, 1 / 3),
@@ -47,28 +49,34 @@ SCENARIOS: dict[str, dict] = {
 
 
 class ToyTown(Dataset):
-    """Drawn scenes of a toy town as samples ``(image, target)``; all are drawn, once, when the data set is made.
+    """Scenes of a toy town as samples ``(image, target)``, drawn when the data set is made.
 
     Args:
         num_images: number of scenes.
         size: S, width and height of each image in pixels, at least 32.
         seed: the town; a different seed gives entirely different scenes.
         num_objects: fewest and most single objects in a scene.
-        scale: range of the longer side of an object as a share of S, drawn log-uniformly; the default is 8 to 64
-            pixels at S = 128. No side of a box is under 3 pixels.
-        max_overlap: largest IoU of two boxes. (Besides, nearer boxes never cover over half of a box.)
+        scale: range of the longer side of an object as a share of S, drawn log-uniformly; the
+            default is 8 to 64 pixels at S = 128. No side of a box is under 3 pixels.
+        max_overlap: largest IoU of two boxes. (Besides, nearer boxes never cover over half of a
+            box.)
         crowding: share of objects that are placed against another one instead of anywhere.
-        nested_pairs: fewest and most persons, besides the single objects, who hold a phone: two boxes, one centre.
-        groups: fewest and most groups, besides the single objects, of 5 to 9 small objects of one class.
-        stretch: extreme aspect ratios: tall objects get taller and wide ones wider by a factor from 1 to this.
+        nested_pairs: fewest and most persons, besides the single objects, who hold a phone: two
+            boxes, one centre.
+        groups: fewest and most groups, besides the single objects, of 5 to 9 small objects of one
+            class.
+        stretch: extreme aspect ratios: tall objects get taller and wide ones wider by a factor from
+            1 to this.
         truncation: share of objects that the border of the image cuts, losing 20 to 60 % of a side.
-        imbalance: how many times as often the first class is drawn as the last; in between, geometric.
+        imbalance: how many times as often the first class is drawn as the last; in between,
+            geometric.
         label_noise: share of labels that are replaced by another class.
-        box_noise: standard deviation of the error of each edge of a box, as a share of the box's side.
+        box_noise: standard deviation of the error of each edge of a box, as a share of the box's
+            side.
         clutter: fewest and most pieces of clutter.
 
-    Noise touches labels and boxes only: the same town made with ``label_noise=0, box_noise=0`` has the same images
-    and the clean truth.
+    Noise touches labels and boxes only: the same town made with ``label_noise=0, box_noise=0`` has
+    the same images and the clean truth.
 
     Attributes:
         class_names: the names of labels 0 … 9.
@@ -140,8 +148,9 @@ class ToyTown(Dataset):
         """Scene ``index`` in fresh tensors, which may be changed in place.
 
         Returns:
-            the image (3, S, S) float32 in [0, 1], and the target with ``boxes`` (N, 4) float32 xyxy in pixels,
-            ``labels`` (N,) int64, ``area`` (N,) float32 of the boxes, ``iscrowd`` (N,) int64 all 0, ``image_id`` ().
+            the image (3, S, S) float32 in [0, 1], and the target with ``boxes`` (N, 4) float32 xyxy
+            in pixels, ``labels`` (N,) int64, ``area`` (N,) float32 of the boxes, ``iscrowd`` (N,)
+            int64 all 0, ``image_id`` ().
         """
         index = range(len(self))[index]  # negative indices count from the end; IndexError past it
         boxes = self._boxes[index].clone()
@@ -197,7 +206,7 @@ def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int,
 def paint_things(
     image: Image.Image, things: Iterable[Thing], rng: np.random.Generator, shadows: bool = True
 ) -> None:
-    """Paints things into an RGB image in the order given, each so that it fills its box, over a soft shadow."""
+    """Paints things in the order given, each filling its box, into an RGB image."""
     for label, (x1, y1, x2, y2), _ in things:
         sprite = SPRITES[CLASS_NAMES[label]]
         picture = draw_sprite(sprite.draw, x2 - x1, y2 - y1, rng)
@@ -231,25 +240,29 @@ def _check_whole(name: str, value: int, least: int) -> None:
 
 
 def _check_knobs(knobs: Knobs) -> None:
+    """Raises a ValueError or TypeError that names the first knob out of its range."""
     for name in ("num_objects", "nested_pairs", "groups", "clutter"):
-        limits = getattr(knobs, name)
-        if len(limits) != 2:
-            raise ValueError(f"{name} must be a pair (fewest, most), not {limits!r}")
-        for limit in limits:
-            _check_whole(name, limit, 0)
-        if limits[0] > limits[1]:
-            raise ValueError(f"{name} must be a pair (fewest, most), not {limits!r}")
-    if len(knobs.scale) != 2 or not 0 < knobs.scale[0] <= knobs.scale[1] <= 1:
-        raise ValueError(
-            f"scale must be a pair with 0 < smallest <= largest <= 1, not {knobs.scale!r}"
-        )
+        fewest, most = _pair(name, getattr(knobs, name), "(fewest, most)")
+        _check_whole(f"{name}[0]", fewest, 0)
+        _check_whole(f"{name}[1]", most, int(fewest))
+    smallest, largest = _pair("scale", knobs.scale, "(smallest, largest)")
+    _check_number("scale[0]", smallest, 1e-3, 1.0)
+    _check_number("scale[1]", largest, smallest, 1.0)
     for name in ("max_overlap", "crowding", "truncation", "label_noise"):
-        if not 0 <= getattr(knobs, name) <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], not {getattr(knobs, name)!r}")
-    for name in ("stretch", "imbalance"):
-        if not 1 <= getattr(knobs, name) < float("inf"):
-            raise ValueError(f"{name} must be finite and at least 1, not {getattr(knobs, name)!r}")
-    if not 0 <= knobs.box_noise <= 0.15:
-        raise ValueError(
-            f"box_noise must lie in [0, 0.15], or boxes turn inside out, not {knobs.box_noise!r}"
-        )
+        _check_number(name, getattr(knobs, name), 0.0, 1.0)
+    _check_number("stretch", knobs.stretch, 1.0, 10.0)
+    _check_number("imbalance", knobs.imbalance, 1.0, 1e6)
+    _check_number("box_noise", knobs.box_noise, 0.0, 0.15)  # beyond, boxes turn inside out
+
+
+def _pair(name: str, value: tuple, form: str) -> tuple:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair {form}, not {value!r}")
+    return tuple(value)
+
+
+def _check_number(name: str, value: float, least: float, most: float) -> None:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not least <= value <= most:  # so that NaN fails
+        raise ValueError(f"{name} must lie in [{least:g}, {most:g}], not {value!r}")
