@@ -1,0 +1,231 @@
+"""Runs the book's notebooks in place, and keeps the table of what was run.
+
+    python scripts/notebooks.py run [NOTEBOOK ...]     # run, store the outputs, refresh the table
+    python scripts/notebooks.py check [NOTEBOOK ...]   # say what is wrong with stored notebooks
+    python scripts/notebooks.py status                 # refresh book/status_table.md alone
+
+A run is one clean pass from top to bottom on the CPU, in an empty folder, so that a notebook which
+needs a file beside it fails here and not at the reader's. Besides the outputs it stores, in the
+notebook's metadata under ``detlearn``, the hash of the code that made them, the time it took, and
+on what. Everything volatile (time stamps, versions of the Jupyter tools, widget state) is left out,
+so that two runs of the same code differ only where their outputs do. A notebook that raises is left
+as it was, and a run that is broken off leaves no half-written file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from notebook_rules import code_cells, code_hash, faults_in, load, source_of, text_cells
+
+ROOT = Path(__file__).resolve().parents[1]
+STATUS_TABLE = ROOT / "book" / "status_table.md"
+CELL_TIMEOUT = 900  # seconds; the longest live training of the book is meant to take 150
+SLOWEST_KEPT = 3
+
+
+def all_notebooks() -> list[Path]:
+    """The chapters, in the order of the book."""
+    return sorted((ROOT / "chapters").glob("*.ipynb"))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces the file in one step; on any failure the old one stays."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp makes files that only their owner may read
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def plain_cpu_environment() -> Iterator[None]:
+    """Hides GPUs from the kernel, and a matplotlib backend that somebody chose for their shell."""
+    before = dict(os.environ)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def execute(notebook: nbformat.NotebookNode) -> None:
+    """Runs every cell in a fresh kernel in an empty folder; the outputs go into ``notebook``."""
+    with tempfile.TemporaryDirectory() as folder, plain_cpu_environment():
+        NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT,
+            kernel_name="python3",
+            record_timing=True,
+            coalesce_streams=True,  # one text per stream; of a progress bar only its last state
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": folder}},
+        ).execute()
+
+
+def seconds_of(cell: dict) -> float:
+    """How long a code cell ran, from the time stamps that nbclient left in its metadata."""
+    stamps = cell["metadata"].get("execution", {})
+    start, end = (stamps.get(f"iopub.status.{name}") for name in ("busy", "idle"))
+    if start is None or end is None:
+        return 0.0
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def processor() -> str:
+    """The processor in words: its model where the system tells, and how many cores we may use."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0].replace("(R)", "").replace("(TM)", "") if names else model
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    return f"{model}, {cores} cores"
+
+
+def record_run(notebook: nbformat.NotebookNode, seconds: float) -> None:
+    """Writes into the metadata which code ran, for how long, on what, and its slowest cells."""
+    cells = enumerate(code_cells(notebook), start=1)
+    times = [{"cell": number, "seconds": round(seconds_of(cell), 1)} for number, cell in cells]
+    notebook.metadata["detlearn"] = {
+        "code_hash": code_hash(notebook),
+        "seconds": round(seconds, 1),
+        "slowest_cells": sorted(times, key=lambda item: -item["seconds"])[:SLOWEST_KEPT],
+        "processor": processor(),
+        "python": platform.python_version(),
+        "torch": version("torch").split("+")[0],
+    }
+
+
+def strip_volatile(notebook: nbformat.NotebookNode) -> None:
+    """Drops what changes from run to run, or from machine to machine, without meaning."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        cell.metadata.pop("ExecuteTime", None)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
+    notebook.metadata["language_info"] = {"name": "python"}
+
+
+def run(path: Path) -> bool:
+    """Runs one notebook and stores it; False where it raises or breaks a rule of the book."""
+    notebook = nbformat.read(path, as_version=4)
+    print(f"{path.name}: running", flush=True)
+    start = time.perf_counter()
+    try:
+        execute(notebook)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        print(f"{path.name}: left as it was, because it failed\n{error}", file=sys.stderr)
+        return False
+    record_run(notebook, time.perf_counter() - start)
+    strip_volatile(notebook)
+    write_atomically(path, nbformat.writes(notebook) + "\n")
+
+    facts = notebook.metadata["detlearn"]
+    slowest = [f"cell {item['cell']} {item['seconds']:.1f} s" for item in facts["slowest_cells"]]
+    print(f"{path.name}: {facts['seconds']:.1f} s, the slowest: {', '.join(slowest)}")
+    return check(path)
+
+
+def check(path: Path) -> bool:
+    """Prints what is wrong with a stored notebook; True where nothing is."""
+    faults = faults_in(load(path))
+    for fault in faults:
+        print(f"{path.name}: {fault}", file=sys.stderr)
+    return not faults
+
+
+def in_words(seconds: float) -> str:
+    """A duration as a reader would say it: ``48 s`` or ``3 min 5 s``."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def title_of(notebook: dict) -> str:
+    """The chapter's title: the first heading in its text."""
+    for cell in text_cells(notebook):
+        for line in source_of(cell).splitlines():
+            if line.startswith("# "):
+                return line[2:].strip()
+    return "(no title)"
+
+
+def status_table(notebooks: list[tuple[str, dict]]) -> str:
+    """The table of the status page, from pairs of a chapter's file name and its notebook."""
+    lines = [
+        "| Chapter | Whole run | Slowest cell | Processor | Software |",
+        "|---|--:|--:|---|---|",
+    ]
+    for name, notebook in notebooks:
+        link = f"[{title_of(notebook)}](../chapters/{name}.ipynb)"
+        facts = notebook["metadata"].get("detlearn")
+        if facts is None:
+            lines.append(f"| {link} | not run yet | | | |")
+            continue
+        lines.append(
+            f"| {link} | {in_words(facts['seconds'])} "
+            f"| {in_words(facts['slowest_cells'][0]['seconds'])} "
+            f"| {facts['processor']} | Python {facts['python']}, torch {facts['torch']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def current_status_table() -> str:
+    """The table as the notebooks in ``chapters/`` have it now."""
+    return status_table([(path.stem, load(path)) for path in all_notebooks()])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "check", "status"])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs the command; 0 where every notebook is in order."""
+    arguments = parse_arguments()
+    if arguments.command == "status":
+        write_atomically(STATUS_TABLE, current_status_table())
+        return 0
+    paths = arguments.notebooks or all_notebooks()
+    if arguments.command == "check":
+        return 0 if all([check(path) for path in paths]) else 1
+    if os.environ.get("DETLEARN_FAST"):
+        print("Unset DETLEARN_FAST: shortened trainings must not be stored.", file=sys.stderr)
+        return 2
+    fine = all([run(path) for path in paths])
+    write_atomically(STATUS_TABLE, current_status_table())
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

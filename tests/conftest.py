@@ -1,0 +1,28 @@
+"""What several test files share: where the repository, its notebooks and the real data sets lie."""
+
+import os
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+sys.path.insert(0, str(ROOT / "scripts"))
+matplotlib.use("Agg")  # tests draw into memory; no window opens on anybody's screen
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's top folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets, named by ``DETLEARN_DATA``; without it the test is skipped."""
+    folder = os.environ.get("DETLEARN_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set DETLEARN_DATA to the folder of real data sets to run this test")
+    return Path(folder)
