@@ -49,7 +49,8 @@ class History:
         lr: the learning rate of the first parameter group.
         val: (step, {"ap": …, "ap50": …, "ap75": …}) for each evaluation.
         images: images seen so far.
-        seconds: time spent in training steps, over all runs that a checkpoint joined.
+        seconds: time spent training, loading of images included, over all runs that a checkpoint
+            joined.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -93,7 +94,7 @@ def lr_factor(step: int, progress: float, warmup: int = WARMUP_STEPS) -> float:
         warmup: steps of the warm-up.
 
     Returns:
-        A number in (0, 1].
+        A number in [0, 1].
     """
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
@@ -139,7 +140,6 @@ class _Trainer:
 
     def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
         """One step of gradient descent on a batch, logged in the history."""
-        start = time.perf_counter()
         factor = lr_factor(self.steps_done, self.progress())
         for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
             group["lr"] = peak * factor
@@ -155,14 +155,15 @@ class _Trainer:
         self._check_finite(values)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
+        # A finite loss may have a gradient that is not; one step with it ruins all weights.
+        self._check_finite({**values, "norm of the gradient": float(norm)})
         self.optimizer.step()
         if self.averaged:
             self.averaged.update_parameters(self.model)
         self.steps_done += 1
         self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
         self.history.images += len(images) * distributed.world_size()
-        self.history.seconds += time.perf_counter() - start
 
     def _check_finite(self, values: dict[str, float]) -> None:
         if not all(math.isfinite(value) for value in values.values()):
@@ -186,17 +187,26 @@ class _Trainer:
     def load(self, path: str | Path) -> bool:
         """Continue from a file; returns True if the training in it is finished."""
         tensors, info = load_tensors(path)
+        if "settings" not in info:
+            raise ValueError(f"{path} holds no state of a training; give another path")
         _check_same_settings(path, info["settings"], self.settings)
         parts: dict[str, dict[str, Any]] = {"model": {}, "averaged": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, key = name.split(".", 1)
             parts[part][key] = tensor
-        self.model.load_state_dict(parts["model"])
+        try:
+            self.model.load_state_dict(parts["model"])
+        except RuntimeError as error:
+            raise ValueError(f"the checkpoint {path} is of another model: {error}") from error
         if self.averaged:
             self.averaged.load_state_dict(parts["averaged"])
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             index, key = name.split(".", 1)
+            if tensor.ndim > 0:
+                # In the weight's own memory layout, which the fused optimizer takes for granted.
+                tensor = torch.empty_like(weights[int(index)]).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -263,6 +273,7 @@ def fit(
     joined = distributed.join_process_group(device)
     try:
         _check_arguments(train, epochs, steps, minutes, batch_size, lr)
+        _check_options(ema, multi_scale)
         settings = {
             "total": steps if epochs is None else max(1, round(epochs * len(train) / batch_size)),
             **{"minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed, "ema": ema},
@@ -277,6 +288,8 @@ def fit(
         amp = has_native_bfloat16(device) if amp is None else amp
         trainer = _Trainer(model, optimizer, settings, device, amp)
         resumes = checkpoint is not None and Path(checkpoint).exists()
+        if distributed.mean_over_processes(resumes, device) not in (0, 1):
+            raise ValueError(f"only some of the processes see {checkpoint}: use a shared disk")
         finished = resumes and trainer.load(checkpoint)
         if not finished:
             batches = StepBatches(train, batch_size, seed, augment, multi_scale)
@@ -307,12 +320,16 @@ def _run(
     """Take steps until the training is done."""
     total, first = trainer.settings["total"], trainer.steps_done
     numbers = itertools.count(first) if total is None else range(first, total)
-    loader = DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
+    # A generator of its own: the loader would draw from the caller's.
+    loader = DataLoader(
+        *(batches, None), sampler=numbers, num_workers=workers, generator=torch.Generator()
+    )
     quiet = not progress or distributed.rank() > 0
+    history, start = trainer.history, time.perf_counter() - trainer.history.seconds
     with tqdm(total=total, initial=first, desc="training", unit="step", disable=quiet) as bar:
         for images, targets in loader:
             trainer.step(images, targets)
-            history = trainer.history
+            history.seconds = time.perf_counter() - start
             speed = f"{history.images / history.seconds:.0f}"
             bar.set_postfix({"loss": f"{history.total[-1]:.3f}", "images/s": speed}, refresh=False)
             bar.update()
@@ -335,7 +352,7 @@ def _check_arguments(
     given = {name: value for name, value in lengths.items() if value is not None}
     if len(given) != 1:
         raise ValueError(f"got {given or 'no length'}: give exactly one of epochs, steps, minutes")
-    if next(iter(given.values())) <= 0:
+    if not next(iter(given.values())) > 0:
         raise ValueError(f"got {given}: a training needs a positive length")
     if len(train) == 0:
         raise ValueError("the training set is empty")
@@ -346,6 +363,17 @@ def _check_arguments(
         )
     if not lr > 0:
         raise ValueError(f"lr is {lr}: expected a positive learning rate")
+
+
+def _check_options(ema: float | None, multi_scale: tuple[Sequence[int], int] | None) -> None:
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
+    if multi_scale is not None:
+        sizes, every = multi_scale
+        if min(sizes, default=0) < 1 or every < 1:
+            raise ValueError(
+                f"multi_scale is {multi_scale}: expected (sizes in pixels, number of steps)"
+            )
 
 
 def _check_same_settings(path: str | Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
