@@ -41,13 +41,15 @@ class StepBatches(Dataset):
     ) -> None:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.augment, self.multi_scale = augment, multi_scale
+        # Asked here: a process that loads images may know nothing of the group.
+        self._share = slice(distributed.rank(), None, distributed.world_size())
+        self._epoch, self._permutation = -1, torch.empty(0)
 
     def __getitem__(self, step: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
         """This process's images and targets of a step; crowd objects are left out."""
         first = step * self.batch_size
         positions = range(first, first + self.batch_size)
-        mine = positions[distributed.rank() :: distributed.world_size()]
-        images, targets = zip(*(self._sample(position, step) for position in mine))
+        images, targets = zip(*(self._sample(p, step) for p in positions[self._share]))
         return list(images), list(targets)
 
     def _sample(self, position: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,7 +69,7 @@ class StepBatches(Dataset):
         return image, target
 
     def _order(self, epoch: int) -> Tensor:
-        if getattr(self, "_epoch", None) != epoch:
+        if self._epoch != epoch:
             generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
             self._epoch = epoch
             self._permutation = torch.randperm(len(self.dataset), generator=generator)

@@ -10,6 +10,7 @@ makes. All else torchvision's transforms do well: `from_torchvision` lets them w
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -77,21 +78,27 @@ def resize(image: Tensor, target: dict[str, Tensor], size: int) -> Sample:
 def random_apply(transform: Transform, p: float = 0.5) -> Transform:
     """Apply a transform to a share p of the samples."""
 
-    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
-        return transform(image, target) if torch.rand(()) < p else (image, target)
+    # partial, here and below: unlike a function in a function it can be sent to another process.
+    return partial(_apply_randomly, transform, p)
 
-    return apply
+
+def _apply_randomly(
+    transform: Transform, p: float, image: Tensor, target: dict[str, Tensor]
+) -> Sample:
+    return transform(image, target) if torch.rand(()) < p else (image, target)
 
 
 def compose(*transforms: Transform) -> Transform:
     """Apply several transforms, one after the other."""
+    return partial(_apply_all, transforms)
 
-    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
-        for transform in transforms:
-            image, target = transform(image, target)
-        return image, target
 
-    return apply
+def _apply_all(
+    transforms: tuple[Transform, ...], image: Tensor, target: dict[str, Tensor]
+) -> Sample:
+    for transform in transforms:
+        image, target = transform(image, target)
+    return image, target
 
 
 def from_torchvision(*transforms: Callable, min_size: float = 2.0) -> Transform:
@@ -105,24 +112,25 @@ def from_torchvision(*transforms: Callable, min_size: float = 2.0) -> Transform:
     Returns:
         One transform.
     """
-    pipeline = v2.Compose(transforms)
+    return partial(_apply_torchvision, v2.Compose(transforms), min_size)
 
-    def apply(image: Tensor, target: dict[str, Tensor]) -> Sample:
-        boxes = tv_tensors.BoundingBoxes(
-            target["boxes"], format="XYXY", canvas_size=tuple(image.shape[-2:])
-        )
-        image, boxes = pipeline(tv_tensors.Image(image), boxes)
-        image, boxes = image.as_subclass(Tensor), v2.functional.clamp_bounding_boxes(boxes)
-        boxes = boxes.as_subclass(Tensor)
-        kept = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=-1)
-        rows = {
-            name: value[kept]
-            for name, value in target.items()
-            if name != "image_id" and isinstance(value, Tensor) and value.shape[:1] == kept.shape
-        }
-        return image, {**target, **rows, "boxes": boxes[kept]}
 
-    return apply
+def _apply_torchvision(
+    pipeline: Callable, min_size: float, image: Tensor, target: dict[str, Tensor]
+) -> Sample:
+    boxes = tv_tensors.BoundingBoxes(
+        target["boxes"], format="XYXY", canvas_size=tuple(image.shape[-2:])
+    )
+    image, boxes = pipeline(tv_tensors.Image(image), boxes)
+    image, boxes = image.as_subclass(Tensor), v2.functional.clamp_bounding_boxes(boxes)
+    boxes = boxes.as_subclass(Tensor)
+    kept = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=-1)
+    rows = {
+        name: value[kept]
+        for name, value in target.items()
+        if name != "image_id" and isinstance(value, Tensor) and value.shape[:1] == kept.shape
+    }
+    return image, {**target, **rows, "boxes": boxes[kept]}
 
 
 flip = random_apply(horizontal_flip)
