@@ -87,13 +87,13 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         if not self.training or world_size() == 1:
             return super().forward(x)
         # In float32 even under autocast: a sum over 16 000 pixels does not fit into bfloat16.
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = values.new_tensor([x.numel() / x.shape[1]])
-        sums = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count))
-        sums = _SumOverProcesses.apply(sums)
-        total, squares, count = sums[:-1].chunk(2)[0], sums[:-1].chunk(2)[1], sums[-1]
-        mean = total / count
-        var = squares / count - mean.square()
+        sums = _SumOverProcesses.apply(torch.cat((values.sum((0, 2, 3)), count)))  # (C + 1,)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        # Not E[x²] − E[x]², which rounding can make negative.
+        deviations = (values - mean[:, None, None]).square().sum((0, 2, 3))
+        var = _SumOverProcesses.apply(deviations) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
