@@ -30,7 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detlearn.distributed import mean_over_processes
+from detlearn.boxes import clip_boxes_to_image
+from detlearn.distributed import mean_over_processes, world_size
 from detlearn.losses import giou_loss, heatmap_focal_loss
 from detlearn.models.base import Detector
 from detlearn.models.batching import Detections, ImageBatcher, Target
@@ -214,7 +215,8 @@ class PointDetector(Detector):
         box_loss = giou_loss(pred_boxes, gt_boxes, reduction="sum")
         # Counts over all processes, so that several of them compute the gradients of one.
         num_objects, num_boxes = (
-            max(mean_over_processes(n, learns.device), 1.0) for n in (num_objects, len(pred_boxes))
+            max(mean_over_processes(n, learns.device), 1 / world_size())
+            for n in (num_objects, len(pred_boxes))
         )
         return {"heatmap": heatmap_loss / num_objects, "box": 2 * box_loss / num_boxes}
 
@@ -231,10 +233,14 @@ class PointDetector(Detector):
         """
         scores = outputs.heatmap_logits.sigmoid().permute(0, 2, 3, 1).flatten(1, 2)  # (B, P, K)
         boxes = outputs.boxes.flatten(1, 2)  # (B, P, 4)
-        return [self._decode_one(*image) for image in zip(scores, boxes)]
+        return [self._decode_one(*image) for image in zip(scores, boxes, sizes)]
 
-    def _decode_one(self, scores: Tensor, boxes: Tensor) -> Detections:
-        """Detections of one image from scores (P, K) and boxes (P, 4)."""
+    def _decode_one(self, scores: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
+        """Detections of one image of (height, width) ``size`` from scores (P, K), boxes (P, 4)."""
+        boxes = clip_boxes_to_image(boxes, size)
+        # Locations in the padding see no object; their boxes end up without an area.
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(dim=-1)
+        scores = scores * seen[:, None]
         location, labels = (scores > self.score_threshold).nonzero(as_tuple=True)  # (M,), (M,)
         scores, boxes = scores[location, labels], boxes[location]
         top = scores.topk(min(1000, len(scores))).indices
