@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help should not
+    import torch
     from torch.utils.data import Dataset
 
     from detlearn.data.transforms import Transform
@@ -56,16 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 after an error that was said in one sentence.
     """
     options = _parser().parse_args(arguments)
-    # One line on stderr instead of a path and a line of source.
-    warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
-    try:
-        return options.run(options)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        print(f"detlearn {options.command}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    with warnings.catch_warnings():
+        # One line on stderr instead of a path and a line of source.
+        warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
+        try:
+            return options.run(options)
+        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+            print(f"detlearn {options.command}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+            return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,10 +155,12 @@ def _augmentation(names: Sequence[str]) -> Transform:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from detlearn import distributed, models
+    from detlearn import models
     from detlearn.pretrained import save_detector
     from detlearn.training import fit
 
+    _check_same_command(options)
+    device = _device(options.device)
     train = _dataset(options.data, options.split, options.seed, num_images=2000)
     sizes = {"min_size": options.min_size, "max_size": options.max_size}
     torch.manual_seed(options.seed)
@@ -164,11 +169,12 @@ def _train(options: argparse.Namespace) -> int:
         model,
         train,
         **{name: getattr(options, name) for name in ("epochs", "steps", "minutes", "batch_size")},
-        **{name: getattr(options, name) for name in ("lr", "seed", "device", "workers")},
+        **{name: getattr(options, name) for name in ("lr", "seed", "workers")},
+        device=device,
         augment=_augmentation(options.augment),
         checkpoint=options.out / "training.safetensors",
     )
-    if distributed.rank() == 0:
+    if _is_first_process():
         path = options.out / "detector.safetensors"
         save_detector(path, model, options.model, train.class_names, **sizes)
         print(history)
@@ -176,14 +182,48 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(folder: Path, device: str | None) -> SavedDetector:
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # RANK is torchrun's
+
+
+def _check_same_command(options: argparse.Namespace) -> None:
+    """A folder holds one training: what `fit` cannot see in its checkpoint is compared here."""
+    from detlearn.checkpoints import write_atomically
+
+    names = ("model", "data", "split", "min_size", "max_size", "augment")
+    asked = {name: getattr(options, name) for name in names}
+    notes = options.out / "command.json"
+    if notes.exists() and (options.out / "training.safetensors").exists():
+        found = json.loads(notes.read_text())
+        different = [name for name in names if found.get(name) != asked[name]]
+        if different:
+            raise ValueError(
+                f"{options.out} holds a training with "
+                f"{ {name: found.get(name) for name in different} }, this one has "
+                f"{ {name: asked[name] for name in different} }; give another --out"
+            )
+    if _is_first_process():
+        write_atomically(notes, json.dumps(asked, indent=1).encode())
+
+
+def _device(name: str | None) -> torch.device:
     import torch
 
     from detlearn.hardware import default_device
+
+    try:
+        device = torch.device(name) if name else default_device()
+        torch.zeros((), device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name} cannot be used here: {error}") from error
+    return device
+
+
+def _load(folder: Path, device: str | None) -> SavedDetector:
     from detlearn.pretrained import load_detector
 
     saved = load_detector(folder / "detector.safetensors" if folder.is_dir() else folder)
-    saved.model.to(torch.device(device) if device else default_device())
+    saved.model.to(_device(device))
     return saved
 
 
@@ -239,12 +279,12 @@ def _detect(options: argparse.Namespace) -> int:
                 (saved.class_names[label] for label in found["labels"].tolist()),
             )
         ]
-        target = options.out / path.stem
-        write_atomically(target.with_suffix(".json"), json.dumps(rows, indent=1).encode())
+        drawing = options.out / f"{path.stem}.png"
+        write_atomically(options.out / f"{path.stem}.json", json.dumps(rows, indent=1).encode())
         axes = show(image, found, class_names=saved.class_names)
-        axes.figure.savefig(target.with_suffix(".png"), bbox_inches="tight")
+        axes.figure.savefig(drawing, bbox_inches="tight")
         plt.close(axes.figure)
-        print(f"{path}: {len(rows)} objects → {target.with_suffix('.png')}, .json")
+        print(f"{path}: {len(rows)} objects → {drawing}, .json")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import sys
 
 PACKAGES = (
     *("detlearn", "torch", "torchvision", "numpy", "scipy", "matplotlib"),
@@ -29,27 +30,30 @@ def troubles() -> list[str]:
     Returns:
         One sentence for each trouble found, the gravest first: what is wrong and what to do.
     """
-    found = [
+    found = [_torchvision_trouble()]
+    if "torch" in sys.modules:  # it could be imported
+        found += [_gpu_trouble(), _threads_trouble()]
+    found += [
         f"{name} is not installed: pip install {name}"
         for name, version in versions().items()
         if version == "missing"
     ]
-    return [t for t in (_torchvision_trouble(), _gpu_trouble(), _threads_trouble()) if t] + found
+    return [trouble for trouble in found if trouble]
 
 
 def _torchvision_trouble() -> str | None:
     """torch and torchvision are compiled for each other, version by version."""
     try:
         import torch
-        import torchvision
         from torchvision.ops import nms
 
         nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         return f"torch or torchvision cannot be imported ({error}): install both again, together."
-    except (RuntimeError, NotImplementedError, AttributeError):
+    except (ImportError, OSError, RuntimeError, AttributeError):
+        found = versions()  # from the files: a torchvision that does not fit cannot be asked
         return (
-            f"torch {torch.__version__} and torchvision {torchvision.__version__} do not belong "
+            f"torch {found['torch']} and torchvision {found['torchvision']} do not belong "
             "together (torchvision's operators are missing): install both again in one command, "
             "pip install torch torchvision."
         )
@@ -103,7 +107,7 @@ def report() -> tuple[str, bool]:
             f"{'threads':12} {torch.get_num_threads()}",
             f"{'bfloat16':12} {native}",
         ]
-    except ImportError:
+    except (ImportError, OSError):
         pass  # said among the troubles
     lines += ["", *(f"! {sentence}" for sentence in wrong)] if wrong else ["", "All is well."]
     return "\n".join(lines), not wrong

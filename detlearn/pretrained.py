@@ -66,7 +66,12 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
     if "class_names" not in info:
         raise ValueError(f"{path} holds the state of a training; the detector lies beside it")
     model = models.create(info["model"], len(info["class_names"]), **info["options"])
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} was written by another version of {info['model']}, train again: {error}"
+        ) from error
     return SavedDetector(model.eval(), info["model"], info["class_names"])
 
 
