@@ -95,45 +95,43 @@ def line_looks(count: int) -> list[dict]:
 def plot_history(history: "History", *, ax: Axes | None = None) -> Axes:
     """Plots a training: the loss and its terms, the AP of each evaluation, the learning rate.
 
-    The loss of single steps is drawn faint behind its running mean. AP and learning rate have
-    panels of their own below, the former only where there was an evaluation.
+    Three panels, of which the second is there only after an evaluation. The loss of single steps
+    is drawn faint behind its running mean.
 
     Args:
         history: from `detlearn.training.fit`.
-        ax: axes for the loss; the other panels are inserted below them.
+        ax: axes to divide among the panels.
 
     Returns:
-        The axes of the loss; the panels below are its `child_axes`.
+        The axes; the panels are its `child_axes`, the loss first, the learning rate last.
 
     Raises:
         ValueError: if no step was logged.
     """
     if not history.steps:
         raise ValueError("history has no step to plot: train first")
-    panels = 2 if history.val else 1
-    ax = chart_axes(ax, HEIGHT + 0.9 * (panels - 1))
-    plot_losses(ax, history)
-    below = [stacked_panel(ax, i, (0.38, 0.2)[-panels:]) for i in range(panels)]
+    ax = chart_axes(ax, HEIGHT + 0.9 * bool(history.val))
+    ax.set_axis_off()
+    panels = stacked_panels(ax, (3.0, 1.2, 0.7) if history.val else (3.0, 0.7))
+    plot_losses(panels[0], history)
     if history.val:
-        plot_validation(below[0], history.val)
-    below[-1].plot(history.steps, history.lr, color=style.NEUTRAL, linewidth=1.6, linestyle="-")
-    below[-1].set(ylabel="learning\nrate", xlabel="step")
-    below[-1].set_ylim(bottom=0)
-    below[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    right = max(history.steps[-1], *(step for step, _ in history.val), 1)
-    for panel in (ax, *below):
-        panel.set_xlim(0, right * 1.01)
-    for panel in (ax, *below[:-1]):
-        panel.tick_params(axis="x", labelbottom=False)
+        plot_validation(panels[1], history.val)
+    panels[-1].plot(history.steps, history.lr, color=style.NEUTRAL, linewidth=1.6, linestyle="-")
+    panels[-1].set(ylabel="learning\nrate", xlabel="step")
+    panels[-1].set_ylim(bottom=0)
+    panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    last = max(history.steps[-1], *(step for step, _ in history.val), 1)
+    for panel in panels:
+        panel.set_xlim(0, last * 1.01)
+        panel.tick_params(axis="x", labelbottom=panel is panels[-1])
     return ax
 
 
-def stacked_panel(ax: Axes, index: int, heights: Sequence[float], gap: float = 0.1) -> Axes:
-    """Adds the panel `index` of several below `ax`; heights in units of that of `ax`."""
-    bottom = -sum(heights[: index + 1]) - gap * (index + 1)
-    panel = ax.inset_axes([0, bottom, 1, heights[index]])
-    panel.spines[["top", "right"]].set_visible(False)
-    return panel
+def stacked_panels(ax: Axes, heights: Sequence[float], gap: float = 0.4) -> list[Axes]:
+    """Divides axes into panels of the given relative heights, from top to bottom."""
+    unit = 1 / (sum(heights) + gap * (len(heights) - 1))
+    tops = 1 - unit * (np.cumsum(heights) - heights + gap * np.arange(len(heights)))
+    return [ax.inset_axes([0, t - h * unit, 1, h * unit]) for t, h in zip(tops, heights)]
 
 
 def plot_losses(ax: Axes, history: "History") -> None:
@@ -171,7 +169,7 @@ def plot_validation(ax: Axes, val: Sequence[tuple[int, Mapping[str, float]]]) ->
             label = f"{name.upper()} {points[-1][1]:.2f}"
             ax.plot(*zip(*points), marker=marker, color=colour, label=label, linestyle="-")
     ax.set_ylim(0, 1)
-    ax.set_ylabel("validation")
+    ax.set_ylabel("AP")
     ax.legend(loc="best", ncols=2, handlelength=1.2)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import IdentityTransform
@@ -27,113 +27,6 @@ WIDTH = 7.0  # inches, the widest figure of the book
 BACKGROUND, IGNORED = -1, -2  # in place of an object's index: no object, and does not count
 
 
-def image_array(image: Tensor) -> np.ndarray:
-    """Converts an image to what matplotlib draws.
-
-    Args:
-        image: (3, H, W), (1, H, W) or (H, W), float in [0, 1] or uint8, on any device.
-
-    Returns:
-        (H, W, 3) float32 array in [0, 1].
-
-    Raises:
-        TypeError: if it is no tensor, or neither float nor uint8.
-        ValueError: if its shape or range is another one.
-    """
-    if not isinstance(image, Tensor):
-        raise TypeError(
-            f"image must be a torch tensor (3, H, W), got {type(image).__name__}; "
-            "torchvision.transforms.functional.to_tensor converts a PIL image or an (H, W, 3) array"
-        )
-    shape = tuple(image.shape)
-    image = image.detach().cpu()
-    image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
-        raise ValueError(f"image must have shape (3, H, W), (1, H, W) or (H, W), got {shape}")
-    if image.dtype == torch.uint8:
-        image = image.float() / 255
-    elif not image.is_floating_point():
-        raise TypeError(f"image must be float in [0, 1] or uint8, got {image.dtype}")
-    image = image.float().expand(3, -1, -1)
-    low, high = image.min().item(), image.max().item()
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(
-            f"a float image must lie in [0, 1], got values from {low:.3g} to {high:.3g}; "
-            "undo the normalisation, or divide by 255"
-        )
-    return image.clamp(0, 1).permute(1, 2, 0).numpy()  # (H, W, 3)
-
-
-def check_objects(
-    objects: Mapping[str, Tensor],
-    name: str,
-    required: Sequence[str],
-    class_names: Sequence[str] | None = None,
-) -> dict[str, Tensor]:
-    """Checks a target or one image's detections, and brings them to the CPU.
-
-    Args:
-        objects: "boxes" (N, 4), and "labels" (N,), "scores" (N,), "iscrowd" (N,) where present.
-        name: what to call it in an error.
-        required: the keys that must be there.
-        class_names: names of the classes; every label must have one.
-
-    Returns:
-        The entries among these four that are present, detached, boxes and scores as float32.
-
-    Raises:
-        TypeError: if `objects` is no mapping, or labels are no integers.
-        ValueError: if a key is missing, shapes disagree, a box is inverted or not finite, or a
-            label has no name.
-    """
-    if not isinstance(objects, Mapping):
-        raise TypeError(
-            f"{name} must be a dict with {list(required)}, got {type(objects).__name__}"
-        )
-    if missing := [key for key in required if key not in objects]:
-        raise ValueError(f"{name} lacks {missing}; it has {sorted(objects)}")
-    keys = [key for key in ("boxes", "labels", "scores", "iscrowd") if key in objects]
-    checked = {key: torch.as_tensor(objects[key]).detach().cpu() for key in keys}
-    boxes = checked["boxes"] = check_boxes(checked["boxes"], f"{name}['boxes']")
-    for key in keys[1:]:
-        if checked[key].shape != boxes.shape[:1]:
-            shape = tuple(checked[key].shape)
-            raise ValueError(
-                f"{name}[{key!r}] must have shape ({len(boxes)},) like its boxes, got {shape}"
-            )
-    if "scores" in checked:
-        checked["scores"] = checked["scores"].float()
-    if "labels" in checked:
-        check_labels(checked["labels"], name, class_names)
-    return checked
-
-
-def check_boxes(boxes: Tensor, name: str) -> Tensor:
-    """Returns `boxes` as (N, 4) float32 on the CPU; raises ValueError naming the first bad box."""
-    boxes = torch.as_tensor(boxes).detach().cpu().float()
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"{name} must have shape (N, 4), got {tuple(boxes.shape)}")
-    bad = ~boxes.isfinite().all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
-    if bad.any():
-        first = bad.nonzero()[0].item()
-        raise ValueError(
-            f"{name}[{first}] = {boxes[first].tolist()} is not finite with x1 <= x2 and y1 <= y2; "
-            "boxes are (x1, y1, x2, y2)"
-        )
-    return boxes
-
-
-def check_labels(labels: Tensor, name: str, class_names: Sequence[str] | None) -> None:
-    """Raises if a label is no integer, negative, or beyond the end of `class_names`."""
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise TypeError(f"{name}['labels'] must be int64, got {labels.dtype}")
-    upper = None if class_names is None else len(class_names)
-    for index, label in enumerate(labels.tolist()):
-        if label < 0 or (upper is not None and label >= upper):
-            known = "0 or more" if upper is None else f"in 0 … {upper - 1} (one of class_names)"
-            raise ValueError(f"{name}['labels'][{index}] = {label}, expected a label {known}")
-
-
 def image_axes(ax: Axes | None, height: int, width: int) -> Axes:
     """Returns `ax`, or new axes of the proportions of an image, 5 inches on its longer side."""
     if ax is not None:
@@ -143,18 +36,17 @@ def image_axes(ax: Axes | None, height: int, width: int) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def draw_image(ax: Axes | None, image: Tensor | np.ndarray, title: str | None = None) -> Axes:
+def draw_image(ax: Axes | None, pixels: np.ndarray, title: str | None = None) -> Axes:
     """Draws an image so that boxes in continuous pixel coordinates fit it.
 
     Args:
         ax: axes to draw on; new ones if None.
-        image: as `image_array` takes or returns it.
+        pixels: (H, W, 3) in [0, 1], as `image_array` returns it.
         title: text above the image.
 
     Returns:
         The axes, with a margin of 1 % in which lines along the border stay visible.
     """
-    pixels = image if isinstance(image, np.ndarray) else image_array(image)
     height, width = pixels.shape[:2]
     ax = image_axes(ax, height, width)
     ax.imshow(pixels, extent=(0, width, height, 0), vmin=0, vmax=1)
@@ -335,4 +227,27 @@ def legend_below(where: Axes | Figure, handles: list, columns: int) -> None:
     if isinstance(where, Axes):
         where.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), **look)
     else:
-        where.legend(handles=handles, loc="lower center", **look)
+        managed = isinstance(where.get_layout_engine(), ConstrainedLayoutEngine)
+        where.legend(handles=handles, loc=("outside " if managed else "") + "lower center", **look)
+
+
+def select(objects: Mapping[str, Tensor], min_score: float) -> list[int]:
+    """Returns the indices of detections of at least `min_score`, best first; of a target, all."""
+    if "scores" not in objects:
+        return list(range(len(objects["boxes"])))
+    scores = objects["scores"]
+    order = scores.argsort(descending=True, stable=True)
+    return order[scores[order] >= min_score].tolist()
+
+
+def caption(
+    objects: Mapping[str, Tensor], index: int, class_names: Sequence[str] | None = None
+) -> str:
+    """Returns "car 0.93", without names "class 2 0.93", or what of it is known."""
+    words = []
+    if "labels" in objects:
+        label = int(objects["labels"][index])
+        words.append(f"class {label}" if class_names is None else str(class_names[label]))
+    if "scores" in objects:
+        words.append(f"{float(objects['scores'][index]):.2f}")
+    return " ".join(words)

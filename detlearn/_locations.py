@@ -19,16 +19,14 @@ from detlearn import _style as style
 from detlearn._draw import (
     BACKGROUND,
     IGNORED,
-    check_boxes,
-    check_objects,
     draw_box,
     draw_image,
     draw_tag,
-    image_array,
     keep_clear,
     larger_first,
     legend_below,
 )
+from detlearn._inputs import check_boxes, check_objects, image_array
 
 DOT = 6.5  # points, the diameter of a location's marker where no stride is given
 FADE = 0.55  # how far the image beneath an assignment is faded to white
@@ -151,9 +149,12 @@ def marker_diameters(
     """Returns (P,) diameters in points: half a cell, but no less than 4 and no more than 11."""
     if stride is None:
         return torch.full((num_points,), DOT)
+    sides = per_location(stride, num_points, "stride")
+    if not (torch.as_tensor(stride) > 0).all():
+        raise ValueError(f"stride must be above 0, got {stride}")
     frame = ax.get_window_extent()
     scale = min(frame.width / size[1], frame.height / size[0]) * 72 / ax.figure.dpi
-    return (0.5 * scale * per_location(stride, num_points, "stride")).clamp(4.0, 11.0)
+    return (0.5 * scale * sides).clamp(4.0, 11.0)
 
 
 def area_factors(weights: Tensor | None, num_points: int) -> Tensor:

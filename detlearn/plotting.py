@@ -28,14 +28,16 @@ from detlearn._draw import (
     BACKGROUND,
     IGNORED,
     WIDTH,
-    check_objects,
+    caption,
     draw_box,
     draw_image,
     draw_tag,
     larger_first,
     legend_below,
     note,
+    select,
 )
+from detlearn._inputs import check_labels, check_objects, image_array
 from detlearn._locations import show_assignment, show_heatmap
 from detlearn._style import use_style
 from detlearn.boxes import box_area, box_iou
@@ -86,7 +88,7 @@ def show(
     Raises:
         TypeError, ValueError: if the image or the objects are malformed, naming what is.
     """
-    ax = draw_image(ax, image, title)
+    ax = draw_image(ax, image_array(image), title)
     if objects is None:
         return ax
     objects = check_objects(objects, "objects", ["boxes"], class_names)
@@ -103,28 +105,6 @@ def show(
         if labels and (text := caption(objects, i, class_names)):
             draw_tag(ax, boxes[i], text, style.colour_of(classes[i]))
     return ax
-
-
-def select(objects: Mapping[str, Tensor], min_score: float) -> list[int]:
-    """Returns the indices of detections of at least `min_score`, best first; of a target, all."""
-    if "scores" not in objects:
-        return list(range(len(objects["boxes"])))
-    scores = objects["scores"]
-    order = scores.argsort(descending=True, stable=True)
-    return order[scores[order] >= min_score].tolist()
-
-
-def caption(
-    objects: Mapping[str, Tensor], index: int, class_names: Sequence[str] | None = None
-) -> str:
-    """Returns "car 0.93", without names "class 2 0.93", or what of it is known."""
-    words = []
-    if "labels" in objects:
-        label = int(objects["labels"][index])
-        words.append(f"class {label}" if class_names is None else str(class_names[label]))
-    if "scores" in objects:
-        words.append(f"{float(objects['scores'][index]):.2f}")
-    return " ".join(words)
 
 
 def match_detections(
@@ -216,7 +196,7 @@ def show_matches(
     crowd = target.get("iscrowd", torch.zeros(len(target["boxes"]))).bool()
     missed = ~crowd
     missed[matched[matched >= 0]] = False
-    ax = draw_image(ax, image, title)
+    ax = draw_image(ax, image_array(image), title)
     groups = [
         (target, missed, style.MISSED, style.DOTTED, "missed" if labels else "?"),
         (detections, matched == BACKGROUND, style.FALSE_ALARM, style.DASHED, "✗"),
@@ -228,24 +208,28 @@ def show_matches(
             text = f"{mark} {caption(objects, i, class_names)}" if labels else mark
             draw_tag(ax, objects["boxes"][i], text, colour)
     if legend:
-        match_legend(ax, labels=labels)
+        match_legend(ax)
     return ax
 
 
-def match_legend(where: Axes | Figure, *, labels: bool = True) -> None:
-    """Adds the legend of `show_matches`, drawn with `labels` or not, below axes or a figure."""
+def match_legend(where: Axes | Figure) -> None:
+    """Adds the legend of `show_matches` below axes, or at the foot of a figure of several."""
+    legend_below(where, match_handles("missed object"), columns=3)
+
+
+def match_handles(missed: str) -> list[Line2D]:
+    """Returns the lines of the legend of `show_matches`, with the words for a missed object."""
     kinds = [
         (style.FOUND, style.SOLID, "✓ true positive"),
         (style.FALSE_ALARM, style.DASHED, "✗ false positive"),
-        (style.MISSED, style.DOTTED, "missed object" if labels else "? missed object"),
+        (style.MISSED, style.DOTTED, missed),
     ]
-    handles = [
+    return [
         Line2D(
             [], [], color=c, linestyle=s, linewidth=2.5, path_effects=style.casing(c, 2.5), label=t
         )
         for c, s, t in kinds
     ]
-    legend_below(where, handles, columns=3)
 
 
 def show_grid(
@@ -272,7 +256,7 @@ def show_grid(
         detections: one dict for each drawn sample, as `show_matches` takes it.
         iou_threshold: least IoU of a match.
         min_score: detections below it are left out.
-        labels: whether to draw tags and a legend.
+        labels: whether to number the boxes by class; the marks of matches always stay.
 
     Returns:
         The figure, 7 inches wide.
@@ -287,7 +271,12 @@ def show_grid(
         raise ValueError(f"{len(detections)} detections for {count} samples: expected one each")
     class_names = class_names or getattr(samples, "class_names", None)
     scenes = [samples[i] for i in range(count)]
-    figure, axes = grid_axes(scenes, columns)
+    if detections is not None:
+        handles = match_handles("? missed object")
+    else:
+        targets = [target for _, target in scenes]
+        handles = class_handles(targets, class_names) if labels and class_names else []
+    figure, axes = grid_axes(scenes, columns, legend_rows=-(-len(handles) // 5))
     for i, (ax, (image, target)) in enumerate(zip(axes, scenes)):
         if detections is None:
             show(image, target, ax=ax, class_names=class_names, labels=False)
@@ -296,14 +285,14 @@ def show_grid(
             look = {"iou_threshold": iou_threshold, "min_score": min_score, "ax": ax}
             look |= {"legend": False, "labels": False, "class_names": class_names}
             show_matches(image, detections[i], target, **look)
-    if detections is not None:
-        match_legend(figure, labels=False)
-    elif labels and class_names is not None:
-        class_legend(figure, [target for _, target in scenes], class_names)
+    if handles:
+        legend_below(figure, handles, columns=5)
     return figure
 
 
-def grid_axes(scenes: Sequence[tuple[Tensor, object]], columns: int) -> tuple[Figure, list[Axes]]:
+def grid_axes(
+    scenes: Sequence[tuple[Tensor, object]], columns: int, legend_rows: int
+) -> tuple[Figure, list[Axes]]:
     """Returns a figure 7 inches wide, with room for a legend below, and axes row by row.
 
     The places are computed here, because a layout engine takes seconds for dozens of axes.
@@ -311,7 +300,7 @@ def grid_axes(scenes: Sequence[tuple[Tensor, object]], columns: int) -> tuple[Fi
     columns = min(columns, len(scenes))
     rows = -(-len(scenes) // columns)
     aspect = max(image.shape[-2] / image.shape[-1] for image, _ in scenes)
-    below = 0.55  # inches
+    below = 0.12 + 0.22 * legend_rows  # inches
     height = rows * WIDTH / columns * aspect + below
     figure = plt.figure(figsize=(WIDTH, height), layout="none")
     cells = figure.add_gridspec(
@@ -328,13 +317,15 @@ def number_boxes(ax: Axes, target: Mapping[str, Tensor] | None) -> None:
         draw_tag(ax, box, str(label), style.colour_of(label))
 
 
-def class_legend(
-    figure: Figure, targets: Sequence[Mapping[str, Tensor]], class_names: Sequence[str]
-) -> None:
-    """Adds a legend of the classes that occur in the targets below a figure, in two rows."""
-    present = sorted({label for target in targets for label in target["labels"].tolist()})
-    handles = [
+def class_handles(
+    targets: Sequence[Mapping[str, Tensor]], class_names: Sequence[str]
+) -> list[Patch]:
+    """Returns what a legend says of the classes that occur in the targets: colour, number, name."""
+    labelled = [target["labels"] for target in targets if "labels" in (target or {})]
+    for labels in labelled:
+        check_labels(labels, "target", class_names)
+    present = sorted({label for labels in labelled for label in labels.tolist()})
+    return [
         Patch(facecolor=style.colour_of(k), edgecolor=style.DARK, label=f"{k} {class_names[k]}")
         for k in present
     ]
-    legend_below(figure, handles, columns=max(3, -(-len(handles) // 2)))
