@@ -101,6 +101,13 @@ def test_run_length_masks_are_ignored(tmp_path):
     assert target["iscrowd"].tolist() == [0, 1]
 
 
+def test_file_names_from_windows(tmp_path):
+    (tmp_path / "photos").mkdir()
+    content = changed("images", 0, file_name="photos\\a.png")
+    data = make(tmp_path, content, pictures=dict.fromkeys(("photos/a.png", "b.png")))
+    assert data.image_paths[0] == tmp_path / "photos" / "a.png" and len(data[0]) == 2
+
+
 @pytest.mark.parametrize("orientation", [None, 6])
 def test_size_left_out_is_read_from_the_upright_picture(tmp_path, orientation):
     exif = Image.Exif()
@@ -208,6 +215,10 @@ def test_broken_pictures_name_their_file(tmp_path):
     os.replace(tmp_path / "f.tif", tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="floats of unknown range"):
         data[0]
+    Image.fromarray(np.full((40, 60), 70_000, np.int32)).save(tmp_path / "i.tif")
+    os.replace(tmp_path / "i.tif", tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="do not fit into 16 bits"):
+        data[0]
 
 
 # -------------------------------------------------------------------------------- faults
@@ -225,6 +236,7 @@ FAULTS = {  # changes of annotation 10 → what the message says
     "three": ({"bbox": [0, 2, 10]}, r"annotation 10 of image 7.*expected \[x, y, width, height\]"),
     "no bbox": ({"bbox": None}, r"annotation 10 of image 7.*'bbox' is missing"),
     "no list": ({"bbox": "0 2 10 20"}, r"annotation 10 of image 7.*expected list"),
+    "enormous": ({"bbox": [0, 2, 1e300, 20]}, r"annotation 10 of image 7.*at most 1e\+12"),
     "outside": ({"bbox": [60, 2, 10, 20]}, r"annotation 10 of image 7.*lies in the 60×40 image"),
     "too thin": ({"bbox": [50, 2, 1e-9, 20]}, r"annotation 10 of image 7.*lies in the"),
     "category": ({"category_id": 2}, r"annotation 10 of image 7.*category.* id 2; .*1, 44, 90"),
@@ -232,8 +244,10 @@ FAULTS = {  # changes of annotation 10 → what the message says
     "image": ({"image_id": 99}, r"annotation 10: no image has the id 99"),
     "no image": ({"image_id": None}, r"annotation 10: .*'image_id' is missing"),
     "no id": ({"id": None}, r"annotations\[0\]: .*'id' is missing"),
+    "true id": ({"id": True}, r"annotations\[0\]: id is True, expected int"),
     "text id": ({"id": "ten"}, r"annotations\[0\]: id is 'ten', expected int"),
     "area": ({"area": -1}, r"annotation 10 of image 7.*area is -1"),
+    "huge area": ({"area": 1e300}, r"annotation 10 of image 7.*area is 1e\+300"),
     "nan area": ({"area": float("nan")}, r"annotation 10 of image 7.*area is nan"),
     "crowd": ({"iscrowd": 2}, r"annotation 10 of image 7.*iscrowd is 2"),
 }

@@ -44,8 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.send_response(200 if start is None else 206)
         if start is not None:
-            first = server.wrong_start if server.wrong_start is not None else start
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            start = start if server.wrong_start is None else server.wrong_start
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         body = data[start or 0 :]
         if server.tell_length:
             self.send_header("Content-Length", str(len(body)))

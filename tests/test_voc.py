@@ -305,9 +305,9 @@ def test_bccd_equals_a_manual_parse():
     for split, images in {"train": 205, "val": 87, "test": 72}.items():
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always")
-            start = time.perf_counter()
+            start = time.process_time()
             data = VOCDetection(root, split, on_bad="skip")
-            assert time.perf_counter() - start < 2  # measured 0.1 to 0.3 s
+            assert time.process_time() - start < 1  # measured 0.1 to 0.2 s of CPU
         assert len(data) == images and data.class_names == ["Platelets", "RBC", "WBC"]
         left_out += sum(data.left_out.values())
         for name, record in zip(data.image_names, data._records):

@@ -14,7 +14,6 @@ refer to the upright picture. A file whose width and height are those of the unt
 contradicts this and raises when the picture is read.
 """
 
-import math
 import os
 import warnings
 from collections import Counter
@@ -28,6 +27,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch.utils.data import Dataset
 
 EXAMPLES_SHOWN = 3  # in the summary of what was left out
+LARGEST = 1e12  # of a number in a file; no picture has so many pixels, and float32 holds it
 TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of the EXIF field that swap width and height
 
 
@@ -176,7 +176,7 @@ def path_inside(root: Path, name: str) -> Path:
 
     Args:
         root: folder that the result lies in.
-        name: relative path with ``/`` (or Windows' ``\\``) between its parts.
+        name: relative path with ``/`` or, in files made under Windows, ``\\`` between its parts.
 
     Raises:
         ValueError: if ``name`` is empty, absolute, or climbs with ``..``.
@@ -186,7 +186,7 @@ def path_inside(root: Path, name: str) -> Path:
         raise ValueError(
             f"file name {name!r} must be relative, without '..', so that it stays in {root}"
         )
-    return root / name
+    return root.joinpath(*windows.parts)
 
 
 def read_picture(path: Path) -> torch.Tensor:
@@ -243,9 +243,11 @@ def _broken_picture(path: Path, error: Exception) -> ValueError:
 
 def _rgb_pixels(picture: Image.Image) -> np.ndarray:
     """Returns ``(H, W, 3)`` uint8, or uint16 for 16-bit greyscale, which Pillow clips at 255."""
-    if picture.mode.startswith("I"):  # "I;16", or "I" from Pillow before 11 for the same PNG
-        grey = np.asarray(picture).clip(0, 65535).astype(np.uint16)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode.startswith("I"):  # "I;16", or "I" from older versions of Pillow
+        grey = np.asarray(picture)
+        if grey.min() < 0 or grey.max() > np.iinfo(np.uint16).max:
+            raise ValueError("its values do not fit into 16 bits")
+        return np.repeat(grey.astype(np.uint16)[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise ValueError("its pixels are floats of unknown range; save it with 8 or 16 bits")
     if "transparency" in picture.info:  # Pillow warns when it must drop a palette's transparency
@@ -257,7 +259,7 @@ def number(value: object, name: str, where: str) -> float:
     """Returns a finite number read from a file (a JSON number, or text in XML).
 
     Raises:
-        BadAnnotation: it is missing, no number, infinite or NaN.
+        BadAnnotation: it is missing, no number, NaN, or infinite or as good as that.
     """
     try:
         if value is None or isinstance(value, bool):
@@ -265,8 +267,9 @@ def number(value: object, name: str, where: str) -> float:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadAnnotation("no number", where, f"{name} is {value!r}, expected a number") from None
-    if not math.isfinite(result):
-        raise BadAnnotation("NaN or infinity", where, f"{name} is {value!r}, expected a number")
+    if not abs(result) <= LARGEST:  # NaN compares as False
+        problem = f"{name} is {value!r}, expected a number of at most {LARGEST:g}"
+        raise BadAnnotation("NaN or infinity", where, problem)
     return result
 
 
@@ -291,8 +294,7 @@ def clipped_box(
         BadAnnotation: nothing is left, or so little that float32 sees no area.
     """
     width, height = size
-    box = np.array(corners, dtype=np.float32).clip(0, (width, height, width, height))
-    box = box.astype(np.float32)
+    box = np.clip(corners, 0, (width, height, width, height)).astype(np.float32)
     if not (box[0] < box[2] and box[1] < box[3]):
         corners_text = ", ".join(f"{c:g}" for c in corners)
         raise BadAnnotation(

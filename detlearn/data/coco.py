@@ -129,10 +129,9 @@ def _read_images(images: list, root: Path, path: Path) -> list[Record]:
         where = f"{path}, image {image_id}"
         if image_id in records:
             raise ValueError(f"{where}: two images have this id; ids must differ")
+        name = _field(image, "file_name", str, where)
         try:
-            picture = path_inside(root, _field(image, "file_name", str, where))
-        except BadAnnotation:
-            raise
+            picture = path_inside(root, name)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         if not picture.is_file():

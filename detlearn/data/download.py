@@ -12,8 +12,9 @@ annotation and split file. By hand, in the data's folder, it is ::
 
 What a cut in between leaves: ``fetch`` writes ``name.part`` and renames it when it is complete and
 right, ``extract`` fills a temporary folder and renames that. So a file or folder under its final
-name is always whole, and the next attempt goes on with the part that has arrived. One process at a
-time should fetch the same file.
+name is always whole, and the next attempt goes on with the part that has arrived. (A killed
+``extract`` leaves a folder ``.name.*`` beside, which may be deleted.) One process at a time should
+fetch the same file.
 """
 
 import hashlib
