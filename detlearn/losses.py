@@ -7,8 +7,8 @@ RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerN
 2018, arXiv 1808.01244), which CenterNet uses too.
 
 Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
-    least, so bfloat16
-outputs of a network under autocast may be passed as they are; the loss then is float32.
+least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
+float32.
 
 Where we differ from torchvision:
     - Names: torchvision's are `generalized_box_iou_loss`, `distance_box_iou_loss` and
@@ -133,13 +133,13 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Cross-entropy in which examples that are already right count for little.
 
-        FL = −α_t (1 − p_t)^γ log p_t,   p_t = p for targets of 1, else 1 − p   (Lin et al. 2017,
-        equation 5)
+        FL = −α_t (1 − p_t)^γ log p_t,   p_t = p for targets of 1, else 1 − p
+
+    Lin et al. 2017, equation 5.
 
     Args:
         inputs: logits, any shape.
-        targets: the same shape; 1 for the class, 0 against it (values between are weighted
-            linearly).
+        targets: the same shape; 1 for the class, 0 against it (between, a mixture of both).
         alpha: weight of the positives in [0, 1], the negatives get 1 − alpha; −1 for no weights.
         gamma: how fast the weight of easy examples falls; 0 gives (weighted) cross-entropy.
         reduction: "none", "mean" (NaN if there is no element, as in torchvision) or "sum".
@@ -185,8 +185,9 @@ def heatmap_focal_loss(
         −(1 − target)^β p^α log(1 − p)    elsewhere: near a centre a high score costs little
 
     Law and Deng 2018, equation 1; CenterNet (Zhou et al. 2019, arXiv 1904.07850), equation 1. Both
-    divide the sum by the number of objects, which the caller knows: `heatmap_focal_loss(logits,
-    targets) / max(num_objects, 1)`.
+    divide the sum by the number of objects N of the batch, which the caller knows:
+
+        heatmap_focal_loss(logits, targets) / max(N, 1)
 
     Where we differ from CenterNet's code: it clamps p to [1e-4, 1 − 1e-4], so that a score that is
     wrong with great certainty (beyond a logit of ±9.2) costs no more than 9.2 and has no gradient.
@@ -228,6 +229,9 @@ def _check_scores(logits: Tensor, targets: Tensor, reduction: str) -> None:
 
 
 def _check_same_shape(name1: str, tensor1: Tensor, name2: str, tensor2: Tensor) -> None:
+    for name, tensor in ((name1, tensor1), (name2, tensor2)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if tensor1.shape != tensor2.shape:
         raise ValueError(
             f"{name1} and {name2} are compared one to one and must have the same shape, "

@@ -96,10 +96,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
     """
     _check_inputs(boxes, scores, iou_threshold)
-    if idxs.shape != scores.shape:
-        raise ValueError(
-            f"idxs must hold one class per box, {tuple(scores.shape)}, got {tuple(idxs.shape)}"
-        )
+    _check_one_per_box("idxs", idxs, boxes)
     return _suppress(boxes, scores, idxs, iou_threshold)
 
 
@@ -209,9 +206,15 @@ def _check_inputs(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
     check_boxes(boxes)
     if boxes.ndim != 2:
         raise ValueError(f"boxes must have shape (N, 4), got {tuple(boxes.shape)}")
-    if scores.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"scores must hold one number per box, ({len(boxes)},), got {tuple(scores.shape)}"
-        )
+    _check_one_per_box("scores", scores, boxes)
     if math.isnan(iou_threshold):
         raise ValueError("iou_threshold must be a number, mostly in [0, 1], got NaN")
+
+
+def _check_one_per_box(name: str, values: Tensor, boxes: Tensor) -> None:
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}")
+    if values.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"{name} must hold one number per box, ({len(boxes)},), got {tuple(values.shape)}"
+        )

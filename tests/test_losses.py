@@ -360,6 +360,8 @@ def test_focal_losses_refuse_bad_input():
     for loss in (sigmoid_focal_loss, heatmap_focal_loss):
         with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
             loss(x, x[:2])
+        with pytest.raises(TypeError, match=r"targets.*list"):
+            loss(x, x.tolist())
         with pytest.raises(ValueError, match=r"Invalid reduction 'total'"):
             loss(x, x, reduction="total")
     for alpha in (-0.5, 1.5, math.nan):

@@ -322,6 +322,8 @@ def test_bad_boxes_scores_and_thresholds(suppress):
         suppress(boxes, scores, math.nan)
     with pytest.raises(TypeError, match="list"):
         suppress(boxes.tolist(), scores, 0.5)
+    with pytest.raises(TypeError, match=r"scores.*list"):
+        suppress(boxes, scores.tolist(), 0.5)
 
 
 def test_bad_arguments_of_batched_and_soft_nms():
