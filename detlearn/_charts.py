@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from detlearn import _style as style
 
 if TYPE_CHECKING:
-    from detlearn.metrics import CocoMetrics
+    from detlearn.metrics import CocoMetrics, ErrorAnalysis
     from detlearn.training import History
 
 WIDTH, HEIGHT = 7.0, 4.2  # inches
@@ -173,38 +173,26 @@ def plot_validation(ax: Axes, val: Sequence[tuple[int, Mapping[str, float]]]) ->
     ax.legend(loc="best", ncols=2, handlelength=1.2)
 
 
-def plot_errors(
-    delta_ap: Mapping[str, float],
-    *,
-    counts: Mapping[str, int] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Plots how much AP each kind of mistake costs, worst first.
+def plot_errors(analysis: "ErrorAnalysis", *, ax: Axes | None = None) -> Axes:
+    """Plots what each kind of mistake costs, worst first, with the number of mistakes.
+
+    The cost is the AP that would be gained if no mistake of this kind were made (TIDE's dAP), on a
+    scale of 100.
 
     Args:
-        delta_ap: kind → the AP that would be gained if no mistake of this kind were made.
-        counts: kind → number of these mistakes, written beside the bars.
+        analysis: from `detlearn.metrics.error_analysis`.
         ax: axes to draw on.
 
     Returns:
         The axes.
-
-    Raises:
-        ValueError: if there is no kind, or `counts` lacks one.
     """
-    if not delta_ap:
-        raise ValueError("delta_ap is empty: expected kind of mistake → AP lost to it")
-    if counts is not None and (missing := [kind for kind in delta_ap if kind not in counts]):
-        raise ValueError(f"counts lacks {missing}; it has {sorted(counts)}")
-    kinds = sorted(delta_ap, key=lambda kind: delta_ap[kind])  # the last is drawn on top
+    kinds = sorted(analysis.dap, key=lambda kind: analysis.dap[kind])  # the last is drawn on top
     ax = chart_axes(ax, 0.8 + 0.42 * len(kinds))
-    values = [float(delta_ap[kind]) for kind in kinds]
-    bars = ax.barh(kinds, values, color=style.PALETTE[10], edgecolor=style.DARK, linewidth=0.8)
-    texts = [f"{value:.3f}" for value in values]
-    if counts is not None:
-        texts = [f"{text}  ({counts[kind]}×)" for text, kind in zip(texts, kinds)]
+    points = [100 * float(analysis.dap[kind]) for kind in kinds]
+    bars = ax.barh(kinds, points, color=style.PALETTE[10], edgecolor=style.DARK, linewidth=0.8)
+    texts = [f"{value:.1f}  ({analysis.counts[kind]}×)" for value, kind in zip(points, kinds)]
     ax.bar_label(bars, texts, padding=4)
-    ax.margins(x=0.25)
+    ax.set_xlim(right=1.25 * max(*points, 0.1))  # room for the numbers
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("AP lost")
+    ax.set_xlabel("AP lost, in points of 100")
     return ax

@@ -82,7 +82,7 @@ def show_assignment(
     if anchors is not None:
         for i in (assigned >= 0).nonzero().flatten().tolist():
             draw_box(ax, anchors[i], style.colour_of(int(assigned[i])), weight=0.4)
-    sizes = diameters**2 * area_factors(weights, len(points))
+    sizes = diameters**2 * area_factors(weights, assigned)
     for n in larger_first(boxes, range(len(boxes))):
         draw_box(ax, boxes[n], style.colour_of(n), weight=0.7)
     for n, box in enumerate(boxes):
@@ -157,12 +157,12 @@ def marker_diameters(
     return (0.5 * scale * sides).clamp(4.0, 11.0)
 
 
-def area_factors(weights: Tensor | None, num_points: int) -> Tensor:
-    """Returns (P,) factors in [0.1, 1], linear in the weights: even a weight of 0 is seen."""
+def area_factors(weights: Tensor | None, assigned: Tensor) -> Tensor:
+    """Returns (P,) factors, 0.1 for a weight of 0 up to 1 for the largest that an object has."""
     if weights is None:
-        return torch.ones(num_points)
-    weights = per_location(weights, num_points, "weights")
-    largest = weights.max().clamp(min=1e-12) if num_points else 1.0
+        return torch.ones(len(assigned))
+    weights = per_location(weights, len(assigned), "weights")
+    largest = weights[assigned >= 0].max().clamp(min=1e-12) if (assigned >= 0).any() else 1.0
     return 0.1 + 0.9 * weights / largest
 
 
