@@ -38,7 +38,7 @@ IMAGE_TYPES = {"image/png", "image/jpeg", "image/svg+xml", "image/gif"}
 MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]*)")  # alt text, target
 HTML_IMAGE = re.compile(r"<img\b[^>]*>")
 SRC_ATTRIBUTE = re.compile(r"\bsrc=[\"']([^\"']*)")
-ALT_ATTRIBUTE = re.compile(r"\balt=([\"'])\s*\S.*?\1")
+ALT_ATTRIBUTE = re.compile(r"\balt=(?:\"\s*[^\"\s]|'\s*[^'\s])")  # with something in it
 
 
 def code_cells(notebook: Notebook) -> list[dict]:

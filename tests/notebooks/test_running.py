@@ -1,0 +1,123 @@
+"""Running notebooks in place: what is stored, what is left out, what a failure leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import notebooks
+import pytest
+from notebook_rules import code_hash, load
+from sample_notebook import code, text
+
+LOOKS_AROUND = """\
+import os
+print(sorted(os.listdir()), os.environ["CUDA_VISIBLE_DEVICES"] == "", os.environ.get("MPLBACKEND"))
+for step in range(3):
+    print(f"\\rstep {step}", end="")"""
+
+
+def write(path: Path, *sources: str) -> Path:
+    """A notebook with these code cells, none of which ran."""
+    cells = [code(source, number) for number, source in enumerate(sources, start=1)]
+    for cell in cells:
+        cell["execution_count"] = None
+    content = {"cells": [text("# A title"), *cells], "metadata": {}}
+    path.write_text(json.dumps(content | {"nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_stores_outputs_hash_and_times(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    path = write(tmp_path / "a.ipynb", LOOKS_AROUND, "1 + 1")
+    notebooks.run(path)  # says that there is no bootstrap cell, which is not the point here
+
+    notebook = load(path)
+    assert [cell.get("execution_count") for cell in notebook["cells"][1:]] == [1, 2]
+    (output,) = notebook["cells"][1]["outputs"]
+    # An empty folder, no GPU, matplotlib's backend as Jupyter sets it, the last state of the bar.
+    backend = "module://matplotlib_inline.backend_inline"
+    assert "".join(output["text"]) == f"[] True {backend}\nstep 2"
+    facts = notebook["metadata"]["detlearn"]
+    assert facts["code_hash"] == code_hash(notebook)
+    assert facts["seconds"] > 0
+    assert {item["cell"] for item in facts["slowest_cells"]} == {1, 2}
+    assert all("execution" not in cell["metadata"] for cell in notebook["cells"])
+    assert os.listdir(tmp_path) == ["a.ipynb"]
+    assert os.environ["MPLBACKEND"] == "agg"
+
+
+@pytest.mark.slow
+def test_a_notebook_that_raises_is_left_as_it_was(tmp_path: Path, capsys) -> None:
+    path = write(tmp_path / "a.ipynb", "raise ValueError('no such box')")
+    before = path.read_bytes()
+    assert not notebooks.run(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.ipynb"]
+    assert "no such box" in capsys.readouterr().err
+
+
+def test_shortened_trainings_are_not_stored(tmp_path: Path, monkeypatch, capsys) -> None:
+    path = write(tmp_path / "a.ipynb", "1 + 1")
+    before = path.read_bytes()
+    monkeypatch.setenv("DETLEARN_FAST", "1")
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "run", str(path)])
+    assert notebooks.main() == 2
+    assert path.read_bytes() == before
+    assert "Unset DETLEARN_FAST" in capsys.readouterr().err
+
+
+def test_a_broken_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "table.md"
+    path.write_text("old")
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(notebooks.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        notebooks.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["table.md"]
+
+
+def test_the_status_table_by_hand() -> None:
+    facts = {
+        "seconds": 184.6,
+        "slowest_cells": [{"cell": 9, "seconds": 59.4}, {"cell": 2, "seconds": 3.0}],
+        "processor": "Abacus, 2 cores",
+        "python": "3.11.7",
+        "torch": "2.14.1",
+    }
+    ran = {"metadata": {"detlearn": facts}, "cells": [text("# Foundations\n\nText")]}
+    fresh = {"metadata": {}, "cells": [text("# Two stages")]}
+    rows = notebooks.status_table([("01_a", ran), ("02_b", fresh)]).splitlines()[2:]
+    assert rows == [
+        "| [Foundations](../chapters/01_a.ipynb) | 3 min 5 s | 59 s | Abacus, 2 cores "
+        "| Python 3.11.7, torch 2.14.1 |",
+        "| [Two stages](../chapters/02_b.ipynb) | not run yet | | | |",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "tags", "outcome"),
+    [
+        ("print(1 + 1)", ["nbval-check-output"], "1 passed"),
+        ("assert 1 + 1 == 3", [], "1 failed"),
+        ("print(1 + 2)", ["nbval-check-output"], "1 failed"),
+    ],
+)
+def test_nbval_runs_cells_and_compares_marked_outputs(
+    tmp_path: Path, source: str, tags: list[str], outcome: str
+) -> None:
+    """The command of `make test` on one cell whose stored output is 2."""
+    stored = {"output_type": "stream", "name": "stdout", "text": "2\n"}
+    cells = [code(source, 1, [stored], tags=tags)]
+    content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "a.ipynb").write_text(json.dumps(content))
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "a.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert outcome in done.stdout, done.stdout

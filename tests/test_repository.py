@@ -1,0 +1,192 @@
+"""The repository's own promises: pins, versions, names and licences that must agree."""
+
+import os
+import re
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from bootstrap_cell import SOURCE as BOOTSTRAP
+from notebooks import all_notebooks, current_status_table
+from packaging.requirements import Requirement
+
+import detlearn
+
+
+def read(root: Path, name: str) -> str:
+    """A file of the repository as text."""
+    return (root / name).read_text(encoding="utf-8")
+
+
+def requirements(text: str) -> list[Requirement]:
+    """The requirements in a requirements file, comments left out."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    return [Requirement(line) for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict:
+    """pyproject.toml."""
+    return tomllib.loads(read(root, "pyproject.toml"))
+
+
+@pytest.fixture(scope="module")
+def locked(root: Path) -> list[Requirement]:
+    """requirements.txt."""
+    return requirements(read(root, "requirements.txt"))
+
+
+# ---- what is installed ----
+
+
+def test_requirements_are_locked(locked: list[Requirement]) -> None:
+    for requirement in locked:
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        assert "*" not in specifier.version
+        assert requirement.url is None
+
+
+def test_requirements_name_no_index(root: Path) -> None:
+    for name in ("requirements.txt", "requirements.in"):
+        assert not re.search(r"https?:|file:|--\w+-url|find-links|index", read(root, name)), name
+
+
+@pytest.mark.parametrize("python", ["3.11.9", "3.12.8", "3.13.1"])
+def test_the_lock_gives_one_version_for_each_python(locked: list[Requirement], python: str) -> None:
+    marks = {"python_full_version": python, "python_version": python.rsplit(".", 1)[0]}
+    linux = marks | {"sys_platform": "linux", "platform_machine": "x86_64"}
+    chosen = [item for item in locked if item.marker is None or item.marker.evaluate(linux)]
+    names = [item.name.lower() for item in chosen]
+    assert len(names) == len(set(names))
+    assert {"torch", "torchvision", "numpy", "jupyter-book", "pytest"} <= set(names)
+
+
+def test_what_is_asked_for_is_locked(root: Path, locked: list[Requirement]) -> None:
+    versions = {item.name.lower(): next(iter(item.specifier)).version for item in locked}
+    for wanted in requirements(read(root, "requirements.in")):
+        assert wanted.specifier.contains(versions[wanted.name.lower()]), wanted
+
+
+def test_the_package_declares_lower_bounds_only(project: dict, locked: list[Requirement]) -> None:
+    versions = {item.name.lower(): next(iter(item.specifier)).version for item in locked}
+    for text in project["project"]["dependencies"]:
+        requirement = Requirement(text)
+        assert [specifier.operator for specifier in requirement.specifier] == [">="], text
+        assert requirement.specifier.contains(versions[requirement.name.lower()]), text
+
+
+def test_every_dependency_has_its_reason(root: Path) -> None:
+    table = read(root, "CONTRIBUTING.md")
+    for requirement in requirements(read(root, "requirements.in")):
+        assert f"`{requirement.name}`" in table, f"CONTRIBUTING.md: why {requirement.name}?"
+
+
+# ---- names, versions, licences ----
+
+
+def test_one_version_everywhere(root: Path, project: dict) -> None:
+    version = project["project"]["version"]
+    assert detlearn.__version__ == version
+    assert yaml.safe_load(read(root, "CITATION.cff"))["version"] == version
+    assert f"/v{version}.tar.gz" in BOOTSTRAP
+
+
+def test_one_address_everywhere(root: Path) -> None:
+    config = yaml.safe_load(read(root, "_config.yml"))
+    address = config["sphinx"]["config"]["html_theme_options"]["repository_url"]
+    assert f'REPOSITORY = "{address}"' in BOOTSTRAP
+    assert yaml.safe_load(read(root, "CITATION.cff"))["repository-code"] == address
+    assert address in read(root, "LICENSE-text")
+    slug = address.removeprefix("https://github.com/")
+    for name in ("book/intro.md", "README.md"):
+        for found in re.findall(r"github(?:\.com)?/(detlearn/\w+)", read(root, name)):
+            assert found == slug, name
+
+
+def test_licences_are_the_named_ones(root: Path, project: dict) -> None:
+    apache = read(root, "LICENSE")
+    assert "Apache License" in apache
+    assert "Version 2.0, January 2004" in apache
+    assert "END OF TERMS AND CONDITIONS" in apache
+    assert project["project"]["license"] == "Apache-2.0"
+    assert "creativecommons.org/licenses/by/4.0/legalcode" in read(root, "LICENSE-text")
+
+
+# ---- the book ----
+
+
+def test_every_chapter_is_in_the_book(root: Path) -> None:
+    toc = yaml.safe_load(read(root, "_toc.yml"))
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    for name in [toc["root"], *listed]:
+        assert any((root / f"{name}{end}").is_file() for end in (".md", ".ipynb")), name
+    for notebook in all_notebooks():
+        assert f"chapters/{notebook.stem}" in listed
+        assert f"(../chapters/{notebook.stem}" in read(root, "book/intro.md")
+
+
+def test_the_status_table_belongs_to_the_notebooks(root: Path) -> None:
+    assert read(root, "book/status_table.md") == current_status_table()
+
+
+def test_the_glossary_is_in_order(root: Path) -> None:
+    body = read(root, "book/glossary.md").split("```{glossary}\n")[1].split("\n```")[0]
+    entries = [entry.splitlines() for entry in body.split("\n\n")]
+    heads = [[line for line in entry if not line.startswith(" ")] for entry in entries]
+    first = [head[0].lower() for head in heads]
+    assert first == sorted(first)
+    names = [name.lower() for head in heads for name in head]
+    assert len(names) == len(set(names))
+    assert all(any(line.startswith("  ") for line in entry) for entry in entries)
+
+
+# ---- the machinery ----
+
+
+@pytest.mark.parametrize("target", ["book", "test", "notebooks", "bench", "lint", "clean"])
+def test_make_knows_every_target(root: Path, target: str) -> None:
+    done = subprocess.run(["make", "-n", target], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_scripts_are_valid_shell(root: Path) -> None:
+    for shell, name in (("bash", ".ci/run"), ("sh", "scripts/make_venv.sh")):
+        subprocess.run([shell, "-n", str(root / name)], check=True)
+    assert os.access(root / ".ci" / "run", os.X_OK)
+
+
+def test_workflows_are_valid(root: Path) -> None:
+    paths = sorted((root / ".github" / "workflows").glob("*.yml"))
+    assert {path.name for path in paths} >= {"ci.yml", "gpu.yml", "weekly.yml"}
+    for path in paths:
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow[True], path.name  # YAML 1.1 reads the key `on` as true
+        for job in workflow["jobs"].values():
+            assert job["timeout-minutes"] <= 90
+            for step in job["steps"]:
+                if "uses" in step:
+                    assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]), step["uses"]
+
+
+def test_the_workflows_run_the_nbval_command_of_make(root: Path) -> None:
+    command = re.search(r"python -m pytest (-o .*?--nbval-current-env)", read(root, "Makefile"))
+    assert command is not None
+    assert command.group(1) in read(root, ".github/workflows/gpu.yml")
+
+
+def test_no_tracked_file_names_this_machine(root: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git repository: no list of the files that belong to it")
+    places = [str(root), sysconfig.get_paths()["purelib"]]
+    for name in listed.stdout.splitlines():
+        path = root / name
+        if path.suffix in {".png", ".jpg", ".svg", ".ico"} or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for place in places:
+            assert place not in text, f"{name} names {place}"
