@@ -29,7 +29,6 @@ GROUP_FIELD = 0.35  # side of the square that a group shares, as a share of the 
 PAIR_SCALE = (1 / 4, 3 / 5)
 PHONE_IN_HAND = 0.24  # height of a held phone as a share of its holder's
 
-
 Box = tuple[int, int, int, int]
 Corner = tuple[int, int]
 
@@ -120,9 +119,10 @@ class Layout:
     def _count(self, limits: tuple[int, int]) -> int:
         return int(self.rng.integers(limits[0], limits[1] + 1))
 
-    def _longer_side(self, limits: tuple[float, float]) -> float:
+    def _longer_side(self, limits: tuple[float, float], position: float | None = None) -> float:
         """A longer side in pixels, log-uniform between two shares of the image's side."""
-        return self.size * limits[0] * (limits[1] / limits[0]) ** self.rng.random()
+        position = self.rng.random() if position is None else position
+        return self.size * limits[0] * (limits[1] / limits[0]) ** position
 
     def _shape(self, label: int, longer: float) -> tuple[int, int]:
         """Width and height in pixels of an object whose longer side is given."""
@@ -136,12 +136,10 @@ class Layout:
 
     def add_single(self) -> None:
         """One object of a random class and size."""
-        low, high = self.knobs.scale
-        longer = self._longer_side(self.knobs.scale)
-        larger_half = longer > self.size * (low * high) ** 0.5
-        label = int(np.searchsorted(self.shares[larger_half], self.rng.random()))
+        position = self.rng.random()
+        label = int(np.searchsorted(self.shares[position >= 0.5], self.rng.random()))
         label = min(label, len(CLASS_NAMES) - 1)  # a cumulative sum may end just under 1
-        shape = self._shape(label, longer)
+        shape = self._shape(label, self._longer_side(self.knobs.scale, position))
         if self.rng.random() < self.knobs.truncation:
             propose = self._over_the_border
         elif self.placed and self.rng.random() < self.knobs.crowding:
@@ -156,17 +154,25 @@ class Layout:
         shape = self._shape(person, self._longer_side(PAIR_SCALE))
         if not self._place(person, shape, self._anywhere):
             return
-        (x1, y1, x2, y2), depth = self.placed[-1].thing.box, self.placed[-1].thing.depth
+        person_there = self.placed[-1]
+        x1, y1, x2, y2 = person_there.seen
         width, height = self._shape(phone, PHONE_IN_HAND * shape[1])
         x, y = (x1 + x2 - width) // 2, (y1 + y2 - height) // 2
-        held = Thing(phone, (x, y, x + width, y + height), depth + 0.5)
-        self.placed.append(Placed(held, held.box, 0.0))
+        held = Thing(phone, (x, y, x + width, y + height), person_there.thing.depth + 0.5)
+        nearer = [other.seen for other in self.placed if other.thing.depth > held.depth]
+        hidden = sum(intersection(held.box, box) for box in nearer) / (width * height)
+        person_there.hidden += width * height / (shape[0] * shape[1])
+        if max(hidden, person_there.hidden) > MAX_HIDDEN:
+            self.placed.pop()  # somebody stands before the two: no pair
+        else:
+            self.placed.append(Placed(held, held.box, hidden))
 
     def add_group(self) -> None:
         """Several small objects of one class close together."""
         label = int(self.rng.integers(len(CLASS_NAMES)))
         field = GROUP_FIELD * self.size
-        left, top = (self.rng.random(2) * (self.size - field)).tolist()
+        left = between(self.rng, 0, self.size - field)
+        top = between(self.rng, self.ground.horizon, self.size - field)
 
         def propose(width: int, height: int) -> Corner:
             x, y = self.rng.random(2) * (field - np.array([width, height]))

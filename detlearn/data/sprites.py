@@ -177,9 +177,12 @@ LETTERS = (  # S, T, O, P as strokes in a cell of 1 by 1
 
 def draw_stop_sign(p: Pen, rng: np.random.Generator) -> None:
     """A stop sign: a red octagon with a white rim on a post."""
-    red = pick(rng, ((204, 32, 40), (220, 50, 44), (180, 30, 44)))
+    red = shade(pick(rng, ((214, 34, 42), (226, 54, 46), (196, 32, 48))), between(rng, 0.86, 1.04))
     height = min(0.68, p.aspect)  # round where the box allows it
     p.rect(0.43, height - 0.05, 0.57, 1.0, pick(rng, (STEEL, (120, 124, 130), (150, 112, 76))))
+    if rng.random() < 0.3:  # a plate under the sign
+        plate = pick(rng, ((250, 250, 246), (60, 110, 190), (250, 206, 70)))
+        p.rect(0.2, height + 0.03, 0.8, height + 0.13, plate)
     for inset, colour in ((0.0, shade(red, 0.5)), (0.03, (252, 250, 246)), (0.1, red)):
         low, high, cut = inset, 1 - inset, 0.29 + 0.4 * inset
         corners = [(cut, low), (1 - cut, low), (high, cut), (high, 1 - cut), (1 - cut, high),

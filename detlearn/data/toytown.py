@@ -15,6 +15,7 @@ Shape shorthand: N objects in a scene, S side of the image in pixels.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from detlearn.data.sprites import SPRITES
 MIN_SIZE = 32
 SCENARIOS: dict[str, dict] = {
     "default": {},
-    "tiny": {"scale": (1 / 16, 1 / 8)},
+    "tiny": {"scale": (1 / 16, 1 / 9)},
     "crowd": {
         "num_objects": (10, 18),
         "scale": (1 / 12, 1 / 3),
@@ -108,12 +109,9 @@ class ToyTown(Dataset):
         box_noise: float = 0.0,
         clutter: tuple[int, int] = (2, 8),
     ) -> None:
-        for name, value, least in (
-            ("num_images", num_images, 0),
-            ("size", size, MIN_SIZE),
-            ("seed", seed, 0),
-        ):
-            _check_whole(name, value, least)
+        _check_whole("num_images", num_images, 0)
+        _check_whole("size", size, MIN_SIZE)
+        _check_whole("seed", seed, 0)
         self.knobs = Knobs(
             num_objects, scale, max_overlap, crowding, nested_pairs, groups,
             stretch, truncation, imbalance, label_noise, box_noise, clutter,
@@ -181,9 +179,7 @@ class ToyTown(Dataset):
         self, index: int, boxes: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """What a careless annotator writes down for the true boxes (N, 4) and labels (N,)."""
-        rng = np.random.default_rng(
-            [self.seed, index, 1]
-        )  # its own stream: noise leaves the image alone
+        rng = np.random.default_rng([self.seed, index, 1])  # a stream of its own: images stay
         wrong = rng.random(len(labels)) < self.knobs.label_noise
         others = rng.integers(1, len(CLASS_NAMES), len(labels))
         labels = np.where(wrong, (labels + others) % len(CLASS_NAMES), labels)
@@ -220,16 +216,15 @@ def paint_things(
 def _cast_shadow(image: Image.Image, x1: int, x2: int, foot: int) -> None:
     wide = round(1.16 * (x2 - x1))
     tall = max(2, round(0.13 * (x2 - x1)))
-    mask = SHADOW.resize((wide, tall), Image.Resampling.BOX)
+    mask = _soft_ellipse().resize((wide, tall), Image.Resampling.BOX)
     image.paste((30, 34, 60), ((x1 + x2 - wide) // 2, foot - tall // 2), mask)
 
 
-def _soft_ellipse(width: int, height: int, strength: int) -> Image.Image:
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    return Image.fromarray(((1 - x**2 - y**2).clip(0, 1) ** 0.7 * strength).astype(np.uint8))
-
-
-SHADOW = _soft_ellipse(96, 24, 130)
+@lru_cache(maxsize=1)
+def _soft_ellipse() -> Image.Image:
+    """The mask of a shadow, darkest in the middle."""
+    y, x = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 96), indexing="ij")
+    return Image.fromarray(((1 - x**2 - y**2).clip(0, 1) ** 0.7 * 130).astype(np.uint8))
 
 
 def _check_whole(name: str, value: int, least: int) -> None:
