@@ -96,10 +96,8 @@ class ImageBatcher(nn.Module):
         height, width = (
             math.ceil(max(side) / self.size_divisible) * self.size_divisible for side in zip(*sizes)
         )
-        padded = resized[0].new_zeros(len(images), 3, height, width)
-        for canvas, image in zip(padded, resized):
-            canvas[:, : image.shape[1], : image.shape[2]] = image
-        batch = Batch(padded, sizes, original_sizes)
+        padded = [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in resized]
+        batch = Batch(torch.stack(padded), sizes, original_sizes)
         if targets is None:
             return batch, None
         scaled = [

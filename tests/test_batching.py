@@ -1,0 +1,205 @@
+"""The image batcher and the checks at a detector's door."""
+
+import math
+
+import pytest
+import torch
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from detlearn.models import ImageBatcher
+from detlearn.models.base import Detector
+from detlearn.models.batching import check_images, check_targets
+
+BOX = [[2.0, 3.0, 10.0, 12.0]]
+
+
+def plain(**options):
+    return ImageBatcher((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), **options)
+
+
+def target(boxes=BOX, labels=(0,)):
+    return {"boxes": torch.tensor(boxes).view(-1, 4), "labels": torch.tensor(labels).long()}
+
+
+class TestBatch:
+    def test_normalises_and_pads_at_the_right_and_at_the_bottom(self):
+        batcher = ImageBatcher((0.5, 0.25, 0.0), (0.5, 0.25, 2.0), size_divisible=4)
+        images = [torch.ones(3, 5, 3), torch.ones(3, 2, 9)]
+        batch, targets = batcher(images)
+        assert batch.images.shape == (2, 3, 8, 12)
+        assert batch.sizes == batch.original_sizes == [(5, 3), (2, 9)]
+        assert targets is None
+        # (1 − 0.5) / 0.5, (1 − 0.25) / 0.25, 1 / 2 in the image, 0 in the padding
+        for image, values in zip(batch.images, batch.images[:, :, 0, 0]):
+            assert values.tolist() == [1.0, 3.0, 0.5]
+            assert image[0].count_nonzero() in (15, 18)
+        assert (batch.images[0, :, 5:] == 0).all() and (batch.images[0, :, :, 3:] == 0).all()
+        assert (batch.images[1, 0, :2, :9] == 1).all()
+
+    def test_no_padding_where_the_size_fits(self):
+        assert plain()([torch.rand(3, 64, 32)])[0].images.shape == (1, 3, 64, 32)
+
+    def test_settings_are_not_weights(self):
+        assert ImageBatcher().state_dict() == {}
+
+    def test_one_of_the_two_sizes_is_refused(self):
+        with pytest.raises(ValueError, match=r"min_size=100 and max_size=None: give both"):
+            ImageBatcher(min_size=100)
+        with pytest.raises(ValueError, match="max_size=7"):
+            ImageBatcher(max_size=7)
+
+
+class TestResize:
+    def test_by_hand(self):
+        """The shorter side 10 → 20, unless the longer would pass 30."""
+        batcher = plain(min_size=20, max_size=30)
+        batch, (first, second) = batcher(
+            [torch.rand(3, 10, 12), torch.rand(3, 40, 10)], [target(), target()]
+        )
+        assert batch.sizes == [(20, 24), (30, 7)]  # 10 · 30 / 40 = 7.5 rounds down
+        assert first["boxes"].tolist() == [[4.0, 6.0, 20.0, 24.0]]
+        torch.testing.assert_close(
+            second["boxes"], torch.tensor([[2 * 0.7, 3 * 0.75, 10 * 0.7, 12 * 0.75]])
+        )
+
+    @pytest.mark.parametrize(("min_size", "max_size"), [(80, 133), (64, 96), (50, 50)])
+    def test_equals_torchvision(self, min_size, max_size):
+        oracle = GeneralizedRCNNTransform(
+            min_size, max_size, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+        ).eval()
+        ours = ImageBatcher((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), min_size=min_size, max_size=max_size)
+        random = torch.Generator().manual_seed(min_size)
+        for _ in range(12):
+            shapes = torch.randint(9, 200, (3, 2), generator=random).tolist()
+            images = [torch.rand(3, *shape, generator=random) for shape in shapes]
+            targets = [
+                target([[1.0, 2.0, w - 1.5, h - 0.5], [0.0, 0.0, w, h]], [0, 1]) for h, w in shapes
+            ]
+            batch, scaled = ours(images, targets)
+            wanted, wanted_targets = oracle(
+                [image.clone() for image in images], [dict(t) for t in targets]
+            )
+            assert batch.sizes == wanted.image_sizes
+            assert torch.equal(batch.images, wanted.tensors)
+            for a, b in zip(scaled, wanted_targets):
+                torch.testing.assert_close(a["boxes"], b["boxes"], rtol=1e-5, atol=1e-4)
+            found = [{"boxes": t["boxes"], "scores": torch.ones(2)} for t in scaled]
+            back = oracle.postprocess(
+                [dict(f) for f in found], wanted.image_sizes, batch.original_sizes
+            )
+            for a, b in zip(ours.undo(found, batch), back):
+                torch.testing.assert_close(a["boxes"], b["boxes"], rtol=1e-5, atol=1e-4)
+
+    def test_undo_is_the_inverse(self):
+        batcher = plain(min_size=37, max_size=90)
+        images = [torch.rand(3, 50, 61), torch.rand(3, 33, 517), torch.rand(3, 7, 5)]
+        targets = [target([[0.5, 1.0, w - 0.25, h]]) for h, w in ((50, 61), (33, 517), (7, 5))]
+        batch, scaled = batcher(images, targets)
+        back = batcher.undo(scaled, batch)
+        for before, after in zip(targets, back):
+            torch.testing.assert_close(after["boxes"], before["boxes"])
+            assert torch.equal(after["labels"], before["labels"])
+
+    def test_undo_clips_to_the_original_image(self):
+        batcher = plain()
+        batch, _ = batcher([torch.rand(3, 20, 30)])
+        (found,) = batcher.undo([{"boxes": torch.tensor([[-3.0, -4.0, 31.0, 28.0]])}], batch)
+        assert found["boxes"].tolist() == [[0.0, 0.0, 30.0, 20.0]]
+
+    def test_the_callers_targets_and_images_stay_as_they_are(self):
+        images, targets = [torch.rand(3, 10, 10)], [target()]
+        before = images[0].clone()
+        plain(min_size=50, max_size=50)(images, targets)
+        assert targets[0]["boxes"].tolist() == BOX
+        assert torch.equal(images[0], before)
+
+    def test_a_target_without_objects(self):
+        _, (scaled,) = plain(min_size=50, max_size=50)([torch.rand(3, 9, 9)], [target([], [])])
+        assert scaled["boxes"].shape == (0, 4)
+
+    def test_gradients_reach_the_image(self):
+        image = torch.rand(3, 9, 9, requires_grad=True)
+        plain(min_size=18, max_size=18)([image])[0].images.sum().backward()
+        # 18 × 18 pixels, each a mean of old ones: nothing lost, nothing won
+        assert image.grad.sum().item() == pytest.approx(3 * 18 * 18)
+
+
+IMAGE = torch.rand(3, 20, 30)
+
+
+class TestImages:
+    def test_good_ones_pass(self):
+        check_images([IMAGE, torch.zeros(3, 1, 1)])
+        check_images((IMAGE,))
+
+    @pytest.mark.parametrize(
+        ("images", "error", "words"),
+        [
+            (
+                torch.rand(2, 3, 4, 4),
+                TypeError,
+                r"one tensor of shape \(2, 3, 4, 4\).*list\(images",
+            ),
+            ([], ValueError, "images is empty"),
+            ([IMAGE, "cat.jpg"], TypeError, "image 1 is str: expected a float tensor"),
+            ([IMAGE, (IMAGE * 255).byte()], TypeError, r"image 1 is torch.uint8"),
+            ([torch.rand(1, 4, 4)], ValueError, r"image 0 has shape \(1, 4, 4\).*\(3, H, W\)"),
+            ([torch.rand(4, 4, 3)], ValueError, r"image 0 has shape \(4, 4, 3\)"),
+            ([IMAGE[None]], ValueError, r"image 0 has shape \(1, 3, 20, 30\)"),
+            ([torch.rand(3, 0, 4)], ValueError, r"image 0 has shape \(3, 0, 4\)"),
+            ([IMAGE, IMAGE, IMAGE * math.nan], ValueError, "image 2 holds pixels that are NaN"),
+            ([IMAGE / 0], ValueError, "image 0 holds pixels that are NaN or infinite"),
+        ],
+    )
+    def test_bad_ones_are_named(self, images, error, words):
+        with pytest.raises(error, match=words):
+            check_images(images)
+
+
+class TestTargets:
+    def test_good_ones_pass(self):
+        check_targets([IMAGE], [target()], 1)
+        check_targets([IMAGE], [target([], [])], 1)
+        partly_outside = target([[-5.0, -5.0, 1.0, 1.0], [29.0, 19.0, 99.0, 99.0]], [0, 2])
+        check_targets([IMAGE], [partly_outside], 3)
+
+    @pytest.mark.parametrize(
+        ("bad", "error", "words"),
+        [
+            (target([[math.nan, 0, 1, 1]]), ValueError, "target 1, object 0.*is not finite"),
+            (target([[0, 0, math.inf, 1]]), ValueError, "target 1, object 0.*is not finite"),
+            (target([*BOX, [5.0, 5, 5, 9]], [0, 0]), ValueError, "object 1: .*no area.*x1 < x2"),
+            (target([[5.0, 9, 7, 8]]), ValueError, "object 0.*has no area"),
+            (target([[30.0, 0, 40, 9]]), ValueError, "outside its image of 30 × 20 pixels"),
+            (target([[0.0, 20, 4, 25]]), ValueError, "outside its image"),
+            (target([[-9.0, 0, 0, 9]]), ValueError, "outside its image"),
+            (target([[0.0, -9, 4, 0]]), ValueError, "outside its image"),
+            (target([*BOX, *BOX], [0, 3]), ValueError, "object 1: 3 is no label in 0 … 2"),
+            (target(BOX, [-1]), ValueError, "object 0: -1 is no label"),
+            (target(BOX, [0, 1]), ValueError, r"target 1: boxes \(1, 4\) and labels \(2,\)"),
+            ({"boxes": torch.tensor(BOX)}, ValueError, r"target 1 lacks \['labels'\]"),
+            ({**target(), "boxes": torch.tensor([[1, 2, 3, 4]])}, TypeError, "torch.int64"),
+            ({**target(), "labels": torch.tensor([0.0])}, TypeError, "labels torch.float32"),
+        ],
+    )
+    def test_bad_ones_are_named(self, bad, error, words):
+        with pytest.raises(error, match=words):
+            check_targets([IMAGE, IMAGE], [target(), bad], 3)
+
+    def test_counts(self):
+        with pytest.raises(ValueError, match="2 images came with 1 targets"):
+            check_targets([IMAGE, IMAGE], [target()], 3)
+        with pytest.raises(TypeError, match=r"needs targets; call model.eval\(\)"):
+            check_targets([IMAGE], None, 3)
+
+
+def test_a_detector_checks_before_it_computes():
+    model = Detector(2, ImageBatcher())
+    with pytest.raises(TypeError, match="needs targets"):
+        model([IMAGE])
+    with pytest.raises(ValueError, match="target 0, object 0"):
+        model([IMAGE], [target(BOX, [2])])
+    with pytest.raises(ValueError, match="image 0 holds"):
+        model.eval()([IMAGE * math.nan])
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        Detector(0, ImageBatcher())
