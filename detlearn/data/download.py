@@ -22,21 +22,15 @@ import http.client
 import os
 import shutil
 import ssl
-import stat
-import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from tqdm.auto import tqdm
 
-from detlearn.data._reading import path_inside
+from detlearn.data._archives import extract, rename_folder
 
 BCCD_COMMIT = "d272fb14cdff6e473fafeeeba32aba5f560e9e43"
 BCCD_URL = f"https://github.com/Shenggan/BCCD_Dataset/archive/{BCCD_COMMIT}.zip"
@@ -54,7 +48,6 @@ TROUBLE_ON_THE_LINE = (
     TimeoutError,
     ssl.SSLError,
 )
-BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError)
 
 
 def download_bccd(root: str | os.PathLike | None = None, progress: bool = True) -> Path:
@@ -85,8 +78,7 @@ def download_bccd(root: str | os.PathLike | None = None, progress: bool = True) 
     try:
         fetch(BCCD_URL, archive, progress=progress)
     except ConnectionError as error:
-        advice = f"or unpack the archive's folder BCCD by hand, as {root}"
-        raise ConnectionError(f"{error}; {advice}") from error
+        raise ConnectionError(f"{error}; or unpack its folder BCCD by hand, as {root}") from error
     _unpack_bccd(archive, root)
     archive.unlink()
     return root
@@ -110,7 +102,7 @@ def _unpack_bccd(archive: Path, root: Path) -> None:
             archive.unlink()  # what arrived is wrong; the next attempt starts afresh
             raise
         shutil.copy(folder.parent / "LICENSE", folder)
-        _rename_folder(folder, root)
+        rename_folder(folder, root)
 
 
 def content_digest(root: str | os.PathLike, patterns: tuple[str, ...]) -> str:
@@ -134,9 +126,6 @@ def file_sha256(path: str | os.PathLike) -> str:
     """Returns the sha256 of a file, as 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# ------------------------------------------------------------------------------------- fetch
 
 
 def fetch(
@@ -259,94 +248,3 @@ def _note_version(response: http.client.HTTPResponse, version: Path) -> None:
         version.write_text(validator, encoding="utf-8")
     else:
         version.unlink(missing_ok=True)
-
-
-# ----------------------------------------------------------------------------------- extract
-
-
-def extract(archive: str | os.PathLike, root: str | os.PathLike) -> Path:
-    """Unpacks a zip or tar archive as the folder ``root``, which appears only when all is unpacked.
-
-    Only files and folders are unpacked: no link, device, permission or owner.
-
-    Args:
-        archive: a zip file, or a tar file with any compression that Python knows.
-        root: the folder to make; it may be there if it is empty.
-
-    Returns:
-        ``root``.
-
-    Raises:
-        FileExistsError: ``root`` holds something.
-        ValueError: the file is no archive or is cut off, or a member is a link or device, or would
-            land outside ``root``; nothing is unpacked then.
-    """
-    archive, root = Path(archive), Path(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} is there already; move it away, or unpack to another folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as temporary:
-        content = Path(temporary) / "content"
-        content.mkdir()
-        try:
-            _unpack(archive, content)
-        except (*BROKEN_ARCHIVE, ValueError) as error:
-            raise ValueError(f"{archive}: cannot be unpacked as zip or tar ({error})") from error
-        _rename_folder(content, root)
-    return root
-
-
-def _unpack(archive: Path, root: Path) -> None:
-    """Unpacks into ``root`` once every member has been checked."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            _write_members(list(_zip_members(opened)), root)
-    else:
-        with tarfile.open(archive) as opened:
-            _write_members(list(_tar_members(opened)), root)
-
-
-Member = tuple[str, str, Callable[[], IO[bytes]]]  # name; "file", "folder" or "other"; opener
-
-
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    for info in archive.infolist():
-        mode = info.external_attr >> 16  # Unix's, or 0
-        plain = stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR)
-        kind = "other" if not plain else "folder" if info.is_dir() else "file"
-        yield info.filename, kind, lambda info=info: archive.open(info)
-
-
-def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
-    for info in archive:
-        kind = "file" if info.isreg() else "folder" if info.isdir() else "other"
-        yield info.name, kind, lambda info=info: archive.extractfile(info)
-    # tarfile stops without a word at a damaged header, and before the compression's checksum
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise tarfile.ReadError(f"damaged after {archive.offset} bytes")
-    while archive.fileobj.read(CHUNK):
-        pass
-
-
-def _write_members(members: list[Member], root: Path) -> None:
-    """Checks all members, then writes them."""
-    for name, kind, _ in members:
-        path_inside(root, name)
-        if kind == "other":
-            raise ValueError(f"member {name!r} is a link or a device; only files are unpacked")
-    for name, kind, opener in members:
-        path = path_inside(root, name)
-        if kind == "folder":
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with opener() as source, open(path, "wb") as target:
-            shutil.copyfileobj(source, target)
-
-
-def _rename_folder(source: Path, target: Path) -> None:
-    """Moves a folder to a name beside it that is free, or that an empty folder holds."""
-    if target.is_dir():
-        target.rmdir()
-    source.rename(target)
