@@ -479,6 +479,8 @@ def test_evaluate_shows_a_bar_only_when_asked(capsys):
 def test_evaluate_refuses_what_is_no_detector():
     with pytest.raises(TypeError, match=r"model is a function; expected a torch\.nn\.Module"):
         evaluate(lambda images: images, Scenes())
+    with pytest.raises(TypeError, match="Subset has no class_names"):
+        evaluate(Oracle(), torch.utils.data.Subset(Scenes(), [0]))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         predict(Oracle(), Scenes(), batch_size=0)
     model = Oracle()

@@ -87,6 +87,14 @@ def test_only_the_best_overlap_counts():
     assert result.mean_ap == 0.5
 
 
+def test_of_two_equal_overlaps_the_first_counts():
+    """The same box twice, once difficult: which of the two is claimed decides everything."""
+    found = detection([[0, 0, 10, 10]], [0.9])
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10]]
+    assert voc_metrics([found], [target(boxes, difficult=[True, False])], 1).mean_ap == 0
+    assert voc_metrics([found], [target(boxes, difficult=[False, True])], 1).mean_ap == 1
+
+
 def test_difficult_objects_neither_help_nor_hurt():
     wanted = target([[0, 0, 10, 10], [50, 50, 60, 60]], difficult=[False, True])
     twice = detection([[50, 50, 60, 60], [50, 50, 60, 60], [0, 0, 10, 10]], [0.9, 0.8, 0.7])

@@ -35,10 +35,15 @@ def evaluate(
 
     Raises:
         TypeError, ValueError: the model is no module, or returns no list of one dictionary per
-            image, or what it returns is malformed.
+            image, or what it returns is malformed; or the data set has no class_names.
     """
+    names = getattr(dataset, "class_names", None)
+    if names is None:
+        raise TypeError(
+            f"{type(dataset).__name__} has no class_names, which tell the number of classes; "
+            "a Subset can be given those of its data set: subset.class_names = dataset.class_names"
+        )
     detections, targets = _run(model, dataset, batch_size, device, progress)
-    names = dataset.class_names
     return coco_metrics(detections, targets, num_classes=len(names), class_names=names)
 
 

@@ -7,13 +7,13 @@ A false positive is judged by its highest IoU with the targets of its own class 
 classes; t_f is the IoU from which a detection is right (.5), t_b the IoU below which it is
 background (.1):
 
-| kind           | own class         | other class       | in words                          |
-|:---------------|:------------------|:------------------|:----------------------------------|
-| localisation   | t_b <= IoU < t_f  | any               | right class, box not good enough  |
-| classification | IoU < t_b or >= t_f | IoU >= t_f      | good box, wrong class             |
-| duplicate      | IoU >= t_f        | IoU < t_f         | right, but a better one was first |
-| background     | IoU < t_b         | IoU < t_b         | nothing there                     |
-| both           | IoU < t_b         | t_b <= IoU < t_f  | wrong class, and a poor box       |
+| kind           | own class           | other class      | in words                          |
+|:---------------|:--------------------|:-----------------|:----------------------------------|
+| localisation   | t_b <= IoU < t_f    | any              | right class, box not good enough  |
+| classification | IoU < t_b or >= t_f | IoU >= t_f       | good box, wrong class             |
+| duplicate      | IoU >= t_f          | IoU < t_f        | right, but a better one was first |
+| background     | IoU < t_b           | IoU < t_b        | nothing there                     |
+| both           | IoU < t_b           | t_b <= IoU < t_f | wrong class, and a poor box       |
 
 A target nobody found is *missed*, unless a classification or localisation error lies on it: then
 curing that error would find it, and it is only *covered*.
