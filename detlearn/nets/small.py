@@ -1,8 +1,9 @@
 """A backbone small enough to train on a CPU in a minute.
 
-The plainest thing that can be called a backbone: a stem that brings the image to stride 4 and three
-stages that each halve the resolution, every convolution followed by batch normalisation and ReLU.
-The detectors of the book that train live on ToyTown share it.
+The plainest thing that can be called a backbone: a stem that brings the image to stride 4 and looks
+once more there, because small objects are seen nowhere else, and three stages that each halve the
+resolution. Every convolution is followed by batch normalisation and ReLU. The detectors of the book
+that train live on ToyTown share it.
 
 Shapes: B images, C channels, H × W pixels; the map of stride s has ⌈H/s⌉ × ⌈W/s⌉ locations.
 """
@@ -37,7 +38,7 @@ def conv_bn_relu(
 
 
 class SmallBackbone(nn.Module):
-    """Four maps at strides 4, 8, 16 and 32 from eight convolutions.
+    """Four maps at strides 4, 8, 16 and 32 from nine convolutions.
 
     Args:
         channels: channels of the four maps, finest first.
@@ -47,11 +48,13 @@ class SmallBackbone(nn.Module):
         strides: ``[4, 8, 16, 32]``.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int] = (32, 64, 96, 128)) -> None:
+    def __init__(self, channels: tuple[int, int, int, int] = (48, 64, 128, 160)) -> None:
         super().__init__()
         stem, *deeper = channels
         self.stem = nn.Sequential(
-            conv_bn_relu(3, stem // 2, stride=2), conv_bn_relu(stem // 2, stem, stride=2)
+            conv_bn_relu(3, stem // 2, stride=2),
+            conv_bn_relu(stem // 2, stem, stride=2),
+            conv_bn_relu(stem, stem),
         )
         self.stages = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), conv_bn_relu(after, after))
