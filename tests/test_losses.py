@@ -69,10 +69,10 @@ def test_ciou_of_elongated_boxes_by_hand(target, expected):
 def test_eps_reaches_every_term():
     square = torch.tensor(SQUARE)
     assert_close(iou_loss(square, square, eps=100.0).item(), 0.5)  # 1 − 100 / (100 + 100)
-    beside = torch.tensor([10.0, 0, 20, 10])  # IoU 0, C = U = 200, ρ² = 100, c² = 500
-    assert_close(giou_loss(square, beside, eps=100.0).item(), 1.0)
+    apart = torch.tensor([20.0, 0, 30, 10])  # I = 0, U = 200, C = 300, ρ² = 400, c² = 1000
+    assert_close(giou_loss(square, apart, eps=100.0).item(), 1 + 100 / 400)
     for loss in (diou_loss, ciou_loss):
-        assert_close(loss(square, beside, eps=100.0).item(), 1 + 100 / 600)
+        assert_close(loss(square, apart, eps=100.0).item(), 1 + 400 / 1100)
 
 
 # --- box losses against torchvision ----------------------------------------------------------
