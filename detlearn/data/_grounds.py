@@ -1,8 +1,8 @@
 """The grounds of ToyTown: lawns, streets, water, paving, sand, planks and snow under a band of sky.
 
-The materials are drawn once per image size, larger than an image and from a fixed seed; a scene
-cuts its own piece out of each, turns it over, tints it, and lays the pieces in bands from the
-horizon down, with kerbs, shores and lanes.
+The materials are drawn once per image size, larger than an image, in several tints and from a fixed
+seed; a scene cuts its own pieces out of them and lays them in bands from the horizon down, with
+kerbs, shores and lanes.
 
 Shape shorthand: S is the side of the image, T = 2 S that of a material.
 """
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from detlearn.data._pen import Colour, between, pick, shade
 
 VARIANTS = 3  # drawings of each material
-TINTS = 3  # of each drawing
+TINTS = 4  # of each drawing
 PLANS = (  # the bands of a scene from the horizon down; one is picked
     ("paving", "street", "paving"), ("lawn", "street", "lawn"), ("snow", "street", "snow"),
     ("street", "paving"), ("lawn", "paving"), ("lawn", "sand"), ("sand", "lawn"), ("lawn",),
@@ -221,19 +221,18 @@ def materials(size: int) -> dict[str, list[Image.Image]]:
 
 
 def _tinted(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """The image a little brighter or darker, warmer or cooler."""
+    """The image a little brighter or darker, warmer or cooler, and perhaps mirrored."""
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     red, green, blue = between(rng, 0.93, 1.06) * (0.96 + 0.08 * rng.random(3))
     return image.convert("RGB", (red, 0, 0, 0, 0, green, 0, 0, 0, 0, blue, 0))
 
 
 def _piece(rng: np.random.Generator, kind: str, size: int) -> Image.Image:
-    """An S × S piece of a material, perhaps turned over."""
+    """An S × S piece of a material."""
     source = pick(rng, materials(size)[kind])
     left, top = int(rng.random() * size), size if kind == "sky" else int(rng.random() * size)
-    piece = source.crop((left, top, left + size, top + size))
-    if rng.random() < 0.5:
-        piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return piece
+    return source.crop((left, top, left + size, top + size))
 
 
 def draw_ground(rng: np.random.Generator, size: int) -> Ground:

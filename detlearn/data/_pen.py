@@ -57,7 +57,7 @@ class Pen:
         self.width, self.height = width * oversample, height * oversample
         self.aspect = width / height
         self.small = max(width, height) < 16  # details under a pixel only blur: leave them out
-        self.line = max(1, round(0.7 * oversample))
+        self.line = max(1, round(0.8 * oversample))
         self.image = Image.new("RGBA", (self.width, self.height))
         self._draw = ImageDraw.Draw(self.image)
 
@@ -150,7 +150,7 @@ def draw_sprite(
         an RGBA image of exactly that size, whose opaque pixels touch all four sides.
     """
     longer = max(width, height)
-    pen = Pen(width, height, 6 if longer < 16 else 4 if longer < 32 else 3 if longer < 64 else 2)
+    pen = Pen(width, height, 4 if longer < 20 else 3 if longer < 40 else 2)
     drawer(pen, rng)
     image = pen.image
-    return image.resize((width, height), Image.Resampling.BOX, box=image.getchannel("A").getbbox())
+    return image.resize((width, height), Image.Resampling.BOX, box=image.getbbox())
