@@ -91,8 +91,13 @@ class Pen:
         edge: bool = True,
     ) -> None:
         """A rectangle with round corners; ``radius`` is a share of the canvas's shorter side."""
-        pixels = radius * min(self.width, self.height)
-        self._draw.rounded_rectangle(self._box(x1, y1, x2, y2), pixels, **self._edge(fill, edge))
+        box = [round(v) for v in self._box(x1, y1, x2, y2)]
+        most = (min(box[2] - box[0], box[3] - box[1]) - 2) // 2  # Pillow stumbles over more
+        pixels = min(int(radius * min(self.width, self.height)), most)
+        if pixels < 1:
+            self.rect(x1, y1, x2, y2, fill, edge=edge)
+        else:
+            self._draw.rounded_rectangle(box, pixels, **self._edge(fill, edge))
 
     def oval(
         self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True

@@ -58,7 +58,7 @@ class ToyTown(Dataset):
         seed: the town; a different seed gives entirely different scenes.
         num_objects: fewest and most single objects in a scene.
         scale: range of the longer side of an object as a share of S, drawn log-uniformly; the
-            default is 8 to 64 pixels at S = 128. No side of a box is under 3 pixels.
+            default is 8 to 64 pixels at S = 128. No side of an uncut object is under 3 pixels.
         max_overlap: largest IoU of two boxes. (Besides, nearer boxes never cover over half of a
             box.)
         crowding: share of objects that are placed against another one instead of anywhere.
@@ -167,11 +167,10 @@ class ToyTown(Dataset):
         ground = draw_ground(rng, self.size)
         things = Layout(rng, self.knobs, self.size, ground).run()
         scatter_clutter(ground, rng, self.knobs.clutter)
-        paint_things(ground.image, things, rng)
+        boxes = paint_things(ground.image, things, rng)
         self.images[index] = torch.from_numpy(light_scene(ground.image, rng))
-        boxes = np.array([thing.box for thing in things], dtype=np.float32).reshape(-1, 4)
         labels = np.array([thing.label for thing in things], dtype=np.int64)
-        boxes, labels = self._annotate(index, boxes.clip(0, self.size), labels)
+        boxes, labels = self._annotate(index, boxes, labels)
         self._boxes.append(torch.from_numpy(boxes))
         self._labels.append(torch.from_numpy(labels))
 
@@ -201,8 +200,19 @@ def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int,
 
 def paint_things(
     image: Image.Image, things: Iterable[Thing], rng: np.random.Generator, shadows: bool = True
-) -> None:
-    """Paints things in the order given, each filling its box, into an RGB image."""
+) -> np.ndarray:
+    """Paints things in the order given, each filling its box, into an RGB image.
+
+    Args:
+        image: RGB, painted in place.
+        things: what to paint, far things first.
+        rng: the scene's generator.
+        shadows: whether things cast one.
+
+    Returns:
+        the boxes (N, 4) float32 xyxy of what each thing shows inside the image.
+    """
+    boxes = []
     for label, (x1, y1, x2, y2), _ in things:
         sprite = SPRITES[CLASS_NAMES[label]]
         picture = draw_sprite(sprite.draw, x2 - x1, y2 - y1, rng)
@@ -211,6 +221,21 @@ def paint_things(
         if shadows:
             _cast_shadow(image, x1, x2, y2)
         image.paste(picture, (x1, y1), picture)
+        boxes.append(_visible_box(picture, x1, y1, image.width))
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _visible_box(picture: Image.Image, x1: int, y1: int, size: int) -> tuple[int, int, int, int]:
+    """The tight box of a picture with its corner at (x1, y1), as far as it lies in the image.
+
+    A tree cut below its crown shows a box narrower than the whole tree's.
+    """
+    left, top = max(0, -x1), max(0, -y1)
+    right, bottom = min(picture.width, size - x1), min(picture.height, size - y1)
+    if (left, top, right, bottom) != (0, 0, *picture.size):
+        seen = picture.crop((left, top, right, bottom)).getbbox()
+        left, top, right, bottom = left + seen[0], top + seen[1], left + seen[2], top + seen[3]
+    return x1 + left, y1 + top, x1 + right, y1 + bottom
 
 
 def _cast_shadow(image: Image.Image, x1: int, x2: int, foot: int) -> None:
