@@ -29,11 +29,14 @@ book: $(INSTALLED)
 
 # The book comes first because tests/browser opens it. The unit tests work on small tensors, where
 # one thread is fastest; the notebooks train, so they get all cores. Warnings are errors in the
-# unit tests only: under nbval they would be those of the Jupyter tools, not ours.
+# unit tests only: under nbval they would be those of the Jupyter tools, not ours. Both runs are
+# made, so that one `make test` shows every fault.
 test: book
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
-	@$(BIN)/python -m pytest -o filterwarnings=default --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=$(CELL_TIMEOUT) $(NOTEBOOKS)
+	@status=0; \
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest || status=1; \
+	$(BIN)/python -m pytest -o filterwarnings=default --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=$(CELL_TIMEOUT) $(NOTEBOOKS) || status=1; \
+	exit $$status
 
 notebooks: $(INSTALLED)
 	@$(BIN)/python scripts/notebooks.py run $(NOTEBOOKS)

@@ -123,9 +123,10 @@ def record_run(notebook: nbformat.NotebookNode, seconds: float) -> None:
 def strip_volatile(notebook: nbformat.NotebookNode) -> None:
     """Drops what changes from run to run, or from machine to machine, without meaning."""
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        cell.metadata.pop("ExecuteTime", None)
-    notebook.metadata.pop("widgets", None)
+        for key in ("execution", "ExecuteTime", "lines_to_next_cell"):
+            cell.metadata.pop(key, None)
+    for key in ("widgets", "jupytext"):
+        notebook.metadata.pop(key, None)
     notebook.metadata["kernelspec"] = {
         "display_name": "Python 3",
         "language": "python",
