@@ -237,14 +237,13 @@ def show_heatmap(
     """
     heat = check_heatmap(heatmap)
     pixels = image_array(image)
-    grey = 0.65 * (pixels @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
+    grey = 0.5 * (pixels @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
     ax = draw_image(ax, np.repeat(grey[..., None], 3, axis=2), title)
     height, width = pixels.shape[:2]
     if stride is not None:
         height, width = heat.shape[0] * stride, heat.shape[1] * stride
     top = vmax if vmax is not None else max(float(heat.max()), 1e-12)
     opacity = 0.9 * np.clip(heat / top, 0, 1) ** 0.5  # the root shows the foot of a peak, too
-    limits = ax.get_xlim(), ax.get_ylim()
     layer = ax.imshow(
         heat,
         cmap=colormaps["inferno"],
@@ -254,7 +253,6 @@ def show_heatmap(
         extent=(0, width, height, 0),
         interpolation="nearest",
     )
-    ax.set(xlim=limits[0], ylim=limits[1])
     bar = ax.figure.colorbar(layer, ax=ax, fraction=0.046, pad=0.03)
     bar.solids.set_alpha(1)
     return ax

@@ -298,14 +298,14 @@ def grid_axes(
     The places are computed here, because a layout engine takes seconds for dozens of axes.
     """
     columns = min(columns, len(scenes))
-    rows = -(-len(scenes) // columns)
-    aspect = max(image.shape[-2] / image.shape[-1] for image, _ in scenes)
+    aspects = [image.shape[-2] / image.shape[-1] for image, _ in scenes]
+    rows = [max(aspects[i : i + columns]) for i in range(0, len(scenes), columns)]
     below = 0.12 + 0.22 * legend_rows  # inches
-    height = rows * WIDTH / columns * aspect + below
+    height = WIDTH / columns * sum(rows) + below
     figure = plt.figure(figsize=(WIDTH, height), layout="none")
-    cells = figure.add_gridspec(
-        rows, columns, left=0, right=1, bottom=below / height, top=1, wspace=0.04, hspace=0.04
-    )
+    edges = {"left": 0, "right": 1, "bottom": below / height, "top": 1}
+    gaps = {"wspace": 0.04, "hspace": 0.04, "height_ratios": rows}
+    cells = figure.add_gridspec(len(rows), columns, **edges, **gaps)
     return figure, [figure.add_subplot(cells[divmod(i, columns)]) for i in range(len(scenes))]
 
 

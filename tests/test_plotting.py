@@ -335,6 +335,15 @@ def test_grid_numbers_the_classes_and_explains_them():
     assert figure.legends[0].get_window_extent().y1 <= min(ax.bbox.y0 for ax in figure.axes)
 
 
+def test_grid_rows_are_as_high_as_their_scenes():
+    scenes = [(torch.rand(3, h, 40), target()) for h in (40, 40, 80, 60)]
+    figure = plotting.show_grid(scenes, columns=2)
+    figure.canvas.draw()
+    heights = [ax.bbox.height for ax in figure.axes]
+    assert heights[2] == pytest.approx(2 * heights[0], rel=0.03)
+    assert heights[0] == pytest.approx(figure.bbox.width / 2, rel=0.05)
+
+
 def test_grid_of_matches():
     found = [detections((4, 4, 20, 20), labels=[0]) for _ in range(2)]
     figure = plotting.show_grid(Scenes(2), detections=found)

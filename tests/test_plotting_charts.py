@@ -33,6 +33,11 @@ def image():
 # ---- charts
 
 
+def look(line):
+    """Colour and dashes of a line; matplotlib has no public way to ask for the latter."""
+    return line.get_color(), str(line._unscaled_dash_pattern)
+
+
 def metrics_of(num_classes):
     """Class 0 found exactly, class 1 half found, class 2 absent, all others never found."""
     rows = [(10.0 * k, 0.0, 10.0 * k + 8, 8.0) for k in range(num_classes)]
@@ -54,13 +59,14 @@ def test_pr_curves_are_named_with_their_ap_best_first():
     assert precision[recall <= 0.5] == pytest.approx(np.ones(51)) and precision[51:].max() == 0
     mean = curves["mean  0.50"].get_ydata()
     assert mean[0] == pytest.approx(2 / 3) and mean[-1] == pytest.approx(1 / 3)
-    looks = [(line.get_color(), line.get_linestyle()) for line in ax.lines]
-    assert len(set(looks)) == 4
+    assert len({look(line) for line in ax.lines}) == 4
+    assert len({look(line)[1] for line in ax.lines[:3]}) == 3  # line styles alone tell them apart
 
 
 def test_pr_curves_of_many_classes_label_the_extremes():
     ax = plotting.plot_pr_curves(metrics_of(20))
     labelled = [line for line in ax.lines if not line.get_label().startswith("_")]
+    assert len({look(line) for line in labelled}) == 11
     assert len(ax.lines) == 20 and len(labelled) == 11  # 19 classes and the mean; 5 + 5 + mean
 
 
@@ -91,7 +97,7 @@ def test_history_has_loss_terms_ap_and_learning_rate():
     assert lines["loss"].get_ydata()[0] == 3.0
     assert lines["loss"].get_ydata()[-1] == pytest.approx((2.02 + 2.04) / 2)  # mean of two steps
     assert lines["box"].get_ydata().tolist() == [1.0] * 50
-    assert len({(lines[n].get_color(), lines[n].get_linestyle()) for n in ("heatmap", "box")}) == 2
+    assert look(lines["heatmap"])[1] != look(lines["box"])[1]
     points = {line.get_label(): line.get_xydata().tolist() for line in measured.lines}
     assert points == {"AP50 0.61": [[25, 0.4], [50, 0.61]], "AP 0.30": [[25, 0.2], [50, 0.3]]}
     assert rate.lines[0].get_ydata().tolist() == [1e-3] * 50
@@ -121,6 +127,15 @@ def test_history_panels_stay_on_the_figure_and_apart():
     frames = np.array([panel.get_tightbbox().extents for panel in ax.child_axes])
     assert frames[:, :2].min() >= 0 and frames[:, 2:].max() <= ax.figure.bbox.x1
     assert (frames[:-1, 1] >= frames[1:, 3] - 1).all()
+
+
+def test_history_stays_inside_the_axes_it_is_given():
+    _, axes = plt.subplots(2, 1)
+    assert plotting.plot_history(history(), ax=axes[1]) is axes[1]
+    loss, rate = (panel.get_window_extent().extents for panel in axes[1].child_axes)
+    outer = axes[1].get_window_extent().extents
+    assert loss[[0, 2, 3]] == pytest.approx(outer[[0, 2, 3]])
+    assert rate[:2] == pytest.approx(outer[:2]) and rate[3] < loss[1]
 
 
 def test_errors_are_sorted_and_numbered():
