@@ -85,5 +85,9 @@ def _mix(seed: int, number: int) -> int:
 def seeded(seed: int, number: int, devices: Sequence[int] = ()) -> Iterator[None]:
     """Seed torch's global generator for a block and give it back its state afterwards."""
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_mix(seed, number))
+        # torch.manual_seed would also reach for the GPUs, which costs more than an augmentation.
+        torch.default_generator.manual_seed(_mix(seed, number))
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(_mix(seed, number))
         yield

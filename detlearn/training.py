@@ -102,11 +102,13 @@ def lr_factor(step: int, progress: float, warmup: int = WARMUP_STEPS) -> float:
 def _averaged(decay: float) -> Any:
     """The update of the averaged weights, for `AveragedModel`."""
 
-    def update(average: Tensor, value: Tensor, updates: Tensor) -> Tensor:
-        if not average.is_floating_point():
-            return value
+    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
+        if not averages[0].is_floating_point():  # counters of batch normalisation
+            torch._foreach_copy_(averages, values)
+            return
         # Early on the average is short, else it would drag the random start along.
-        return average.lerp(value, 1 - min(decay, float((1 + updates) / (10 + updates))))
+        kept = min(decay, float((1 + updates) / (10 + updates)))
+        torch._foreach_lerp_(averages, values, 1 - kept)  # all tensors in one call
 
     return update
 
@@ -127,7 +129,9 @@ class _Trainer:
         self.history, self.steps_done = History(), 0
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         decay = settings["ema"]
-        self.averaged = decay and AveragedModel(model, avg_fn=_averaged(decay), use_buffers=True)
+        self.averaged = decay and AveragedModel(
+            model, multi_avg_fn=_averaged(decay), use_buffers=True
+        )
         several = distributed.world_size() > 1
         self.replica = DistributedDataParallel(model) if several else model
 

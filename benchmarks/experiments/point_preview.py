@@ -18,7 +18,7 @@ def main() -> None:
     """Train, detect, store."""
     torch.manual_seed(0)
     model = models.create("point", num_classes=10)
-    history = training.fit(model, ToyTown(2000, seed=0), steps=700, batch_size=16, lr=3e-3)
+    history = training.fit(model, ToyTown(2000, seed=0), steps=1200, batch_size=8, lr=4e-3)
     device = next(model.parameters()).device
     with torch.inference_mode():
         found = model([image.to(device) for image, _ in ToyTown(8, seed=SEED)])
