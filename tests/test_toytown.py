@@ -14,11 +14,11 @@ from torchvision.ops import box_iou
 from detlearn.data._grounds import draw_ground
 from detlearn.data._layout import (
     CLASS_NAMES,
-    MAX_HIDDEN,
     Layout,
     Thing,
     class_shares,
     intersection,
+    max_hidden,
     shares_by_size,
 )
 from detlearn.data._pen import draw_sprite, shade
@@ -251,12 +251,13 @@ def test_phones_are_small_but_as_common_as_anything():
 @pytest.mark.parametrize("name", ["default", "tiny", "crowd", "nested", "group"])
 def test_overlap_and_occlusion_stay_under_their_limits(towns, name):
     town = towns[name]
+    limit = max_hidden(town.knobs.max_overlap)
     for _, target in town:
         iou = box_iou(target["boxes"], target["boxes"]).fill_diagonal_(0)
         assert iou.numel() == 0 or iou.max() <= town.knobs.max_overlap + 1e-6
         covered_by_nearer = torch.zeros(128, 128, dtype=torch.bool)
         for x1, y1, x2, y2 in target["boxes"].int().flip(0).tolist():  # from near to far
-            assert covered_by_nearer[y1:y2, x1:x2].float().mean() <= MAX_HIDDEN + 1e-6
+            assert covered_by_nearer[y1:y2, x1:x2].float().mean() <= limit + 1e-6
             covered_by_nearer[y1:y2, x1:x2] = True
 
 
@@ -313,10 +314,16 @@ def test_truncation_cuts_objects_at_the_border():
     assert at_border(0.0) < 0.2 and at_border(1.0) == 1
 
 
-def test_max_overlap_zero_keeps_boxes_apart():
-    for _, target in ToyTown(60, seed=6, num_objects=(4, 6), max_overlap=0.0):
-        iou = box_iou(target["boxes"], target["boxes"]).fill_diagonal_(0)
-        assert iou.max() == 0
+@pytest.mark.parametrize("limit", [0.0, 0.1, 0.3, 0.7])
+def test_max_overlap_is_reached_and_never_passed(limit):
+    town = ToyTown(60, seed=6, num_objects=(9, 9), crowding=1.0, max_overlap=limit)
+    largest = max(box_iou(t["boxes"], t["boxes"]).fill_diagonal_(0).max() for _, t in town)
+    assert limit - 0.07 <= largest <= limit + 1e-6
+
+
+def test_occlusion_limit_by_hand():
+    assert max_hidden(0.3) == 0.5  # 0.6 / 1.3 = 0.46 is less
+    assert max_hidden(0.6) == pytest.approx(0.75)  # 1.2 / 1.6
 
 
 def test_noise_is_in_the_annotation_only(towns):

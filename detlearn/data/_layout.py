@@ -21,7 +21,7 @@ from detlearn.data.sprites import SPRITES
 CLASS_NAMES = tuple(SPRITES)
 TRIES = 48
 MIN_SIDE = 3  # pixels; below it no class can be told from another
-MAX_HIDDEN = 0.5  # share of a box that objects in front of it may cover
+HALF_HIDDEN = 0.5  # share of a box that objects in front of it may always cover
 CUT = (0.2, 0.6)  # share of its width or height that a truncated object loses
 GROUP_SIZE = (5, 9)
 GROUP_SCALE = (1 / 16, 1 / 9)
@@ -91,6 +91,14 @@ def shares_by_size(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return halves[0], halves[1]
 
 
+def max_hidden(max_overlap: float) -> float:
+    """Largest share of a box that nearer boxes may cover: a half, or more to permit the overlap.
+
+    Two equal boxes with IoU u share 2u / (1 + u) of each.
+    """
+    return max(HALF_HIDDEN, 2 * max_overlap / (1 + max_overlap))
+
+
 class Layout:
     """Places the objects of one scene.
 
@@ -103,6 +111,7 @@ class Layout:
 
     def __init__(self, rng: np.random.Generator, knobs: Knobs, size: int, ground: Ground) -> None:
         self.rng, self.knobs, self.size, self.ground = rng, knobs, size, ground
+        self.max_hidden = max_hidden(knobs.max_overlap)
         self.placed: list[Placed] = []
         self.shares = [np.cumsum(half) for half in shares_by_size(class_shares(knobs.imbalance))]
 
@@ -162,7 +171,7 @@ class Layout:
         nearer = [other.seen for other in self.placed if other.thing.depth > held.depth]
         hidden = sum(intersection(held.box, box) for box in nearer) / (width * height)
         person_there.hidden += width * height / (shape[0] * shape[1])
-        if max(hidden, person_there.hidden) > MAX_HIDDEN:
+        if max(hidden, person_there.hidden) > self.max_hidden:
             self.placed.pop()  # somebody stands before the two: no pair
         else:
             self.placed.append(Placed(held, held.box, hidden))
@@ -233,7 +242,7 @@ class Layout:
             in_front = thing.depth >= other.thing.depth
             shares.append(other.hidden + inter / other_area * in_front)
             hidden += inter / area * (not in_front)
-        if max(shares, default=0.0) > MAX_HIDDEN or hidden > MAX_HIDDEN:
+        if max(shares, default=0.0) > self.max_hidden or hidden > self.max_hidden:
             return False
         for other, share in zip(self.placed, shares):
             other.hidden = share

@@ -59,8 +59,8 @@ class ToyTown(Dataset):
         num_objects: fewest and most single objects in a scene.
         scale: range of the longer side of an object as a share of S, drawn log-uniformly; the
             default is 8 to 64 pixels at S = 128. No side of an uncut object is under 3 pixels.
-        max_overlap: largest IoU of two boxes. (Besides, nearer boxes never cover over half of a
-            box.)
+        max_overlap: u, the largest IoU of two boxes. Besides, nearer boxes never cover more of a
+            box than a half or, if that is more, 2u / (1 + u).
         crowding: share of objects that are placed against another one instead of anywhere.
         nested_pairs: fewest and most persons, besides the single objects, who hold a phone: two
             boxes, one centre.
