@@ -17,8 +17,7 @@ from detlearn.checkpoints import load_tensors
 
 OUT = Path("runs/bccd")
 SETTINGS = (
-    "--min-size 240 --max-size 320 --epochs 60 --batch-size 8 --lr 4e-3 "
-    "--augment hflip vflip color"
+    "--min-size 240 --max-size 320 --epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
 )
 TRAIN = f"detlearn train --data bccd {SETTINGS} --out {OUT}"
 EVALUATE = f"detlearn evaluate {OUT} --data bccd --split test --json"

@@ -41,6 +41,26 @@ def load(name: str) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def as_tensors(detections: list[dict[str, list]]) -> list[dict[str, torch.Tensor]]:
+    """Detections that were stored as lists, as tensors again.
+
+    Args:
+        detections: one ``{"boxes": N × 4 numbers xyxy, "scores": N, "labels": N}`` per image.
+
+    Returns:
+        The same with boxes (N, 4), scores (N,) float32 and labels (N,) int64.
+    """
+    kinds = {"boxes": torch.float32, "scores": torch.float32, "labels": torch.int64}
+    shapes = {"boxes": (-1, 4), "scores": (-1,), "labels": (-1,)}
+    return [
+        {
+            name: torch.tensor(value, dtype=kinds[name]).view(shapes[name])
+            for name, value in d.items()
+        }
+        for d in detections
+    ]
+
+
 def store(name: str, result: dict[str, Any], *, command: str, seeds: list[int]) -> Path:
     """Write a result beside the others, atomically.
 
