@@ -252,40 +252,50 @@ def _detect(options: argparse.Namespace) -> int:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import torch
-    from tqdm import tqdm
 
-    from detlearn.checkpoints import write_atomically
-    from detlearn.data._reading import read_picture
-    from detlearn.plotting import show
+    from detlearn.progress import progress_bar
 
     stems = [path.stem for path in options.images]
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise ValueError(f"two images are called {twice}: their results would overwrite each other")
     saved = _load(options.folder, options.device)
-    device = next(saved.model.parameters()).device
-    for path in tqdm(options.images, unit="image", disable=len(options.images) < 5):
-        image = read_picture(path)
-        with torch.inference_mode():
-            found = saved.model([image.to(device)])[0]
-        found = {name: value[found["scores"] >= options.min_score] for name, value in found.items()}
-        rows = [
-            {"box": [round(x, 2) for x in box], "score": round(score, 4), "class": names}
-            for box, score, names in zip(
-                found["boxes"].tolist(),
-                found["scores"].tolist(),
-                (saved.class_names[label] for label in found["labels"].tolist()),
-            )
-        ]
-        drawing = options.out / f"{path.stem}.png"
-        write_atomically(options.out / f"{path.stem}.json", json.dumps(rows, indent=1).encode())
-        axes = show(image, found, class_names=saved.class_names)
-        axes.figure.savefig(drawing, bbox_inches="tight")
-        plt.close(axes.figure)
-        print(f"{path}: {len(rows)} objects → {drawing}, .json")
+    show_bar = len(options.images) >= 5
+    with progress_bar(len(options.images), "detecting", unit="image", show=show_bar) as bar:
+        for path in options.images:
+            _detect_one(saved, path, options)
+            bar.update()
     return 0
+
+
+def _detect_one(saved: SavedDetector, path: Path, options: argparse.Namespace) -> None:
+    """Write what is found in one image file as a picture and as JSON."""
+    import matplotlib.pyplot as plt
+    import torch
+
+    from detlearn.checkpoints import write_atomically
+    from detlearn.data._reading import read_picture
+    from detlearn.plotting import show
+
+    device = next(saved.model.parameters()).device
+    image = read_picture(path)
+    with torch.inference_mode():
+        found = saved.model([image.to(device)])[0]
+    found = {name: value[found["scores"] >= options.min_score] for name, value in found.items()}
+    rows = [
+        {"box": [round(x, 2) for x in box], "score": round(score, 4), "class": names}
+        for box, score, names in zip(
+            found["boxes"].tolist(),
+            found["scores"].tolist(),
+            (saved.class_names[label] for label in found["labels"].tolist()),
+        )
+    ]
+    drawing = options.out / f"{path.stem}.png"
+    write_atomically(options.out / f"{path.stem}.json", json.dumps(rows, indent=1).encode())
+    axes = show(image, found, class_names=saved.class_names)
+    axes.figure.savefig(drawing, bbox_inches="tight")
+    plt.close(axes.figure)
+    print(f"{path}: {len(rows)} objects → {drawing}, .json")
 
 
 def _doctor(options: argparse.Namespace) -> int:

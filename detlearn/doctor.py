@@ -31,10 +31,10 @@ def troubles() -> list[str]:
         One sentence for each trouble found, the gravest first: what is wrong and what to do.
     """
     found = [_torchvision_trouble()]
-    if "torch" in sys.modules:  # it could be imported
+    if sys.modules.get("torch"):  # it could be imported
         found += [_gpu_trouble(), _threads_trouble()]
     found += [
-        f"{name} is not installed: pip install {name}"
+        f"{name} is not installed: pip install {name}."
         for name, version in versions().items()
         if version == "missing"
     ]

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from detlearn import distributed
 from detlearn.batches import StepBatches, seeded
@@ -33,6 +32,7 @@ from detlearn.checkpoints import load_tensors, save_tensors
 from detlearn.data.transforms import Transform, flip
 from detlearn.hardware import default_device, has_native_bfloat16
 from detlearn.metrics import evaluate
+from detlearn.progress import progress_bar
 
 WARMUP_STEPS = 50
 CHECKPOINT_EVERY = 50  # steps
@@ -328,9 +328,9 @@ def _run(
     loader = DataLoader(
         *(batches, None), sampler=numbers, num_workers=workers, generator=torch.Generator()
     )
-    quiet = not progress or distributed.rank() > 0
+    show = progress and distributed.rank() == 0
     history, start = trainer.history, time.perf_counter() - trainer.history.seconds
-    with tqdm(total=total, initial=first, desc="training", unit="step", disable=quiet) as bar:
+    with progress_bar(total, "training", show=show, initial=first, unit="step") as bar:
         for images, targets in loader:
             trainer.step(images, targets)
             history.seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Data sets of samples ``(image, target)``: drawn in code, or read from COCO and Pascal VOC files."""
+"""Data sets of samples ``(image, target)``: drawn in code, or read from COCO and VOC files."""
 
 from detlearn.data.coco import CocoDetection
 from detlearn.data.download import download_bccd

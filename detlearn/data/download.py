@@ -28,9 +28,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from detlearn.data._archives import extract, rename_folder
+from detlearn.progress import progress_bar
 
 BCCD_COMMIT = "d272fb14cdff6e473fafeeeba32aba5f560e9e43"
 BCCD_URL = f"https://github.com/Shenggan/BCCD_Dataset/archive/{BCCD_COMMIT}.zip"
@@ -227,9 +226,7 @@ def _write(
         _note_version(response, version)
     length = response.headers.get("Content-Length")
     total = None if length is None else offset + int(length)
-    bar = tqdm(
-        desc=part.stem, total=total, initial=offset, unit="B", unit_scale=True, disable=not progress
-    )
+    bar = progress_bar(total, part.stem, show=progress, initial=offset, unit="B", unit_scale=True)
     with open(part, "ab") as file, bar:
         while chunk := response.read(CHUNK):
             file.write(chunk)

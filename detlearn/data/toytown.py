@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from detlearn.data._clutter import clutter_pool
 from detlearn.data._grounds import Ground, draw_ground, light_scene
 from detlearn.data._layout import CLASS_NAMES, Knobs, Layout, Thing
 from detlearn.data._pen import draw_sprite, pick
 from detlearn.data.sprites import SPRITES
+from detlearn.progress import progress_bar
 
 MIN_SIZE = 32
 SCENARIOS: dict[str, dict] = {
@@ -121,8 +121,10 @@ class ToyTown(Dataset):
         self.images = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
         self._boxes: list[Tensor] = []
         self._labels: list[Tensor] = []
-        for index in tqdm(range(num_images), "drawing ToyTown", disable=num_images <= 2000):
-            self._draw(index)
+        with progress_bar(num_images, "drawing ToyTown", show=num_images > 2000) as bar:
+            for index in range(num_images):
+                self._draw(index)
+                bar.update()
 
     @classmethod
     def scenario(cls, name: str, num_images: int, *, size: int = 128, seed: int = 0) -> "ToyTown":

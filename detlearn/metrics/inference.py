@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from detlearn.metrics.coco import coco_metrics
 from detlearn.metrics.results import CocoMetrics
+from detlearn.progress import progress_bar
 
 
 def evaluate(
@@ -93,7 +93,7 @@ def _run(
         model.to(device)
 
     detections, targets = [], []
-    bar = tqdm(total=len(dataset), unit="image", desc="evaluating", disable=not progress)
+    bar = progress_bar(len(dataset), "evaluating", unit="image", show=progress)
     with bar, _eval_mode(model), torch.inference_mode():
         for start in range(0, len(dataset), batch_size):
             samples = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
