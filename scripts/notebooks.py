@@ -28,7 +28,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from notebook_rules import code_cells, code_hash, faults_in, load, source_of, text_cells
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,6 +76,7 @@ def execute(notebook: nbformat.NotebookNode) -> None:
         NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT,
+            startup_timeout=300,  # a cold disk or a busy machine; the usual 60 s are not enough
             kernel_name="python3",
             record_timing=True,
             coalesce_streams=True,  # one text per stream; of a progress bar only its last state
@@ -142,7 +143,7 @@ def run(path: Path) -> bool:
     start = time.perf_counter()
     try:
         execute(notebook)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         print(f"{path.name}: left as it was, because it failed\n{error}", file=sys.stderr)
         return False
     record_run(notebook, time.perf_counter() - start)
