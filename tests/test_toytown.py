@@ -343,6 +343,21 @@ def test_every_label_is_wrong_when_all_are_noisy():
     assert torch.equal(all_boxes(clean), all_boxes(noisy))
 
 
+def test_noise_depends_on_the_seed():
+    patterns = []
+    for seed in (0, 1, 1):
+        towns = [ToyTown(20, size=64, seed=seed, label_noise=share) for share in (0.0, 0.5)]
+        wrong = [(a[1]["labels"] != b[1]["labels"]).float().mean().item() for a, b in zip(*towns)]
+        errors = ToyTown(20, size=64, seed=seed, num_objects=(3, 3), box_noise=0.1)
+        clean = ToyTown(20, size=64, seed=seed, num_objects=(3, 3))
+        sides = (all_boxes(clean)[:, 2:] - all_boxes(clean)[:, :2]).repeat(1, 2)
+        moved = ((all_boxes(errors) - all_boxes(clean)) / sides)[:, 0]
+        patterns.append((wrong, moved[:30]))
+    assert patterns[0][0] != patterns[1][0] and patterns[1][0] == patterns[2][0]
+    assert (patterns[0][1] - patterns[1][1]).abs().median() > 0.01
+    assert torch.equal(patterns[1][1], patterns[2][1])
+
+
 def test_clutter_changes_the_picture_and_not_the_annotation():
     bare, full = (ToyTown(6, seed=1, clutter=(n, n)) for n in (0, 12))
     assert all((a != b).float().mean() > 0.01 for a, b in zip(bare.images, full.images))
