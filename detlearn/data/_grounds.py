@@ -280,14 +280,17 @@ def _lay_band(
     if not between_built:
         waves, start, height = between(rng, 5, 14), 6 * rng.random(), between(rng, 0.01, 0.04)
         line = line + height * size * np.sin(waves * x + start)
-    below = np.arange(size, dtype=np.float32)[:, None] - line.astype(np.float32)  # (S, S) pixels
-    image.paste(piece, (0, 0), _coverage(below + 0.5))
     width, colour = next((kerb for kind, kerb in KERBS.items() if kind in kinds), PATH_EDGE)
-    image.paste(colour, (0, 0), _coverage(width * size / 2 + 0.5 - abs(below)))
+    margin = round(width * size) + 2  # only these rows need a smooth edge
+    top, bottom = max(0, int(line.min()) - margin), min(size, int(line.max()) + margin)
+    below = np.arange(top, bottom, dtype=np.float32)[:, None] - line.astype(np.float32)  # pixels
+    image.paste(piece.crop((0, bottom, size, size)), (0, bottom))
+    image.paste(piece.crop((0, top, size, bottom)), (0, top), _coverage(below + 0.5))
+    image.paste(colour, (0, top), _coverage(width * size / 2 + 0.5 - abs(below)))
 
 
 def _coverage(inside: np.ndarray) -> Image.Image:
-    """A smooth-edged mask from how deep, in pixels, each pixel lies inside a shape, (S, S)."""
+    """A smooth-edged mask from how deep, in pixels, each pixel lies inside a shape, (H, S)."""
     return Image.fromarray((inside.clip(0, 1) * 255).astype(np.uint8))
 
 
@@ -324,5 +327,5 @@ def light_scene(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
         the lit pixels, (3, S, S) uint8.
     """
     factors = 128 * pick(rng, LIGHTS) * between(rng, 0.94, 1.04)  # whole numbers: exact everywhere
-    pixels = np.asarray(image).transpose(2, 0, 1)  # (S, S, 3) → (3, S, S)
+    pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (S, S, 3) → (3, S, S)
     return np.minimum(pixels * factors.astype(np.uint16)[:, None, None] >> 7, 255).astype(np.uint8)
