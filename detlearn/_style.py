@@ -66,7 +66,7 @@ def use_style() -> None:
     mpl.rcParams.update(
         {
             "figure.figsize": (7.0, 4.2),
-            "figure.dpi": 110,
+            "figure.dpi": 100,
             "savefig.dpi": "figure",
             "figure.facecolor": LIGHT,
             "savefig.facecolor": LIGHT,

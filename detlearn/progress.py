@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -20,5 +21,6 @@ def progress_bar(total: float | None, label: str, *, show: bool = True, **option
     Returns:
         The bar: a widget in a notebook, text in a terminal.
     """
-    hidden = {} if show else {"disable": True}  # disable=False would overrule TQDM_DISABLE
-    return tqdm(total=total, desc=label, **hidden, **options)
+    # tqdm's own reading of the variable does not reach its notebook widget.
+    hidden = not show or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return tqdm(total=total, desc=label, disable=hidden, **options)
