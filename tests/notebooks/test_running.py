@@ -1,15 +1,20 @@
 """Running notebooks in place: what is stored, what is left out, what a failure leaves behind."""
 
+import base64
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import notebooks
 import pytest
+import torch
 from notebook_rules import code_hash, load
-from sample_notebook import code, text
+from PIL import Image
+from sample_notebook import code, shown, text
 
 LOOKS_AROUND = """\
 import os
@@ -99,6 +104,23 @@ def test_the_status_table_by_hand() -> None:
         "| Python 3.11.7, torch 2.14.1 |",
         "| [Two stages](../chapters/02_b.ipynb) | not run yet | | | |",
     ]
+
+
+@pytest.mark.parametrize(("alpha", "mode"), [(255, "RGB"), (128, "RGBA")])
+def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
+    pixels = torch.randint(0, 256, (9, 7, 4), generator=torch.Generator().manual_seed(0))
+    pixels[..., 3] = alpha
+    before = Image.fromarray(pixels.byte().numpy())
+    file = io.BytesIO()
+    before.save(file, "PNG")
+    output = shown("image/png", base64.b64encode(file.getvalue()).decode())
+    notebook = nbformat.from_dict({"cells": [code("1", 1, [output])], "metadata": {}})
+
+    notebooks.shrink_images(notebook)
+    stored = notebook.cells[0].outputs[0]["data"]["image/png"]
+    after = Image.open(io.BytesIO(base64.b64decode(stored)))
+    assert after.mode == mode
+    assert after.convert("RGBA").tobytes() == before.tobytes()
 
 
 @pytest.mark.slow
