@@ -8,6 +8,7 @@ Naming: ``x`` and ``y`` run from 0 to 1 over the canvas, y downwards; a colour i
 each 0 … 255.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,11 @@ PAINT = (
     (214, 50, 48), (240, 128, 44), (248, 200, 56), (70, 150, 84), (44, 118, 196), (110, 196, 220),
     (238, 238, 232), (92, 98, 112), (150, 88, 168), (240, 140, 160),
 )  # fmt: skip
+# Cosine and sine at four angles of each quarter of a circle, the corners of rounded rectangles.
+QUARTERS = [
+    [(math.cos(math.radians(v)), math.sin(math.radians(v))) for v in range(start, start + 91, 30)]
+    for start in (0, 90, 180, 270)
+]
 GLASS = (190, 226, 240)
 STEEL = (150, 156, 166)
 
@@ -91,13 +97,17 @@ class Pen:
         edge: bool = True,
     ) -> None:
         """A rectangle with round corners; ``radius`` is a share of the canvas's shorter side."""
-        box = [round(v) for v in self._box(x1, y1, x2, y2)]
-        most = (min(box[2] - box[0], box[3] - box[1]) - 2) // 2  # Pillow stumbles over more
-        pixels = min(int(radius * min(self.width, self.height)), most)
-        if pixels < 1:
-            self.rect(x1, y1, x2, y2, fill, edge=edge)
-        else:
-            self._draw.rounded_rectangle(box, pixels, **self._edge(fill, edge))
+        pixels = radius * min(self.width, self.height)
+        across = min(pixels / self.width, (x2 - x1) / 2)
+        down = min(pixels / self.height, (y2 - y1) / 2)
+        corners = ((x2 - across, y2 - down), (x1 + across, y2 - down),
+                   (x1 + across, y1 + down), (x2 - across, y1 + down))  # fmt: skip
+        points = [
+            (x + across * cos, y + down * sin)
+            for (x, y), arc in zip(corners, QUARTERS)
+            for cos, sin in arc
+        ]
+        self.poly(points, fill, edge=edge)
 
     def oval(
         self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True
@@ -118,14 +128,18 @@ class Pen:
 
     def poly(self, points: Sequence[Point], fill: Colour, *, edge: bool = True) -> None:
         """A polygon."""
-        scaled = [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
-        self._draw.polygon(scaled, **self._edge(fill, edge))
+        scaled = self._scale(points)
+        self._draw.polygon(scaled, fill=fill)
+        if edge:  # as lines: Pillow's own wide outlines of polygons are several times slower
+            self._draw.line([*scaled, scaled[0], scaled[1]], fill=shade(fill, 0.5), width=self.line)
 
     def stroke(self, points: Sequence[Point], fill: Colour, width: float) -> None:
         """A line through points; ``width`` is a share of the canvas's shorter side."""
-        scaled = [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
         pixels = max(1, round(width * min(self.width, self.height)))
-        self._draw.line(scaled, fill=fill, width=pixels, joint="curve")
+        self._draw.line(self._scale(points), fill=fill, width=pixels)
+
+    def _scale(self, points: Sequence[Point]) -> list[Point]:
+        return [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
 
     def arc(
         self,
