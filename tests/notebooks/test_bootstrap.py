@@ -76,6 +76,7 @@ def test_a_failed_installation_ends_in_one_sentence(tmp_path: Path) -> None:
         "ImportError: detlearn does not start (No module named 'detlearn'); "
         "install detlearn as the book's start page says, then restart."
     )
+    assert done.stderr.count("Traceback") == 1  # not one exception during the handling of another
 
 
 def test_a_present_detlearn_is_left_alone(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_the_hash_sees_code_and_nothing_else() -> None:
     assert code_hash(notebook) == as_list != before
 
 
-def test_moving_a_line_to_the_next_cell_changes_the_hash() -> None:
-    first = {"cells": [code("a\nb", 1), code("c", 2)]}
-    second = {"cells": [code("a", 1), code("b\nc", 2)]}
+def test_moving_code_to_the_next_cell_changes_the_hash() -> None:
+    first = {"cells": [code("a\n", 1), code("b", 2)]}
+    second = {"cells": [code("a", 1), code("\nb", 2)]}
     assert code_hash(first) != code_hash(second)
