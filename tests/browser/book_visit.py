@@ -72,6 +72,7 @@ def faults_of_page(browser, address: str, width: int, scheme: str, screenshot=No
     )
     try:
         page = context.new_page()
+        page.set_default_timeout(120_000)  # milliseconds; other tests may keep the machine busy
         _listen(page, home, faults)
         page.goto(address, wait_until="networkidle")
         seen = page.evaluate(LOOK)
