@@ -156,11 +156,11 @@ class _Trainer:
         ):
             losses = self.replica(images, targets)
         values = dict(zip(losses, torch.stack(list(losses.values())).tolist()))
-        self._check_finite(values)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
-        # A finite loss may have a gradient that is not; one step with it ruins all weights.
+        # A finite loss may have a gradient that is not; one step with it ruins all weights. Checked
+        # after backward(), so that all processes see the same gradient and stop together.
         self._check_finite({**values, "norm of the gradient": float(norm)})
         self.optimizer.step()
         if self.averaged:

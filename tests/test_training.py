@@ -1,6 +1,7 @@
 """The trainer: schedule, batches, average, history, errors, and whom it can train."""
 
 import copy
+import itertools
 import json
 import math
 import random as python_random
@@ -320,10 +321,13 @@ class TestLength:
         history = train(foreign(), **{"steps": None, **length})
         assert history.steps == list(range(1, steps + 1))
 
-    def test_minutes(self):
-        history = train(foreign(), steps=None, minutes=0.5 / 60)
-        assert 0.5 <= history.seconds < 2.5
-        assert history.lr[-1] < 0.05 * max(history.lr)
+    def test_minutes(self, monkeypatch):
+        """On a clock that says 0.1 s more each time: ten steps are the second that was given."""
+        clock = itertools.count()
+        monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock) / 10)
+        history = train(foreign(), steps=None, minutes=1 / 60, lr=1.0)
+        assert len(history.steps) == 10 and history.seconds == pytest.approx(1.0)
+        assert history.lr == pytest.approx([lr_factor(k, k / 10) for k in range(10)])
 
     def test_minutes_count_the_loading_of_images(self):
         import time
