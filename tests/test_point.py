@@ -51,6 +51,12 @@ def target(boxes, labels=None):
     return {"boxes": boxes, "labels": torch.tensor(labels or [0] * len(boxes)).long()}
 
 
+def targets_of_one(boxes, labels, *map_and_classes):
+    """Heat map (K, h, w) and assignment (h, w) of a single image."""
+    one = point_targets([{"boxes": boxes, "labels": labels}], *map_and_classes)
+    return one.heatmap[0], one.assigned[0]
+
+
 class TestGridPoints:
     def test_x_comes_first_and_points_are_centres_of_cells(self):
         points = grid_points(2, 3, 4)
@@ -66,7 +72,7 @@ class TestTargets:
     def test_by_hand(self):
         """A box of 50 × 25 around (18, 6): its centre lies in row 1, column 4 of a stride-4 map."""
         box = torch.tensor([[-7.0, -6.5, 43.0, 18.5]])
-        heatmap, assigned = point_targets(box, torch.tensor([1]), 2, 5, 8, 4)
+        heatmap, assigned = targets_of_one(box, torch.tensor([1]), 2, 5, 8, 4)
         assert heatmap.shape == (2, 5, 8) and assigned.shape == (5, 8)
         assert heatmap[0].max() == 0
         assert heatmap[1, 1, 4] == 1
@@ -113,7 +119,7 @@ class TestTargets:
         assert (heatmap == 1).sum() >= 1
 
     def compare(self, boxes, labels, num_classes, height, width, stride):
-        heatmap, assigned = point_targets(boxes, labels, num_classes, height, width, stride)
+        heatmap, assigned = targets_of_one(boxes, labels, num_classes, height, width, stride)
         wanted, owners = naive_targets(boxes, labels, num_classes, height, width, stride)
         torch.testing.assert_close(heatmap.double(), wanted, rtol=1e-4, atol=1e-6)
         assert torch.equal(heatmap == 1, wanted == 1)
@@ -123,7 +129,7 @@ class TestTargets:
     def test_the_smaller_of_two_with_one_centre_has_the_location(self):
         boxes = torch.tensor([[2.0, 2, 30, 30], [10, 10, 22, 22]])
         for order in ([0, 1], [1, 0]):
-            _, assigned = point_targets(boxes[order], torch.tensor([0, 1]), 2, 8, 8)
+            _, assigned = targets_of_one(boxes[order], torch.tensor([0, 1]), 2, 8, 8)
             assert assigned[4, 4] == order.index(1)
             # the larger one keeps what is near its centre only
             assert (assigned == order.index(0)).any() == (
@@ -131,7 +137,7 @@ class TestTargets:
             )
 
     def test_without_objects(self):
-        heatmap, assigned = point_targets(torch.zeros(0, 4), torch.zeros(0).long(), 3, 4, 5)
+        heatmap, assigned = targets_of_one(torch.zeros(0, 4), torch.zeros(0).long(), 3, 4, 5)
         assert heatmap.shape == (3, 4, 5) and heatmap.count_nonzero() == 0
         assert assigned.shape == (4, 5) and (assigned == -1).all()
 
@@ -140,9 +146,26 @@ class TestTargets:
         random = torch.Generator().manual_seed(0)
         boxes = random_boxes(100, 128, 128, random)
         for box in boxes[:, None]:
-            heatmap, assigned = point_targets(box, torch.tensor([0]), 1, 32, 32)
+            heatmap, assigned = targets_of_one(box, torch.tensor([0]), 1, 32, 32)
             assert (heatmap == 1).sum() == 1
             assert assigned[heatmap[0] == 1] == 0
+
+    def test_a_batch_is_its_images_side_by_side(self):
+        """Objects are numbered through the batch; an image learns nothing of its neighbours."""
+        random = torch.Generator().manual_seed(3)
+        images = []
+        for number in (4, 0, 1, 7):
+            boxes = random_boxes(number, 64, 48, random)
+            images.append({"boxes": boxes, "labels": torch.randint(3, (number,), generator=random)})
+        heatmap, assigned = point_targets(images, 3, 16, 12)
+        assert heatmap.shape == (4, 3, 16, 12) and assigned.shape == (4, 16, 12)
+        first = 0
+        for i, image in enumerate(images):
+            alone = targets_of_one(image["boxes"], image["labels"], 3, 16, 12)
+            assert torch.equal(heatmap[i], alone[0])
+            assert torch.equal(assigned[i], alone[1] + first * (alone[1] >= 0))
+            first += len(image["boxes"])
+        assert set(assigned[3].unique().tolist()) <= {-1, *range(5, 12)}
 
 
 class TestPredict:
@@ -232,7 +255,7 @@ class TestLoss:
             targets.append({"boxes": boxes, "labels": labels})
         boxes = torch.zeros(3, 16, 16, 4)
         for image, t in zip(boxes, targets):
-            assigned = point_targets(t["boxes"], t["labels"], 2, 16, 16).assigned
+            _, assigned = targets_of_one(t["boxes"], t["labels"], 2, 16, 16)
             image[assigned >= 0] = t["boxes"][assigned[assigned >= 0]]
         outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes)
         assert model.compute_loss(outputs, targets)["box"].item() == pytest.approx(0, abs=1e-5)

@@ -23,7 +23,7 @@ Where we differ from "Objects as Points":
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -57,11 +57,12 @@ class PointOutputs(NamedTuple):
 
 
 class PointTargets(NamedTuple):
-    """What the network should predict for one image.
+    """What the network should predict.
 
     Attributes:
-        heatmap: (K, h, w) in [0, 1], exactly 1 at the location that holds an object's centre.
-        assigned: (h, w) int64, the index of the object whose box this location learns, or −1.
+        heatmap: (B, K, h, w) in [0, 1], exactly 1 at each location that holds an object's centre.
+        assigned: (B, h, w) int64, the object whose box this location learns, or −1. Objects are
+            numbered through the batch: 0 is the first of the first image.
     """
 
     heatmap: Tensor
@@ -85,41 +86,60 @@ def grid_points(height: int, width: int, stride: int, device: torch.device | Non
 
 
 def point_targets(
-    gt_boxes: Tensor, gt_labels: Tensor, num_classes: int, height: int, width: int, stride: int = 4
+    targets: list[Target], num_classes: int, height: int, width: int, stride: int = 4
 ) -> PointTargets:
-    """Say what each location of the map is to learn.
+    """Say what each location of each map is to learn.
 
     Every object puts a Gaussian on the heat map of its class, around the location that holds its
     centre. A location close enough to that centre also learns the object's box; where two objects
     claim one location, the smaller has it.
 
     Args:
-        gt_boxes: (N, 4) xyxy in pixels; N may be 0.
-        gt_labels: (N,) int64 in 0 … K−1.
+        targets: one ``{"boxes": (n, 4) xyxy in pixels, "labels": (n,) int64 in 0 … K−1}`` for
+            each of the B images; n may be 0.
         num_classes: K.
         height: h, rows of the map.
         width: w, columns of the map.
         stride: s, in pixels.
 
     Returns:
-        The heat map and the assignment.
+        The heat maps and the assignment.
     """
-    points = grid_points(height, width, stride, gt_boxes.device).view(-1, 2)  # (P, 2)
-    centres, sides = (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2, gt_boxes[:, 2:] - gt_boxes[:, :2]
-    last = gt_boxes.new_tensor([width - 1, height - 1])
-    peaks = ((centres / stride).floor().clamp(min=0).minimum(last) + 0.5) * stride  # (N, 2)
-    offsets = (points - peaks[:, None]) / (SPREAD * sides[:, None])  # (N, P, 2)
-    gaussians = torch.exp(-0.5 * offsets.square().sum(dim=-1))  # (N, P)
+    # All N objects of the batch in one list, and the image of each.
+    gt_boxes = torch.cat([t["boxes"] for t in targets])
+    gt_labels = torch.cat([t["labels"] for t in targets])
+    counts = torch.tensor([len(t["boxes"]) for t in targets], device=gt_boxes.device)
+    image = torch.arange(len(targets), device=gt_boxes.device).repeat_interleave(counts)
 
-    heatmap = gaussians.new_zeros(num_classes, height * width)
-    heatmap.scatter_reduce_(0, gt_labels[:, None].expand_as(gaussians), gaussians, "amax")
+    sides = gt_boxes[:, 2:] - gt_boxes[:, :2]
+    # The Gaussian is a function of x times a function of y, each 1 at the peak.
+    across, down = (
+        gaussians_along((gt_boxes[:, i] + gt_boxes[:, i + 2]) / 2, sides[:, i], size, stride)
+        for i, size in ((0, width), (1, height))
+    )
+    gaussians = (down[:, :, None] * across[:, None, :]).flatten(1)  # (N, P)
 
-    assigned = gt_labels.new_full((height * width,), -1)
-    if len(gt_boxes) > 0:
-        areas = sides.prod(dim=-1)[:, None].where(gaussians >= NEAR, math.inf)  # (N, P)
-        smallest, owner = areas.min(dim=0)
-        assigned = owner.where(smallest < math.inf, -1)
-    return PointTargets(heatmap.view(-1, height, width), assigned.view(height, width))
+    heatmap = gaussians.new_zeros(len(targets) * num_classes, height * width)
+    rows = (image * num_classes + gt_labels)[:, None].expand_as(gaussians)
+    heatmap.scatter_reduce_(0, rows, gaussians, "amax")
+
+    # Objects from large to small: of those that claim a location, the last one has it.
+    order = sides.prod(dim=-1).argsort(stable=True).flip(0)
+    place = torch.arange(len(order), device=order.device)[:, None]
+    claims = place.where(gaussians[order] >= NEAR, -1)  # (N, P)
+    last = claims.new_full((len(targets), height * width), -1)
+    last.scatter_reduce_(0, image[order][:, None].expand_as(claims), claims, "amax")
+    assigned = torch.cat((order, order.new_tensor([-1])))[last]  # −1 stays −1
+    return PointTargets(
+        heatmap.view(-1, num_classes, height, width), assigned.view(-1, height, width)
+    )
+
+
+def gaussians_along(centres: Tensor, sides: Tensor, size: int, stride: int) -> Tensor:
+    """Gaussians (N, size) along one axis of the map, exactly 1 at the location of each centre."""
+    peaks = (centres / stride).floor().clamp(min=0, max=size - 1)[:, None]
+    locations = torch.arange(size, device=centres.device)
+    return torch.exp(-0.5 * ((locations - peaks) * stride / (SPREAD * sides[:, None])).square())
 
 
 class PointDetector(Detector):
@@ -130,6 +150,8 @@ class PointDetector(Detector):
         backbone: maps images to an ordered dict of maps, finest first, with ``out_channels`` and
             ``strides``; the small one of the package by default.
         channels: channels of the pyramid's map and of the heads.
+        box_loss: loss of predicted boxes (M, 4) and the boxes (M, 4) they should be, called with
+            ``reduction="sum"``: one of `detlearn.losses`.
         batcher: image batcher; by default normalises and pads, and keeps the size.
         score_threshold: detections below this score are dropped.
         nms_threshold: IoU above which the lower-scoring of two detections of a class is dropped.
@@ -142,6 +164,7 @@ class PointDetector(Detector):
         backbone: nn.Module | None = None,
         *,
         channels: int = 32,
+        box_loss: Callable[..., Tensor] = giou_loss,
         batcher: ImageBatcher | None = None,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
@@ -160,6 +183,7 @@ class PointDetector(Detector):
         nn.init.constant_(self.heatmap_head[-1].bias, -4.0)
         # exp(1) strides on each side: a first guess of 22 × 22 pixels.
         nn.init.constant_(self.box_head[-1].bias, 1.0)
+        self.box_loss = box_loss
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self.max_detections = max_detections
@@ -195,24 +219,18 @@ class PointDetector(Detector):
 
         Returns:
             ``"heatmap"``: penalty-reduced focal loss summed over all locations and classes, divided
-            by the number of objects; ``"box"``: twice the mean GIoU loss over the locations that
+            by the number of objects; ``"box"``: twice the mean box loss over the locations that
             learn a box.
         """
         height, width = outputs.heatmap_logits.shape[-2:]
-        wanted = [
-            point_targets(t["boxes"], t["labels"], self.num_classes, height, width, self.stride)
-            for t in targets
-        ]
-        heatmaps = torch.stack([w.heatmap for w in wanted])  # (B, K, h, w)
+        goal = point_targets(targets, self.num_classes, height, width, self.stride)
         num_objects = sum(len(t["boxes"]) for t in targets)
-        heatmap_loss = heatmap_focal_loss(outputs.heatmap_logits, heatmaps, reduction="sum")
+        heatmap_loss = heatmap_focal_loss(outputs.heatmap_logits, goal.heatmap, reduction="sum")
 
-        learns = torch.stack([w.assigned >= 0 for w in wanted])  # (B, h, w)
-        pred_boxes = outputs.boxes[learns]  # (M, 4), image by image
-        gt_boxes = torch.cat(
-            [t["boxes"][w.assigned[w.assigned >= 0]] for t, w in zip(targets, wanted)]
-        )
-        box_loss = giou_loss(pred_boxes, gt_boxes, reduction="sum")
+        learns = goal.assigned >= 0  # (B, h, w)
+        pred_boxes = outputs.boxes[learns]  # (M, 4)
+        gt_boxes = torch.cat([t["boxes"] for t in targets])[goal.assigned[learns]]
+        box_loss = self.box_loss(pred_boxes, gt_boxes, reduction="sum")
         # Counts over all processes, so that several of them compute the gradients of one.
         num_objects, num_boxes = (
             max(mean_over_processes(n, learns.device), 1 / world_size())

@@ -52,8 +52,8 @@ class SmallBackbone(nn.Module):
         super().__init__()
         stem, *deeper = channels
         self.stem = nn.Sequential(
-            conv_bn_relu(3, stem // 2, stride=2),
-            conv_bn_relu(stem // 2, stem, stride=2),
+            conv_bn_relu(3, 16, stride=2),
+            conv_bn_relu(16, stem, stride=2),
             conv_bn_relu(stem, stem),
         )
         self.stages = nn.ModuleList(
