@@ -23,7 +23,7 @@ def main() -> None:
     scenes = ToyTown(8, seed=SEED)
     torch.manual_seed(0)
     model = models.create("point", num_classes=10)
-    history = training.fit(model, ToyTown(2000, seed=0), steps=1200, batch_size=8, lr=6e-3)
+    history = training.fit(model, ToyTown(2000, seed=0), steps=640, lr=6e-3)
     device = next(model.parameters()).device
     with torch.inference_mode():
         found = model([image.to(device) for image, _ in scenes])
