@@ -140,7 +140,8 @@ def plot_losses(ax: Axes, history: "History") -> None:
     total = np.asarray(history.total, dtype=float)
     width = max(1, len(steps) // 25)
     smooth = running_mean(total, width)
-    ax.plot(steps, total, color="#bbbbbb", linewidth=0.8, linestyle="-", zorder=1)
+    grey = {"color": "#bbbbbb", "linewidth": 0.8, "linestyle": "-", "zorder": 1}
+    ax.plot(steps, total, label="loss of each step", **grey)
     ax.plot(steps, smooth, color=style.DARK, linewidth=2.8, linestyle="-", label="loss")
     terms = history.losses if len(history.losses) > 1 else {}
     for look, (name, values) in zip(line_looks(len(terms)), terms.items()):
@@ -154,10 +155,11 @@ def plot_losses(ax: Axes, history: "History") -> None:
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Returns the mean of each value with the `width` − 1 before it, of fewer at the start."""
+    """Returns the mean of the `width` values around each value, of fewer at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
+    starts = np.arange(len(values)) - width // 2
+    ends = np.minimum(starts + width, len(values))
+    starts = np.maximum(starts, 0)
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 

@@ -109,7 +109,7 @@ def test_history_without_evaluation_or_with_one_step_or_term():
     short = history(steps=1)
     short.losses = {"loss": short.total}
     loss = plotting.plot_history(short).child_axes[0]
-    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["loss"]
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["loss of each step", "loss"]
     with pytest.raises(ValueError, match="no step"):
         plotting.plot_history(history(steps=0))
 
