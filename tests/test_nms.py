@@ -84,15 +84,15 @@ def test_a_long_chain_is_settled_exactly():
 
 
 @pytest.mark.parametrize("make", [crowd, whole_number_crowd])
-@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 1.0])
-@pytest.mark.parametrize("block", [1, 7, 256])
-def test_nms_equals_torchvision_and_its_naive_twin(make, threshold, block, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", block)
-    for seed, count in enumerate((1, 2, 30, 120)):
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.6, 1.0])
+def test_nms_equals_torchvision_and_its_naive_twin(make, threshold, monkeypatch):
+    for seed, count in enumerate((1, 2, 60)):
         boxes, scores = make(count, seed)
-        kept = nms(boxes, scores, threshold)
-        assert torch.equal(kept, oracle.nms(boxes, scores, threshold))
-        assert torch.equal(kept, naive_nms(boxes, scores, threshold))
+        wanted = naive_nms(boxes, scores, threshold)
+        assert torch.equal(wanted, oracle.nms(boxes, scores, threshold))
+        for block in (1, 7, 256):
+            monkeypatch.setattr(module, "BLOCK", block)
+            assert torch.equal(nms(boxes, scores, threshold), wanted)
 
 
 def one_class_at_a_time(boxes, scores, labels, threshold) -> torch.Tensor:
