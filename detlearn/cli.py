@@ -1,4 +1,4 @@
-"""The command line: ``detlearn train | evaluate | detect | doctor``."""
+"""The command line: ``detlearn train | evaluate | detect | grade | nbgrader | doctor``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ examples:
 examples:
   detlearn detect runs/bccd photo.jpg another.png --out found
   detlearn detect runs/bccd photo.jpg --min-score 0.5""",
+    "grade": """\
+examples:
+  detlearn grade handed_in --out grades.csv
+  detlearn grade handed_in --out grades.csv --seed 7 --exercises box_iou nms --workers 8
+  detlearn grade /autograder/submission --gradescope /autograder/results/results.json
+
+Every file and folder in FOLDER is one submission. What was graded stays graded: after a crash the
+same command goes on where it was. With --gradescope alone, FOLDER itself is one submission.""",
+    "nbgrader": """\
+examples:
+  detlearn nbgrader course
+  cd course && nbgrader generate_assignment 01_foundations""",
     "doctor": """\
 examples:
   detlearn doctor        exit status 0 if all is well, 1 if not""",
@@ -118,6 +130,23 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--out", type=Path, default=Path("detections"), help="folder for results")
     detect.add_argument("--min-score", type=float, default=0.3)
     detect.add_argument("--device")
+
+    grade = command("grade", _grade, "Grade the exercises in a folder of notebooks (Linux).")
+    grade.add_argument("folder", type=Path, help="each entry is a submission")
+    grade.add_argument("--out", type=Path, help="the table, a CSV file")
+    grade.add_argument("--gradescope", type=Path, help="results.json for a single submission")
+    grade.add_argument("--seed", type=int, help="of the cases (default: drawn once)")
+    grade.add_argument("--exercises", nargs="+", metavar="NAME", help="(default: all)")
+    grade.add_argument("--workers", type=int, help="at the same time (default: one per core)")
+    grade.add_argument(
+        "--time-limit", type=float, default=10.0, metavar="S",
+        help="seconds for one exercise of a submission (default: 10)",
+    )  # fmt: skip
+
+    nbgrader = command("nbgrader", _nbgrader, "Write a course folder for nbgrader.")
+    nbgrader.add_argument("course", type=Path, help="folder to write")
+    nbgrader.add_argument("--chapters", type=Path, help="folder of the book's notebooks")
+    nbgrader.add_argument("--seed", type=int, help="of the hidden tests (default: drawn)")
 
     command("doctor", _doctor, "Print versions and what is wrong with them.")
     return parser
@@ -296,6 +325,39 @@ def _detect_one(saved: SavedDetector, path: Path, options: argparse.Namespace) -
     axes.figure.savefig(drawing, bbox_inches="tight")
     plt.close(axes.figure)
     print(f"{path}: {len(rows)} objects → {drawing}, .json")
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from detlearn.grading.grader import grade_folder, grade_one
+    from detlearn.grading.worker import Limits
+
+    if (options.out is None) == (options.gradescope is None):
+        raise ValueError("give either --out grades.csv or --gradescope results.json")
+    if options.time_limit <= 0 or (options.workers is not None and options.workers < 1):
+        raise ValueError("--time-limit and --workers must be positive")
+    common = {"exercises": options.exercises, "limits": Limits(seconds=options.time_limit)}
+    if options.gradescope:
+        row = grade_one(options.folder, options.gradescope, seed=options.seed or 0, **common)
+        print(f"{sum(row.points.values())} points → {options.gradescope}")
+        return 0
+    rows = grade_folder(
+        options.folder, options.out, seed=options.seed, workers=options.workers, **common
+    )
+    print(f"{len(rows)} submissions → {options.out}")
+    if lost := sorted(name for name, row in rows.items() if row.lost):
+        print(f"not graded, give the same command again: {', '.join(lost)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _nbgrader(options: argparse.Namespace) -> int:
+    from detlearn.grading.nbgrader import write_course
+
+    beside = Path(__file__).resolve().parents[1] / "chapters"  # in a copy of the repository
+    default = beside if beside.is_dir() else Path("chapters")
+    for path in write_course(options.course, options.chapters or default, options.seed):
+        print(path)
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

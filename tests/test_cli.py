@@ -17,6 +17,7 @@ from detlearn.checkpoints import load_tensors
 from detlearn.cli import main
 from detlearn.data import ToyTown, transforms
 
+COMMANDS = ("train", "evaluate", "detect", "grade", "nbgrader", "doctor")
 XML = """<annotation><size><width>48</width><height>32</height><depth>3</depth></size>{}
 </annotation>"""
 OBJECT = """<object><name>{}</name>
@@ -67,7 +68,7 @@ def trained(tmp_path_factory):
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", ["train", "evaluate", "detect", "doctor"])
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_shows_examples(self, capsys, command):
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])
@@ -79,7 +80,7 @@ class TestHelp:
         with pytest.raises(SystemExit):
             main(["--help"])
         text = capsys.readouterr().out
-        assert all(command in text for command in ("train", "evaluate", "detect", "doctor"))
+        assert all(command in text for command in COMMANDS)
 
     def test_examples_can_be_parsed(self):
         """Every line of the help that starts with detlearn is a command it understands."""

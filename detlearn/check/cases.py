@@ -1,0 +1,230 @@
+"""What an exercise asks, and what the learner's function answers.
+
+A `Case` is one call of the function, an `Answer` what came of it: plain data, so that it can be
+compared in this process or sent here from another one. `fault` says what is wrong with an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# The ladder of every check, from the first rung to the last.
+RUNGS = ("by hand", "degenerate", "random", "property", "gradient", "no loop")
+
+# Large enough for float32 and for any epsilon up to 1e-6, small enough to notice an error of 0.1 %.
+RELATIVE, ABSOLUTE = 2.5e-4, 2e-5
+# Nothing that is asked for is larger, but a quotient with nearly zero below the line is.
+BEYOND = 1e5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the learner's function.
+
+    Attributes:
+        rung: one of `RUNGS`.
+        args: what the function is called with.
+        note: what is special about this input; completes the phrase "on …".
+        expected: the answer as worked out by hand; None asks the reference.
+        gradient: the gradient with respect to the first argument is compared as well.
+        only_finite: right formulas differ here, so only shape and finiteness count.
+        size: for the rung "no loop", the number of boxes; such cases come in pairs.
+    """
+
+    rung: str
+    args: tuple[Any, ...]
+    note: str
+    expected: Any = None
+    gradient: bool = False
+    only_finite: bool = False
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rung not in RUNGS:
+            raise ValueError(f"unknown rung {self.rung!r}: expected one of {', '.join(RUNGS)}")
+
+
+@dataclass
+class Trouble:
+    """Why there is no answer.
+
+    Attributes:
+        kind: "blank", "exception", "timeout", "memory", "exit", "none", "type", "no function",
+            "no gradient", "reference" or "died".
+        message: what happened, as a sentence without its full stop.
+        line: the learner's line at which it happened, if known.
+    """
+
+    kind: str
+    message: str
+    line: str = ""
+
+
+@dataclass
+class Answer:
+    """What came of one call.
+
+    Attributes:
+        values: the returned tensors; a single one, or a number, is a tuple of length 1.
+        gradient: of the sum of the first returned tensor, if the case asked for it.
+        trouble: why there are no values.
+        changed: the function wrote into its arguments.
+        printed: the beginning of what it printed.
+        steps: instructions that Python executed, for the rung "no loop".
+    """
+
+    values: tuple[Tensor, ...] = ()
+    gradient: Tensor | None = None
+    trouble: Trouble | None = None
+    changed: bool = False
+    printed: str = ""
+    steps: int = 0
+
+
+@dataclass
+class Fault:
+    """What is wrong with an answer.
+
+    Attributes:
+        text: the sentence to show.
+        kind: "trouble", "changed", "form", "finite", "value" or "gradient".
+        output: which of the returned tensors is wrong.
+        index: where in it the difference is largest.
+    """
+
+    text: str
+    kind: str
+    output: int = 0
+    index: tuple[int, ...] = field(default=())
+
+
+def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) -> Fault | None:
+    """Say what is wrong with an answer, or None.
+
+    Args:
+        case: what was asked.
+        answer: the learner's.
+        expected: the reference's.
+        names: how the returned tensors are called, one for each.
+    """
+    if answer.trouble is not None:
+        return Fault(answer.trouble.message, "trouble")
+    if answer.changed:
+        return Fault(
+            "your function changes the tensors it is given; work on copies (.clone())", "changed"
+        )
+    if len(answer.values) != len(expected.values):
+        return Fault(
+            f"your function returned {len(answer.values)} value(s); expected "
+            f"{len(expected.values)}: {', '.join(names)}",
+            "form",
+        )
+    for i, (got, wanted) in enumerate(zip(answer.values, expected.values)):
+        text = _wrong_form(got, wanted, names[i], case.only_finite)
+        if text:
+            return Fault(text, "form", i)
+    return _wrong_numbers(case, answer, expected, names)
+
+
+def _wrong_form(got: Tensor, wanted: Tensor, name: str, only_finite: bool) -> str:
+    if _kind(got) != _kind(wanted):
+        return f"{name} has dtype {_dtype(got)}; expected {_dtype(wanted)}"
+    # On degenerate boxes the number of kept ones may differ, the number of dimensions may not.
+    same = got.ndim == wanted.ndim if only_finite and _kind(wanted) == "int" else None
+    if not (got.shape == wanted.shape if same is None else same):
+        return f"{name} has shape {tuple(got.shape)}; expected {tuple(wanted.shape)}"
+    return ""
+
+
+def _wrong_numbers(
+    case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]
+) -> Fault | None:
+    pairs = [(v, e, n, "value") for v, e, n in zip(answer.values, expected.values, names)]
+    if case.gradient:
+        if answer.gradient is None:
+            return Fault("your result has no gradient", "gradient")
+        pairs.append((answer.gradient, expected.gradient, "the gradient", "gradient"))
+    for i, (got, wanted, name, kind) in enumerate(pairs):
+        i = 0 if kind == "gradient" else i
+        bad = ~torch.isfinite(got.double())
+        if bad.any() and torch.isfinite(wanted.double()).all():
+            index = tuple(bad.nonzero()[0].tolist())
+            return Fault(f"{name}{_at(index)} is {float(got[index])}", "finite", i, index)
+        if case.only_finite:
+            continue
+        wrong = ~close(got, wanted)
+        if wrong.any():
+            gap = torch.where(wrong, (got.double() - wanted.double()).abs(), -1.0)
+            # NumPy's, as torch.unravel_index imports sympy first, which takes seconds.
+            index = tuple(int(n) for n in np.unravel_index(int(gap.argmax()), gap.shape))
+            return Fault(
+                f"{name}{_at(index)} is {number(got[index])}; expected {number(wanted[index])}",
+                kind,
+                i,
+                index,
+            )
+    return None
+
+
+def agree(case: Case, one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same, be they right or wrong."""
+    if one.trouble and other.trouble:
+        # An exception counts as the same if its type is: "your function raises KeyError: …".
+        names = [trouble.message.split(":")[0] for trouble in (one.trouble, other.trouble)]
+        return one.trouble.kind == other.trouble.kind and names[0] == names[1]
+    if one.trouble or other.trouble:
+        return False
+    if one.changed != other.changed or len(one.values) != len(other.values):
+        return False
+    pairs = list(zip(one.values, other.values))
+    if case.gradient:
+        if (one.gradient is None) != (other.gradient is None):
+            return False
+        if one.gradient is not None:
+            pairs.append((one.gradient, other.gradient))
+    for a, b in pairs:
+        if a.shape != b.shape or _kind(a) != _kind(b):
+            return False
+        if case.only_finite:
+            if not torch.equal(torch.isfinite(a), torch.isfinite(b)):
+                return False
+        elif not (close(a, b) | (_beyond(a) & _beyond(b))).all():
+            return False
+    return True
+
+
+def close(got: Tensor, wanted: Tensor) -> Tensor:
+    """Element by element: equal within the tolerance; NaN equals NaN, whole numbers are exact."""
+    if _kind(wanted) != "float":
+        return got == wanted
+    got, wanted = got.double(), wanted.double()
+    return torch.isclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+
+
+def _beyond(values: Tensor) -> Tensor:
+    """Not a number, or so large that it comes from a division by an epsilon, whatever its size."""
+    return ~(values.double().abs() < BEYOND)
+
+
+def number(value: Tensor) -> str:
+    """A scalar for people: four decimals, or as it is if it is a whole number or a truth value."""
+    return f"{float(value):.4f}" if _kind(value) == "float" else str(value.item())
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, index))}]" if index else ""
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.dtype == torch.bool:
+        return "bool"
+    return "float" if tensor.is_floating_point() else "int"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

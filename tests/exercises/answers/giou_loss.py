@@ -1,0 +1,212 @@
+"""Exercise 6.1: answers."""
+
+import torch
+
+from answers import right, slightly_off, wrong
+
+
+@right
+def from_corners(pred_boxes, target_boxes):
+    x1, y1, x2, y2 = pred_boxes.unbind(1)
+    u1, v1, u2, v2 = target_boxes.unbind(1)
+    w = (torch.min(x2, u2) - torch.max(x1, u1)).clamp(min=0)
+    h = (torch.min(y2, v2) - torch.max(y1, v1)).clamp(min=0)
+    inter = w * h
+    union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - inter
+    hull = (torch.max(x2, u2) - torch.min(x1, u1)) * (torch.max(y2, v2) - torch.min(y1, v1))
+    return 1 - (inter / (union + 1e-6) - (hull - union) / (hull + 1e-6))
+
+
+@right
+def two_minus_two_ratios(pred_boxes, target_boxes):
+    inner = torch.cat(
+        (
+            torch.where(pred_boxes > target_boxes, pred_boxes, target_boxes)[:, :2],
+            torch.where(pred_boxes < target_boxes, pred_boxes, target_boxes)[:, 2:],
+        ),
+        dim=1,
+    )
+    both = torch.stack((pred_boxes, target_boxes))
+    outer = torch.cat((both[..., :2].amin(0), both[..., 2:].amax(0)), dim=1)
+    inter = torch.relu(inner[:, 2:] - inner[:, :2]).prod(1)
+    union = (both[..., 2:] - both[..., :2]).prod(-1).sum(0) - inter
+    c = (outer[:, 2:] - outer[:, :2]).prod(1)
+    return 2 - inter / (union + 1e-9) - union / (c + 1e-9)
+
+
+@right
+def pair_by_pair(pred_boxes, target_boxes):
+    losses = []
+    for p, t in zip(pred_boxes, target_boxes):
+        w = (torch.min(p[2], t[2]) - torch.max(p[0], t[0])).clamp(min=0)
+        h = (torch.min(p[3], t[3]) - torch.max(p[1], t[1])).clamp(min=0)
+        union = (p[2] - p[0]) * (p[3] - p[1]) + (t[2] - t[0]) * (t[3] - t[1]) - w * h
+        c = (torch.max(p[2], t[2]) - torch.min(p[0], t[0])) * (
+            torch.max(p[3], t[3]) - torch.min(p[1], t[1])
+        )
+        iou = w * h / union.clamp(min=1e-9)
+        losses.append(1 - iou + (c - union) / c.clamp(min=1e-9))
+    return torch.stack(losses) if losses else torch.zeros(0)
+
+
+@right
+def only_where_there_is_area(pred_boxes, target_boxes):
+    wh_p = pred_boxes[:, 2:] - pred_boxes[:, :2]
+    wh_t = target_boxes[:, 2:] - target_boxes[:, :2]
+    hull = torch.maximum(pred_boxes[:, 2:], target_boxes[:, 2:]) - torch.minimum(
+        pred_boxes[:, :2], target_boxes[:, :2]
+    )
+    wh = (wh_p + wh_t - hull).clamp(min=0)  # inclusion and exclusion, along each axis
+    inter, c = wh[:, 0] * wh[:, 1], hull[:, 0] * hull[:, 1]
+    union = wh_p[:, 0] * wh_p[:, 1] + wh_t[:, 0] * wh_t[:, 1] - inter
+    giou = inter / torch.where(union > 0, union, 1.0)
+    return 1 - giou + 1 - torch.where(c > 0, union / torch.where(c > 0, c, 1.0), 1.0)
+
+
+@slightly_off
+def off_by_a_thousandth(pred_boxes, target_boxes):
+    return 1.001 * from_corners(pred_boxes, target_boxes)
+
+
+def _parts(p, t):
+    lt, rb = torch.max(p[:, :2], t[:, :2]), torch.min(p[:, 2:], t[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(1)
+    union = (p[:, 2:] - p[:, :2]).prod(1) + (t[:, 2:] - t[:, :2]).prod(1) - inter
+    lt, rb = torch.min(p[:, :2], t[:, :2]), torch.max(p[:, 2:], t[:, 2:])
+    return inter, union, (rb - lt).prod(1)
+
+
+@wrong("both differences are negative")
+def forgets_the_clamp(pred_boxes, target_boxes):
+    px1, py1, px2, py2 = pred_boxes.chunk(4, dim=1)
+    tx1, ty1, tx2, ty2 = target_boxes.chunk(4, dim=1)
+    inter = (torch.min(px2, tx2) - torch.max(px1, tx1)) * (
+        torch.min(py2, ty2) - torch.max(py1, ty1)
+    )
+    union = (px2 - px1) * (py2 - py1) + (tx2 - tx1) * (ty2 - ty1) - inter
+    c = (torch.max(px2, tx2) - torch.min(px1, tx1)) * (torch.max(py2, ty2) - torch.min(py1, ty1))
+    return (1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)).squeeze(1)
+
+
+@wrong("you return the similarity")
+def returns_giou(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return inter / (union + 1e-7) - (c - union) / (c + 1e-7)
+
+
+@wrong("this is 1 − IoU alone")
+def plain_iou_loss(pred_boxes, target_boxes):
+    inter, union, _ = _parts(pred_boxes, target_boxes)
+    return 1 - inter / union.clamp(min=1e-6)
+
+
+@wrong("the sign of the penalty")
+def adds_the_penalty_to_the_iou(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    giou = inter / (union + 1e-6) + (c - union) / (c + 1e-6)
+    return 1 - giou
+
+
+@wrong("divided by the union U")
+def penalty_over_the_union(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    union = union + 1e-7
+    return 1 - inter / union + (c - union) / union
+
+
+@wrong("subtracts the intersection from C")
+def hull_minus_intersection(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-7) + (c - inter) / (c + 1e-7)
+
+
+@wrong("the share that they do cover")
+def covered_share(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-7) + union / (c + 1e-7)
+
+
+@wrong("return one loss for each")
+def the_mean(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return (1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)).mean()
+
+
+@wrong("return one loss for each")
+def the_sum(pred_boxes, target_boxes):
+    return from_corners(pred_boxes, target_boxes).sum()
+
+
+@wrong("you cut it off at zero")
+def clamps_the_giou(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    giou = torch.clamp(inter / (union + 1e-7) - (c - union) / (c + 1e-7), min=0, max=1)
+    return 1 - giou
+
+
+@wrong("which you count twice")
+def union_is_the_sum(pred_boxes, target_boxes):
+    lt = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
+    rb = torch.min(pred_boxes[:, 2:], target_boxes[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(1)
+    union = (pred_boxes[:, 2:] - pred_boxes[:, :2]).prod(1)
+    union = union + (target_boxes[:, 2:] - target_boxes[:, :2]).prod(1) + 1e-7
+    c = _parts(pred_boxes, target_boxes)[2] + 1e-7
+    return 1 - inter / union + (c - union) / c
+
+
+@wrong("all cut it")
+def under_no_grad(pred_boxes, target_boxes):
+    with torch.no_grad():
+        return two_minus_two_ratios(pred_boxes, target_boxes)
+
+
+@wrong("all cut it")
+def collects_items(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    pairs = zip(inter.tolist(), union.tolist(), c.tolist())
+    return torch.tensor([1 - i / (u + 1e-7) + (h - u) / (h + 1e-7) for i, u, h in pairs])
+
+
+@wrong("you divide by zero where a box has no area")
+def no_epsilon(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / union + (c - union) / c
+
+
+@wrong("so min and max are exchanged")
+def hull_is_the_intersection(pred_boxes, target_boxes):
+    inter, union, _ = _parts(pred_boxes, target_boxes)
+    lt = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
+    rb = torch.min(pred_boxes[:, 2:], target_boxes[:, 2:])
+    c = (rb - lt).prod(1) + 1e-7
+    return 1 - inter / (union + 1e-7) + (c - union) / c
+
+
+@wrong("the 1 is missing")
+def negative_giou(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return -(inter / (union + 1e-7) - (c - union) / (c + 1e-7))
+
+
+@wrong("the IoU is missing")
+def only_the_penalty(pred_boxes, target_boxes):
+    _, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - union / (c + 1e-7)
+
+
+@wrong("not centre and size")
+def takes_cxcywh(pred_boxes, target_boxes):
+    def corners(b):
+        return torch.cat((b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2), dim=1)
+
+    return two_minus_two_ratios(corners(pred_boxes), corners(target_boxes))
+
+
+@wrong("compare them one to one")
+def each_with_each(pred_boxes, target_boxes):
+    p, t = pred_boxes[:, None], target_boxes[None]
+    inter = (torch.min(p, t)[..., 2:] - torch.max(p, t)[..., :2]).clamp(min=0).prod(-1)
+    union = (p[..., 2:] - p[..., :2]).prod(-1) + (t[..., 2:] - t[..., :2]).prod(-1) - inter
+    c = (torch.max(p, t)[..., 2:] - torch.min(p, t)[..., :2]).prod(-1)
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)

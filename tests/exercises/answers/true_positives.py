@@ -1,0 +1,214 @@
+"""Exercise 1.3: answers. `box_iou` is at hand there."""
+
+import torch
+
+from answers import right, slightly_off, wrong
+from detlearn.boxes import box_iou
+
+
+@right
+def with_a_set_of_taken_objects(boxes, gt_boxes, iou_threshold=0.5):
+    verdicts, taken = [], set()
+    for box in boxes:
+        best, best_iou = None, iou_threshold
+        for g, gt in enumerate(gt_boxes):
+            iou = box_iou(box[None], gt[None]).item()
+            if g not in taken and iou >= best_iou:
+                best, best_iou = g, iou
+        verdicts.append(best is not None)
+        taken.add(best)
+    return torch.tensor(verdicts, dtype=torch.bool)
+
+
+@right
+def with_columns_set_to_zero(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes)).bool()
+    if gt_boxes.numel() == 0:
+        return tp
+    for i in range(ious.size(0)):
+        value, j = ious[i].max(dim=0)
+        if value >= iou_threshold:
+            tp[i] = True
+            ious[:, j] = 0
+    return tp
+
+
+@right
+def with_a_shrinking_list_of_objects(boxes, gt_boxes, iou_threshold=0.5):
+    free = gt_boxes.clone()
+    tp = []
+    for k in range(len(boxes)):
+        overlaps = box_iou(boxes[k : k + 1], free)[0]
+        good = len(free) > 0 and overlaps.max().item() >= iou_threshold
+        tp.append(good)
+        if good:
+            j = overlaps.argmax()
+            free = torch.cat((free[:j], free[j + 1 :]))
+    return torch.tensor(tp, dtype=torch.bool)
+
+
+@right
+def with_numpy(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes).numpy()
+    tp = [False] * len(boxes)
+    for i, row in enumerate(ious):
+        if row.size and row.max() >= iou_threshold:
+            tp[i] = True
+            ious[:, row.argmax()] = 0
+    return torch.as_tensor(tp, dtype=torch.bool)
+
+
+@slightly_off
+def threshold_off_by_a_thousandth(boxes, gt_boxes, iou_threshold=0.5):
+    return with_numpy(boxes, gt_boxes, 1.001 * iou_threshold)
+
+
+@wrong("an object can be found once")
+def counts_duplicates(boxes, gt_boxes, iou_threshold=0.5):
+    if len(gt_boxes) == 0:
+        return torch.zeros(len(boxes), dtype=torch.bool)
+    return box_iou(boxes, gt_boxes).amax(dim=1) >= iou_threshold
+
+
+@wrong("VOC's old rule")
+def looks_at_the_best_object_only(boxes, gt_boxes, iou_threshold=0.5):
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    taken = set()
+    if len(gt_boxes):
+        values, objects = box_iou(boxes, gt_boxes).max(dim=1)
+        for i, (value, g) in enumerate(zip(values.tolist(), objects.tolist())):
+            if value >= iou_threshold and g not in taken:
+                tp[i] = True
+                taken.add(g)
+    return tp
+
+
+@wrong("at least, not above")
+def strictly_above(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        if len(gt_boxes) and ious[i].max() > iou_threshold:
+            tp[i] = True
+            ious[:, ious[i].argmax()] = -1
+    return tp
+
+
+@wrong("must not take the object away")
+def failures_take_objects(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        if len(gt_boxes) > 0:
+            j = ious[i].argmax()
+            tp[i] = ious[i, j] >= iou_threshold
+            ious[:, j] = -1
+    return tp
+
+
+@wrong("not the first")
+def takes_the_first_above(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    used = [False] * len(gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        for j in range(len(gt_boxes)):
+            if not used[j] and ious[i, j] >= iou_threshold:
+                tp[i], used[j] = True, True
+                break
+    return tp
+
+
+@wrong("the better score comes")
+def each_object_takes_its_best(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    if ious.numel():
+        values, winners = ious.max(dim=0)
+        tp[winners[values >= iou_threshold]] = True
+    return tp
+
+
+@wrong("from the last to the first")
+def starts_at_the_end(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in reversed(range(len(boxes))):
+        if len(gt_boxes) and ious[i].max() >= iou_threshold:
+            tp[i] = True
+            ious[:, ious[i].argmax()] = -1
+    return tp
+
+
+@wrong("the verdicts are inverted")
+def marks_the_false_ones(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    wrong_ones = torch.ones(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        if len(gt_boxes) and ious[i].max() >= iou_threshold:
+            wrong_ones[i] = False
+            ious[:, ious[i].argmax()] = -1
+    return wrong_ones
+
+
+@wrong("the order of the detections decides")
+def takes_the_largest_iou_of_all_first(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    while ious.numel() and ious.max() >= iou_threshold:
+        i, j = divmod(int(ious.argmax()), ious.shape[1])
+        tp[i] = True
+        ious[i], ious[:, j] = -1, -1
+    return tp
+
+
+@wrong("the threshold is the one you are given")
+def threshold_written_into_the_code(boxes, gt_boxes, iou_threshold=0.5):
+    return with_numpy(boxes, gt_boxes, 0.5)
+
+
+@wrong("dtype int64; expected bool")
+def zeros_and_ones(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.int64)
+    for i in range(len(boxes)):
+        if len(gt_boxes) and ious[i].max() >= iou_threshold:
+            tp[i] = 1
+            ious[:, ious[i].argmax()] = -1
+    return tp
+
+
+@wrong("check for an empty list")
+def no_guard_for_no_objects(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        value, j = ious[i].max(dim=0)
+        if value >= iou_threshold:
+            tp[i] = True
+            ious[:, j] = -1
+    return tp
+
+
+@wrong("one verdict for each detection")
+def one_verdict_for_each_object(boxes, gt_boxes, iou_threshold=0.5):
+    found = torch.zeros(len(gt_boxes), dtype=torch.bool)
+    ious = box_iou(boxes, gt_boxes)
+    for row in ious:
+        if len(gt_boxes) and row.max() >= iou_threshold:
+            j = row.argmax().item()
+            found[j] = True
+            ious[:, j] = -1
+    return found
+
+
+@wrong("not the index")
+def returns_the_matched_objects(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    matched = torch.full((len(boxes),), -1)
+    for i in range(len(boxes)):
+        if len(gt_boxes) and ious[i].max() >= iou_threshold:
+            matched[i] = ious[i].argmax()
+            ious[:, matched[i]] = -1
+    return matched

@@ -1,0 +1,276 @@
+"""Submissions as a class hands them in: right, wrong, broken and hostile ones."""
+
+import json
+from dataclasses import dataclass
+
+START = "import torch\nfrom torch import Tensor\nfrom detlearn import check"
+HAND_IN = "giou_loss = check.giou_loss(giou_loss)"
+RIGHT = """
+def giou_loss(pred_boxes, target_boxes):
+    top_left = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
+    bottom_right = torch.min(pred_boxes[:, 2:], target_boxes[:, 2:])
+    shared = (bottom_right - top_left).clamp(min=0).prod(1)
+    union = sum((b[:, 2:] - b[:, :2]).prod(1) for b in (pred_boxes, target_boxes)) - shared
+    low = torch.min(pred_boxes[:, :2], target_boxes[:, :2])
+    high = torch.max(pred_boxes[:, 2:], target_boxes[:, 2:])
+    around = (high - low).prod(1)
+    return 1 - shared / (union + 1e-7) + (around - union) / (around + 1e-7)
+"""
+WRONG = RIGHT.replace(".clamp(min=0)", "")
+WRONG_HINT = "both differences are negative and their product is not"
+OWN = "write it yourself"
+NOT_ALLOWED = "PermissionError|BlockingIOError|more than 16 processes"
+
+
+def notebook(*cells, markdown=()):
+    """A notebook's file: code cells, after some Markdown."""
+    text = [{"cell_type": "markdown", "metadata": {}, "source": source} for source in markdown]
+    code = [
+        {"cell_type": "code", "metadata": {}, "source": source, "outputs": []} for source in cells
+    ]
+    cells = [cell | {"id": f"c{i}"} for i, cell in enumerate(text + code)]
+    for cell in cells[len(text) :]:
+        cell["execution_count"] = None
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def body(*lines, then=RIGHT):
+    """A `giou_loss` that does something first; then it answers as `then` does."""
+    name = then.replace("def giou_loss", "def honest")
+    inner = "\n".join(f"    {line}" for line in lines)
+    return f"{name}\ndef giou_loss(a, b):\n{inner}\n    return honest(a, b)\n"
+
+
+@dataclass
+class Sample:
+    """A submission and what it earns.
+
+    Attributes:
+        content: of its file; a dictionary is a folder of files.
+        points: for giou_loss.
+        says: a regular expression, found in the hint, or in the remark if `remarked`.
+        remarked: the whole submission is unusable.
+        suffix: of the file.
+    """
+
+    content: str | bytes | dict
+    points: int = 0
+    says: str = ""
+    remarked: bool = False
+    suffix: str = ".ipynb"
+
+
+def handed_in(*cells, points=0, says=""):
+    """A notebook that imports what it needs, has some cells, and hands in."""
+    return Sample(notebook(START, *cells, HAND_IN), points, says)
+
+
+SAMPLES = {
+    # ---- right ----
+    "right": handed_in(RIGHT, points=10),
+    "right_among_trainings": handed_in(
+        "!pip install detlearn\n%matplotlib inline\nx = !ls",
+        "%%bash\nrm -rf /",
+        "raise SystemExit('this training must not run')",
+        "loss = train_for_hours()",
+        RIGHT.replace("    union = ", "    union = helper(1) * "),
+        "def helper(x):\n    return x * FACTOR",
+        "table = {}\ntable['one'] = 1.0",
+        "FACTOR = table['one']",
+        "while True: pass",
+        points=10,
+    ),
+    "right_by_other_names": Sample(
+        notebook(
+            "import torch, detlearn as d",
+            "def mine(*boxes):\n    return giou_loss(*boxes)",
+            RIGHT,
+            "display(d.check.giou_loss(mine))",
+        ),
+        points=10,
+    ),
+    "right_the_second_time": handed_in(WRONG, HAND_IN, RIGHT, points=10),
+    "right_and_chatty": handed_in(body("print('x' * 10**7)"), points=10),
+    "right_then_spoilt": Sample(
+        notebook(START, RIGHT, HAND_IN, "giou_loss = None", "check = None"), points=10
+    ),
+    "right_in_a_folder": Sample(
+        {
+            "one.ipynb": notebook(START, RIGHT, HAND_IN),
+            "two.ipynb": notebook(START, "x = 1"),
+            "notes.txt": "",
+        },
+        points=10,
+    ),
+    # ---- wrong ----
+    "wrong": handed_in(WRONG, says=WRONG_HINT),
+    "wrong_the_second_time": handed_in(RIGHT, HAND_IN, WRONG, says=WRONG_HINT),
+    "blank": handed_in(
+        "def giou_loss(a, b):\n    raise NotImplementedError('Exercise 6.1')", says="not attempted"
+    ),
+    "not_handed_in": Sample(notebook(START, RIGHT), says="^not handed in"),
+    "deleted_cell": handed_in(says="giou_loss is not defined by any cell before the check"),
+    "syntax_error": handed_in(
+        "\ndef giou_loss(a, b)\n    return a", says="code cell 2 of .* has a syntax error in line 2"
+    ),
+    "syntax_error_at_the_check": Sample(
+        notebook(START, RIGHT, "giou_loss = = check.giou_loss(giou_loss)"),
+        says="code cell 3 of .* has a syntax error in line 1",
+    ),
+    "raises": handed_in(
+        body("raise KeyError('no such box')"), says="raises KeyError: 'no such box'"
+    ),
+    "raises_before": handed_in(
+        "EPS = 1 / 0",
+        RIGHT.replace("1e-7", "EPS"),
+        says="code cell 2 of .*, line 1: .*ZeroDivision",
+    ),
+    # ---- unusable ----
+    "broken_json": Sample('{"cells": [', says="is broken: it is no JSON", remarked=True),
+    "no_text": Sample(b"\xff\xfe\x00\x01" * 50, says="is broken: it is no JSON", remarked=True),
+    "deep_json": Sample("[" * 200_000, says="is broken: it is no JSON", remarked=True),
+    "not_a_notebook": Sample("[1, 2]", says="JSON but no notebook", remarked=True),
+    "empty": Sample("", says="is empty", remarked=True),
+    "no_code": Sample(notebook(markdown=["my essay"]), says="no code cells", remarked=True),
+    "essay": Sample("words", says="is no notebook: its name", remarked=True, suffix=".txt"),
+    "empty_folder": Sample({}, says="holds no notebook", remarked=True),
+    # ---- hostile ----
+    "loop": handed_in(body("while True: pass"), says="stopped after 1 seconds"),
+    "loop_that_catches": handed_in(
+        body(
+            "while True:", "    try:", "        while True: pass", "    except BaseException: pass"
+        ),
+        says="stopped after 1 seconds",
+    ),
+    "loop_before": handed_in(
+        "def forever():\n    while True: pass",
+        "EPS = forever()",
+        RIGHT.replace("1e-7", "EPS"),
+        says="stopped after 1 seconds",
+    ),
+    "huge_tensor": handed_in(body("torch.ones(25 * 10**9)"), says="more memory than there is"),
+    "huge_shared_memory": handed_in(
+        "import mmap",
+        body("m = mmap.mmap(-1, 100 * 2**30)", "m[:] = b'x' * len(m)"),
+        says="more memory than there is|memory",
+    ),
+    "exit": handed_in("import sys", body("sys.exit(0)"), says=r"calls exit\(\)"),
+    "exit_before": handed_in(
+        "import sys\nEPS = sys.exit(0)", RIGHT.replace("1e-7", "EPS"), says=r"calls exit\(\)"
+    ),
+    "hard_exit": handed_in(
+        "import os", body("os._exit(3)"), says=r"ended its process \(exit code 3"
+    ),
+    "hard_exit_well": handed_in(
+        "import os", body("os._exit(0)"), says="its process ended too early"
+    ),
+    "fork_bomb": handed_in("import os", body("while True: os.fork()"), says=NOT_ALLOWED),
+    "kills_its_parent": handed_in(
+        "import os, signal", body("os.kill(os.getppid(), signal.SIGKILL)"), says="PermissionError"
+    ),
+    "writes_into_every_pipe": handed_in(
+        "import os",
+        body(
+            "for fd in range(64):",
+            "    try: os.write(fd, b'10 points')",
+            "    except OSError: pass",
+        ),
+        says="cannot be read",
+    ),
+    "forges_answers": handed_in(
+        "import os, struct, json",
+        "from safetensors.torch import save",
+        body(
+            "fake = save({}, metadata={'answers': '[]'})",
+            "os.write(3, struct.pack('<cI', b'A', len(fake)) + fake)",
+            "os._exit(0)",
+        ),
+        says="0 answers came to",
+    ),
+    "redefines_check": handed_in(
+        "class check:\n    giou_loss = staticmethod(lambda function: True)", WRONG, says=WRONG_HINT
+    ),
+    "patches_torch": handed_in(
+        "torch.allclose = torch.isclose = torch.equal = lambda *a, **k: True",
+        "Tensor.__eq__ = Tensor.all = lambda *a: torch.ones(()).bool()",
+        WRONG,
+        says=WRONG_HINT,
+    ),
+    "patches_the_engine": handed_in(
+        "import detlearn.check.engine as engine, detlearn.check.cases as cases",
+        "engine.judge = cases.fault = cases.close = lambda *a: None",
+        body("engine.judge = cases.fault = cases.close = lambda *a: None", then=WRONG),
+        says=WRONG_HINT,
+    ),
+    "writes_the_table": handed_in(
+        body("open('{folder}/grades.csv', 'w').write('10 points')"), says="PermissionError"
+    ),
+    "starts_a_program": handed_in(
+        "import subprocess, sys",
+        body("subprocess.run([sys.executable, '-c', 'import torchvision'])"),
+        says=NOT_ALLOWED,
+    ),
+    # ---- not their own work ----
+    "calls_torchvision": handed_in(
+        "from torchvision.ops import generalized_box_iou_loss as g",
+        "def giou_loss(a, b):\n    return g(a, b)",
+        says=f"generalized_box_iou_loss; {OWN}",
+    ),
+    "calls_the_package_and_hides_it": handed_in(
+        "from detlearn import losses",
+        body("try: losses.giou_loss(a, b)", "except BaseException: pass"),
+        says=f"giou_loss; {OWN}",
+    ),
+    "hands_in_the_package": Sample(
+        notebook("from detlearn import check, losses", "check.giou_loss(losses.giou_loss)"),
+        says=f"giou_loss; {OWN}",
+    ),
+    "asks_the_check_for_it": handed_in(
+        "giou_loss = check.EXERCISES['giou_loss'].reference", says=f"giou_loss; {OWN}"
+    ),
+    "imports_torchvision_afresh": handed_in(
+        "import sys",
+        body(
+            "for name in [n for n in sys.modules if n.startswith('torchvision')]:",
+            "    del sys.modules[name]",
+            "from torchvision.ops import generalized_box_iou_loss",
+            "return generalized_box_iou_loss(a, b)",
+        ),
+        says=OWN,
+    ),
+    "reloads_the_package": handed_in(
+        "import importlib, detlearn.losses",
+        body(
+            "try: module = importlib.reload(detlearn.losses)",
+            "except BaseException: return honest(a, b)",
+            "return module.giou_loss(a, b)",
+        ),
+        says=OWN,
+    ),
+}
+
+
+# They use up their time, so they get little; the others may need more on a busy machine.
+LOOPS = tuple(name for name in SAMPLES if name.startswith("loop"))
+
+
+def write_class(folder, names):
+    """Put submissions into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        sample = SAMPLES[name]
+        if isinstance(sample.content, dict):
+            (folder / name).mkdir()
+            for file, content in sample.content.items():
+                (folder / name / file).write_text(content)
+            continue
+        content = sample.content
+        content = content.encode() if isinstance(content, str) else content
+        content = content.replace(b"{folder}", str(folder.parent).encode())
+        (folder / f"{name}{sample.suffix}").write_bytes(content)
+
+
+def row_name(name):
+    """How a sample's row is called."""
+    sample = SAMPLES[name]
+    return name if isinstance(sample.content, dict) else f"{name}{sample.suffix}"

@@ -1,0 +1,93 @@
+"""The table of the proof: of the answers that students write, which ones are told apart.
+
+    python tests/exercises/table.py
+
+Tests fill it as they go, and the end of a test run prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from answers import answers
+
+from detlearn.check import EXERCISES
+from detlearn.check.display import Verdict
+from detlearn.check.engine import SEED, ask, judge
+
+PATIENCE = 300.0  # seconds; a slow machine is no fault of the answer
+HEAD = ("exercise", "wrong", "rejected", "named", "0.1 % off", "rejected", "right", "accepted")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The counts of one exercise, in the order of `HEAD`."""
+
+    exercise: str
+    wrong: int
+    rejected: int
+    named: int
+    off: int
+    off_rejected: int
+    right: int
+    accepted: int
+
+    def cells(self) -> tuple[str, ...]:
+        return tuple(str(value) for value in vars(self).values())
+
+
+@cache
+def verdict(name: str, function: Callable, seed: int = SEED) -> Verdict:
+    """What the check of an exercise says about a function."""
+    exercise = EXERCISES[name]
+    cases = exercise.ladder(seed)
+    return judge(exercise, cases, ask(function, cases, PATIENCE))
+
+
+def names_the_mistake(name: str, function: Callable, seed: int = SEED) -> bool:
+    """Whether the verdict contains the phrase that the author of the wrong answer expects."""
+    said = verdict(name, function, seed)
+    return said.status == "wrong" and function.phrase in f"{said.text}\n{said.hint}"
+
+
+def row(name: str, seed: int = SEED) -> Row:
+    """The counts of one exercise."""
+    wrong, off, right = (answers(name, kind) for kind in ("wrong", "slightly off", "right"))
+
+    def count(functions: list[Callable], status: str) -> int:
+        return sum(verdict(name, function, seed).status == status for function in functions)
+
+    return Row(
+        name,
+        len(wrong),
+        count(wrong, "wrong"),
+        sum(names_the_mistake(name, function, seed) for function in wrong),
+        len(off),
+        count(off, "wrong"),
+        len(right),
+        count(right, "right"),
+    )
+
+
+@cache
+def rows(seed: int = SEED) -> tuple[Row, ...]:
+    """One row for each exercise and, last, the totals."""
+    each = [row(name, seed) for name in EXERCISES]
+    totals = zip(*(list(vars(one).values())[1:] for one in each))
+    return (*each, Row("together", *(sum(column) for column in totals)))
+
+
+def table(seed: int = SEED) -> str:
+    """The rows as text."""
+    cells = [HEAD, *(one.cells() for one in rows(seed))]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))])
+        for line in cells
+    )
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,531 @@
+"""The machinery of the checks: comparing, judging, counting steps, showing."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detlearn import check
+from detlearn.boxes import box_iou
+from detlearn.check import NotSolved, display, engine, sandbox
+from detlearn.check.cases import RUNGS, Answer, Case, Trouble, agree, close, fault, number
+from detlearn.check.display import Verdict, picture
+from detlearn.check.engine import Exercise, Misconception, ask, judge
+
+BOXES = torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 3]])
+
+
+def tensor(*values):
+    return torch.tensor(values)
+
+
+# ---- close, agree, fault ----
+
+
+@pytest.mark.parametrize("value", [0.02, 1 / 3, 1.0, 7.5, 6e4])
+def test_a_thousandth_is_not_close_and_float32_is(value):
+    wanted = torch.tensor(value, dtype=torch.float64)
+    assert not close(wanted * 1.002, wanted)
+    assert not close(wanted * 0.998, wanted)
+    if value > 0.1:
+        assert not close(wanted * 1.001, wanted)
+    assert close(wanted.float(), wanted)
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-7, 1e-9, 0.0])
+@pytest.mark.parametrize("union", [8.0, 24.0, 4_000.0])
+def test_any_epsilon_up_to_a_millionth_is_close(eps, union):
+    assert close(torch.tensor(3.0 / (union + eps)), torch.tensor(3.0 / union))
+
+
+def test_nan_is_close_to_nan_only():
+    nan = float("nan")
+    assert close(tensor(nan, 1.0, nan), tensor(nan, nan, 1.0)).tolist() == [True, False, False]
+    assert close(tensor(float("inf")), tensor(float("inf")))
+
+
+def test_whole_numbers_and_truth_values_are_exact():
+    assert close(tensor(100_000, 3), tensor(100_001, 3)).tolist() == [False, True]
+    assert close(tensor(True, False), tensor(True, True)).tolist() == [True, False]
+
+
+def test_numbers_are_written_for_people():
+    assert number(torch.tensor(1 / 3)) == "0.3333"
+    assert number(torch.tensor(7)) == "7"
+    assert number(torch.tensor(True)) == "True"
+
+
+def case(**more):
+    return Case("random", (BOXES,), "two boxes", **more)
+
+
+def fault_text(answer, expected, names=("the loss",), **more):
+    found = fault(case(**more), answer, expected, names)
+    return found.text if found else None
+
+
+def test_a_fault_says_what_differs_and_where():
+    wanted = Answer((tensor(1.0, 2.0, 3.0),))
+    assert fault_text(Answer((tensor(1.0, 2.0, 3.0),)), wanted) is None
+    assert fault_text(Answer((tensor(1.0, 2.0, 3.0).double(),)), wanted) is None
+    assert (
+        fault_text(Answer((tensor(1.0, 2.1, 9.0),)), wanted)
+        == "the loss[2] is 9.0000; expected 3.0000"
+    )
+    assert fault_text(Answer((tensor(1.0),)), wanted) == "the loss has shape (1,); expected (3,)"
+    assert (
+        fault_text(Answer((tensor(1, 2, 3),)), wanted)
+        == "the loss has dtype int64; expected float32"
+    )
+    assert fault_text(Answer((tensor(1.0, float("nan"), 3.0),)), wanted) == "the loss[1] is nan"
+    assert "returned 2 value(s); expected 1: the loss" in fault_text(Answer((BOXES, BOXES)), wanted)
+    assert "changes the tensors" in fault_text(Answer(wanted.values, changed=True), wanted)
+    trouble = Trouble("exit", "your function left")
+    assert fault_text(Answer(trouble=trouble), wanted) == "your function left"
+
+
+def test_a_fault_of_a_matrix_and_of_a_second_output_has_its_place():
+    wanted = Answer((tensor(1.0), torch.zeros(2, 3)))
+    got = torch.zeros(2, 3)
+    got[1, 2] = 1
+    found = fault(case(), Answer((tensor(1.0), got)), wanted, ("keep", "the score"))
+    assert (found.kind, found.output, found.index) == ("value", 1, (1, 2))
+    assert found.text == "the score[1, 2] is 1.0000; expected 0.0000"
+
+
+def test_a_wrong_gradient_is_a_fault_of_its_own():
+    wanted = Answer((tensor(1.0, 2.0),), gradient=torch.ones(2, 4))
+    got = Answer((tensor(1.0, 2.0),), gradient=torch.ones(2, 4) * 1.01)
+    assert fault(case(gradient=True), wanted, wanted, ("the loss",)) is None
+    assert fault(case(gradient=True), got, wanted, ("the loss",)).kind == "gradient"
+    assert fault(case(gradient=False), got, wanted, ("the loss",)) is None
+    missing = fault(case(gradient=True), Answer((tensor(1.0, 2.0),)), wanted, ("the loss",))
+    assert missing.text == "your result has no gradient"
+
+
+def test_only_finite_asks_for_no_more():
+    wanted, other = Answer((tensor(0.0, 1.0),)), Answer((tensor(9.0, 9.0),))
+    assert fault(case(only_finite=True), other, wanted, ("the IoU",)) is None
+    nan = Answer((tensor(9.0, float("nan")),))
+    assert fault(case(only_finite=True), nan, wanted, ("the IoU",)).kind == "finite"
+    short = Answer((tensor(9.0),))
+    assert fault(case(only_finite=True), short, wanted, ("the IoU",)).kind == "form"
+
+
+def test_two_answers_agree_if_both_are_wrong_in_the_same_way():
+    one, same, other = (Answer((tensor(*v),)) for v in ((1.0, 2), (1.00001, 2), (1.01, 2)))
+    assert agree(case(), one, same)
+    assert not agree(case(), one, other)
+    assert not agree(case(), one, Answer((tensor(1.0),)))
+    assert not agree(case(), one, Answer((tensor(1, 2),)))
+    assert not agree(case(), one, Answer(one.values, changed=True))
+    assert not agree(case(), one, Answer(trouble=Trouble("exit", "it left")))
+    huge = [Answer((tensor(1.0, v),)) for v in (3e7, 2e9, float("inf"))]
+    assert agree(case(), huge[0], huge[1])
+    assert agree(case(), huge[0], huge[2])
+    assert not agree(case(), huge[0], one)
+
+
+def test_two_exceptions_agree_if_their_type_does():
+    key, again, value = (
+        Answer(trouble=Trouble("exception", f"your function raises {text}"))
+        for text in ("KeyError: 'a'", "KeyError: 'b'", "ValueError: a")
+    )
+    assert agree(case(), key, again)
+    assert not agree(case(), key, value)
+
+
+def test_an_unknown_rung_is_an_error():
+    with pytest.raises(ValueError, match="unknown rung 'easy': expected one of by hand"):
+        Case("easy", (), "nothing")
+
+
+# ---- ask and judge ----
+
+
+def half_sum(boxes):
+    return boxes.sum(1) / 2
+
+
+def toy_cases(random):
+    return [
+        Case("gradient", (BOXES,), "two boxes", gradient=True),
+        Case("by hand", (BOXES,), "two boxes", expected=tensor(4.0, 5.0)),
+        Case("random", (torch.rand(5, 4, generator=random),), "five boxes"),
+    ]
+
+
+TOY = Exercise(
+    "0.1",
+    "half_sum",
+    half_sum,
+    toy_cases,
+    (Misconception("the half is missing", lambda boxes: boxes.sum(1)),),
+    ("the sum",),
+    points=7,
+)
+
+
+def judged(function):
+    cases = TOY.ladder(0)
+    return judge(TOY, cases, ask(function, cases))
+
+
+def test_the_ladder_begins_with_the_first_rung():
+    rungs = [case.rung for case in TOY.ladder(0)]
+    assert rungs == sorted(rungs, key=RUNGS.index)
+    assert rungs[0] == "by hand"
+
+
+def test_a_right_answer_earns_its_points():
+    said = judged(lambda boxes: boxes.mean(1) * 2)
+    assert (said.status, said.points) == ("right", 7)
+    assert str(said) == "✅ Exercise 0.1, half_sum: right in 3 cases."
+
+
+def test_a_known_misconception_is_named_and_an_unknown_one_is_not():
+    assert judged(lambda boxes: boxes @ torch.ones(4)).hint == "the half is missing"
+    assert judged(lambda boxes: boxes.sum(1) / 3).hint == ""
+
+
+def test_a_misconception_is_named_in_spite_of_a_second_mistake_elsewhere():
+    said = judged(lambda boxes: boxes.sum(1) if len(boxes) == 2 else boxes.sum(1) / 3)
+    assert said.hint == "the half is missing"
+
+
+def test_that_both_raise_on_the_same_input_is_no_evidence():
+    def stumbles(boxes):
+        return half_sum(boxes) + 0 * boxes[0, 0]
+
+    empty = Case("degenerate", (BOXES[:0],), "no boxes")
+    known = Misconception("a far-fetched hint", lambda boxes: stumbles(boxes) * 2)
+    exercise = replace(TOY, misconceptions=(known,))
+    cases = [*TOY.ladder(0), empty]
+    assert judge(exercise, cases, ask(lambda boxes: stumbles(boxes) * 2, cases)).hint == known.hint
+    said = judge(exercise, cases, ask(stumbles, cases))
+    assert said.text.startswith("on no boxes: your function raises IndexError")
+    assert said.hint.startswith("check for an empty list first")
+
+
+def test_answers_that_end_early_are_no_pass():
+    cases = TOY.ladder(0)
+    answers = ask(half_sum, cases)
+    for count in (0, 1, 2):
+        said = judge(TOY, cases, answers[:count])
+        assert said.status == "wrong"
+        assert said.text == "your function did not come back"
+        assert said.points == 0
+    assert judge(TOY, cases, answers).status == "right"
+
+
+def test_a_fault_before_the_early_end_is_the_one_shown():
+    cases = TOY.ladder(0)
+    said = judge(TOY, cases, ask(lambda boxes: boxes.sum(1), cases)[:2])
+    assert said.text == "on two boxes: the sum[1] is 10.0000; expected 5.0000"
+    assert said.hint == "the half is missing"
+
+
+@pytest.mark.parametrize("kind", ["timeout", "memory", "exit"])
+def test_after_a_stop_the_remaining_cases_are_not_tried(kind, monkeypatch):
+    stopped = Answer(trouble=Trouble(kind, "it was stopped"))
+    monkeypatch.setattr(engine, "call", lambda *args: stopped)
+    assert ask(half_sum, TOY.ladder(0)) == [stopped]
+
+
+def test_not_implemented_later_is_not_blank():
+    def partly(boxes):
+        if len(boxes) == 5:
+            raise NotImplementedError
+        return half_sum(boxes)
+
+    assert judged(partly).status == "wrong"
+
+
+def test_an_exception_shows_the_learners_line_and_not_the_packages():
+    def calls_the_package(boxes):
+        return box_iou(boxes, boxes[:, :3])
+
+    said = judged(calls_the_package)
+    assert said.text.startswith("on two boxes: your function raises ValueError: boxes2 must have")
+    assert said.line.endswith("return box_iou(boxes, boxes[:, :3])")
+
+
+def test_a_broken_reference_is_the_packages_fault():
+    broken = Exercise("0.2", "broken", lambda boxes: None, toy_cases, (), ("the sum",))
+    cases = broken.ladder(0)
+    with pytest.raises(AssertionError, match=r"the reference of broken fails: .*None"):
+        judge(broken, cases, ask(half_sum, cases))
+
+
+# ---- gradients ----
+
+
+def test_a_detached_answer_is_a_fault():
+    for cut in (
+        lambda boxes: half_sum(boxes).detach(),
+        lambda boxes: half_sum(boxes.detach()),
+        lambda boxes: torch.tensor(half_sum(boxes).tolist()),
+        lambda boxes: torch.from_numpy(half_sum(boxes).detach().numpy().copy()),
+    ):
+        said = judged(cut)
+        assert said.status == "wrong"
+        assert "no gradient with respect to the first argument" in said.text
+
+
+def test_right_values_with_a_wrong_gradient_are_a_fault():
+    said = judged(lambda boxes: (boxes.detach() * 2 - boxes).sum(1) / 2)
+    assert "the gradient[0, 0] is -0.5000; expected 0.5000" in said.text
+    assert said.hint.startswith("the values are right, their gradient is not")
+
+
+def test_a_gradient_that_is_not_finite_is_a_fault():
+    def with_a_root(boxes):
+        return half_sum(boxes) + 0 * (boxes - boxes.detach()).abs().sum(1).sqrt()
+
+    said = judged(with_a_root)
+    assert "the gradient[0, 0] is nan" in said.text
+    assert "divided by zero" in said.hint
+
+
+# ---- no loop over boxes ----
+
+
+def areas_at_once(boxes):
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def areas_in_a_loop(boxes):
+    result = torch.zeros(len(boxes))
+    for i in range(len(boxes)):
+        result[i] = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
+    return result
+
+
+def areas_in_a_comprehension(boxes):
+    return torch.stack([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])
+
+
+def areas_by_map(boxes):
+    return torch.stack(list(map(lambda b: (b[2] - b[0]) * (b[3] - b[1]), boxes)))
+
+
+def areas_by_recursion(boxes):
+    if len(boxes) == 0:
+        return torch.zeros(0)
+    x1, y1, x2, y2 = boxes[0]
+    return torch.cat((((x2 - x1) * (y2 - y1))[None], areas_by_recursion(boxes[1:])))
+
+
+def areas_by_numpy_vectorize(boxes):
+    area = np.vectorize(lambda x1, y1, x2, y2: (x2 - x1) * (y2 - y1))
+    return torch.from_numpy(area(*boxes.numpy().T))
+
+
+def with_sizes(function):
+    many = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+    exercise = Exercise(
+        "0.3",
+        "areas",
+        areas_at_once,
+        lambda random: [Case("no loop", (many[:n],), f"{n} boxes", size=n) for n in (8, 64)],
+        (Misconception("a hint that must not show", areas_at_once),),
+        ("the areas",),
+    )
+    cases = exercise.ladder(0)
+    return judge(exercise, cases, ask(function, cases))
+
+
+def test_code_without_a_loop_passes():
+    assert with_sizes(areas_at_once).status == "right"
+    assert with_sizes(lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(1)).status == "right"
+    assert with_sizes(lambda b: torch.vmap(areas_at_once)(b[:, None])[:, 0]).status == "right"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        areas_in_a_loop,
+        areas_in_a_comprehension,
+        areas_by_map,
+        areas_by_recursion,
+        areas_by_numpy_vectorize,
+    ],
+)
+def test_a_loop_is_caught_whatever_it_is_written_with(function):
+    said = with_sizes(function)
+    assert said.status == "wrong"
+    assert re.search(r"takes [1-8](\.\d)? times as many steps for 64 boxes as for 8", said.text)
+    assert "there is a loop over boxes" in said.text
+    assert said.hint == ""
+
+
+def test_steps_are_counted_alike_every_time():
+    cases = [Case("no loop", (torch.rand(n, 4),), "", size=n) for n in (8, 8, 64)]
+    few, again, many = (sandbox.call(areas_in_a_loop, each).steps for each in cases)
+    assert few == again
+    assert 5 < many / few <= 8
+
+
+# ---- display ----
+
+
+def wrong_verdict(**more):
+    return Verdict("wrong", "6.1", "giou_loss", "on two boxes: the loss[0] is 2", **more)
+
+
+def test_a_verdict_as_plain_text():
+    said = wrong_verdict(hint="add it", line="line 3: return 2", shown="a box", printed="x\ny\n")
+    assert str(said).splitlines() == [
+        "❌ Exercise 6.1, giou_loss: on two boxes: the loss[0] is 2.",
+        "   Hint: add it",
+        "   line 3: return 2",
+        "   a box",
+        "   It printed:",
+        "   | x",
+        "   | y",
+        "   Until it is right, giou_loss is the package's.",
+    ]
+
+
+@pytest.mark.parametrize(("text", "end"), [("wrong", "wrong."), ("why?", "why?"), ("a …", "a …")])
+def test_a_sentence_ends_once(text, end):
+    said = Verdict("todo", "1", "name", text)
+    assert str(said) == f"⏳ Exercise 1, name: {end}"
+    assert f": {end}</div>" in said._repr_html_()
+
+
+def test_what_was_printed_is_cut():
+    long = "\n".join(["x" * 5_000] * 30)
+    rows = [row for row in str(wrong_verdict(printed=long)).splitlines() if row.startswith("   | ")]
+    assert len(rows) == display.ROWS
+    assert max(map(len, rows)) == display.COLUMNS + len("   | ")
+    assert rows[-1] == "   | …"
+    count = wrong_verdict(printed=f"{long}\n… and 7 more characters")
+    assert "   | … and 7 more characters" in str(count)
+    assert str(count).count("x" * 90) == count._repr_html_().count("x" * 90) == display.ROWS - 1
+
+
+def test_html_escapes_what_the_learner_wrote():
+    said = wrong_verdict(
+        hint="use `a < b` & <b>",
+        line="line 1: <script>alert(1)</script>",
+        shown="<i>",
+        printed="<script>alert(2)</script>",
+        boxes=[(BOXES[0], "<u>", "a")],
+    )
+    said.text = "your function raises ValueError: <img src=x onerror=alert(3)>"
+    page = said._repr_html_()
+    assert "<script" not in page and "<img" not in page and "<u>" not in page and "<i>" not in page
+    assert "<code>a &lt; b</code> &amp; &lt;b&gt;" in page
+
+
+def test_html_leaves_text_and_background_to_the_page():
+    page = wrong_verdict(hint="add it", printed="x", boxes=[(BOXES[0], "pred", "a")])._repr_html_()
+    outside = re.sub(r"<svg.*?</svg>", "", page)
+    assert not re.search(r"(?<![-\w])(color|background|background-color)\s*:", page)
+    assert "bgcolor" not in page and "<font" not in page
+    assert "fill=" not in outside
+
+
+def test_the_picture_has_a_title_and_stays_inside():
+    boxes = [
+        (BOXES[0], "pred", "a"),
+        (BOXES[1] - 7, "target", "b"),
+        (BOXES[1, [0, 1, 0, 1]], "", "c"),
+    ]
+    svg = picture(boxes)
+    assert "<title>pred: 0, 0, 4, 4; target: -6, -6, -2, -4; : 1, 1, 1, 1</title>" in svg
+    assert 'role="img"' in svg
+    assert svg.count("<rect") == 3
+    for x, y, w, h in re.findall(r'<rect x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', svg):
+        assert 0 <= float(x) <= float(x) + float(w) <= display.WIDTH
+        assert 0 <= float(y) <= float(y) + float(h) <= display.HEIGHT
+
+
+def test_a_wrong_value_has_a_picture_and_a_trouble_has_none():
+    cases = check.giou_loss.ladder(0)
+
+    def said(function):
+        return judge(check.giou_loss, cases, ask(function, cases))
+
+    wrong = said(lambda pred, target: check.giou_loss.reference(pred, target) + 1)
+    assert "<svg" in wrong._repr_html_()
+    assert wrong.shown.startswith("pred_box [0, 0, 4, 4], target_box [2, 0, 6, 4], their IoU 0.33")
+    for function in (3, lambda pred, target: None, lambda pred, target: 1 / 0):
+        assert "<svg" not in said(function)._repr_html_()
+    assert said(3).shown == ""
+
+
+@pytest.mark.parametrize("name", check.EXERCISES)
+def test_every_failing_case_can_be_shown(name):
+    exercise = check.EXERCISES[name]
+    cases = exercise.ladder(0)
+    for each in cases:
+        alone = judge(exercise, [each], ask(lambda *args: torch.zeros(3, 1, 2), [each]))
+        assert alone.status == "wrong", each.note
+        assert str(alone) and alone._repr_html_()
+
+
+# ---- progress, solution, strict ----
+
+
+@pytest.fixture
+def no_state():
+    engine.STATE.clear()
+    yield
+    engine.STATE.clear()
+
+
+def test_progress_lists_every_exercise_and_what_is_done(no_state, capsys):
+    assert repr(check.progress()).startswith("0 of 9 exercises are right\n⏳ 1.1  box_iou")
+    check.box_iou(box_iou)
+    check.nms(3)
+    lines = repr(check.progress()).splitlines()
+    assert lines[:3] == ["1 of 9 exercises are right", "✅ 1.1  box_iou", "❌ 1.2  nms"]
+    assert len(lines) == 1 + len(check.EXERCISES)
+    page = check.progress()._repr_html_()
+    assert page.count("<tr>") == len(check.EXERCISES)
+    assert "1 of 9" in page
+
+
+def test_progress_is_a_record_and_not_a_window(no_state, capsys):
+    before = check.progress()
+    check.box_iou(box_iou)
+    assert before.states == {}
+
+
+@pytest.mark.parametrize("name", check.EXERCISES)
+def test_a_solution_is_the_packages_source(name):
+    shown = check.solution(name)
+    assert f"def {check.EXERCISES[name].reference.__name__}(" in repr(shown)
+    page = shown._repr_html_()
+    assert page.startswith("<details><summary>")
+    assert "<pre>" in page and "->" not in page.replace("-&gt;", "")
+
+
+def test_an_unknown_solution_lists_the_exercises():
+    with pytest.raises(ValueError, match="no exercise is called 'iou'; there are: box_iou, nms"):
+        check.solution("iou")
+
+
+@pytest.mark.parametrize(
+    ("value", "raises"), [("1", True), ("yes", True), ("0", False), ("", False)]
+)
+def test_strict_is_a_switch(value, raises, monkeypatch, no_state, capsys):
+    monkeypatch.setenv("DETLEARN_STRICT", value)
+    if raises:
+        with pytest.raises(NotSolved, match=r"❌ Exercise 1.1, box_iou: the check was"):
+            check.box_iou(3)
+    else:
+        assert check.box_iou(3) is box_iou
+
+
+def test_every_exercise_is_an_attribute_of_its_name():
+    assert len(check.EXERCISES) == 9
+    for name, exercise in check.EXERCISES.items():
+        assert getattr(check, name) is exercise
+        assert exercise.reference.__name__ in (name, f"naive_{name}")
+    numbers = [exercise.number for exercise in check.EXERCISES.values()]
+    assert numbers == sorted(set(numbers))
