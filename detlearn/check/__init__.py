@@ -37,6 +37,9 @@ EXERCISES: dict[str, Exercise] = {
 __all__ = ["EXERCISES", "NotSolved", "progress", "solution", *EXERCISES]
 
 
+LEFT = 'style="text-align: left"'  # JupyterLab sets table cells to the right
+
+
 class Progress:
     """The state of every exercise, as a table."""
 
@@ -57,7 +60,7 @@ class Progress:
     def _repr_html_(self) -> str:
         head = repr(self).splitlines()[0]
         cells = "".join(
-            f"<tr><td>{sign}</td><td>{number}</td><td><code>{name}</code></td></tr>"
+            f"<tr><td>{sign}</td><td>{number}</td><td {LEFT}><code>{name}</code></td></tr>"
             for sign, number, name in self._rows()
         )
         return f'<div class="detlearn-check"><div>{head}</div><table>{cells}</table></div>'
