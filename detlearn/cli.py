@@ -95,7 +95,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    train = command("train", _train, "Train a detector and keep it in a folder.")
+    _add_train(command("train", _train, "Train a detector and keep it in a folder."))
+    _add_evaluate(command("evaluate", _evaluate, "Measure COCO AP of a trained detector."))
+    _add_detect(command("detect", _detect, "Find objects in image files."))
+    _add_grade(command("grade", _grade, "Grade the exercises in a folder of notebooks (Linux)."))
+    _add_nbgrader(command("nbgrader", _nbgrader, "Write a course folder for nbgrader."))
+    command("doctor", _doctor, "Print versions and what is wrong with them.")
+    return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--model", default="point", help="which detector (default: point)")
     train.add_argument("--data", required=True, help=DATA_HELP)
     train.add_argument("--split", default="train", help="of a VOC data set (default: train)")
@@ -116,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     train.add_argument("--workers", type=int, default=0, help="processes that load images")
 
-    evaluate = command("evaluate", _evaluate, "Measure COCO AP of a trained detector.")
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("folder", type=Path, help="the --out of the training")
     evaluate.add_argument("--data", required=True, help=DATA_HELP)
     evaluate.add_argument("--split", default="test", help="of a VOC data set (default: test)")
@@ -124,14 +134,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device")
     evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
-    detect = command("detect", _detect, "Find objects in image files.")
+
+def _add_detect(detect: argparse.ArgumentParser) -> None:
     detect.add_argument("folder", type=Path, help="the --out of the training")
     detect.add_argument("images", type=Path, nargs="+")
     detect.add_argument("--out", type=Path, default=Path("detections"), help="folder for results")
     detect.add_argument("--min-score", type=float, default=0.3)
     detect.add_argument("--device")
 
-    grade = command("grade", _grade, "Grade the exercises in a folder of notebooks (Linux).")
+
+def _add_grade(grade: argparse.ArgumentParser) -> None:
     grade.add_argument("folder", type=Path, help="each entry is a submission")
     grade.add_argument("--out", type=Path, help="the table, a CSV file")
     grade.add_argument("--gradescope", type=Path, help="results.json for a single submission")
@@ -143,13 +155,11 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds for one exercise of a submission (default: 10)",
     )  # fmt: skip
 
-    nbgrader = command("nbgrader", _nbgrader, "Write a course folder for nbgrader.")
+
+def _add_nbgrader(nbgrader: argparse.ArgumentParser) -> None:
     nbgrader.add_argument("course", type=Path, help="folder to write")
     nbgrader.add_argument("--chapters", type=Path, help="folder of the book's notebooks")
     nbgrader.add_argument("--seed", type=int, help="of the hidden tests (default: drawn)")
-
-    command("doctor", _doctor, "Print versions and what is wrong with them.")
-    return parser
 
 
 def _dataset(text: str, split: str, seed: int, num_images: int) -> Dataset:

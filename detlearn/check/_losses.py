@@ -22,112 +22,116 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Width and height (N,) of boxes (N, 4)."""
     return boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
 
 
 def area(boxes: Tensor) -> Tensor:
+    """(N,) of boxes (N, 4)."""
     w, h = size(boxes)
     return w * h
 
 
 def enclosing(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Width and height (N,) of the smallest box around each pair."""
     return size(torch.cat((torch.min(a, b)[:, :2], torch.max(a, b)[:, 2:]), dim=1))
 
 
 def shared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Width and height (N,) of what each pair shares, negative where the boxes are apart."""
     return size(torch.cat((torch.max(a, b)[:, :2], torch.min(a, b)[:, 2:]), dim=1))
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU (N,) of each pair."""
     return paired_iou(a, b, EPS)
 
 
 def union(a: Tensor, b: Tensor) -> Tensor:
+    """U (N,), the area that each pair covers."""
     return area(a) + area(b) - intersection(a, b)
 
 
 def centre_distance(a: Tensor, b: Tensor) -> Tensor:
-    """ρ²."""
+    """ρ² (N,), from centre to centre."""
     return ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(1)
 
 
 def diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """c²."""
+    """c² (N,), across the enclosing box."""
     w, h = enclosing(a, b)
     return w**2 + h**2 + EPS
 
 
 def shape_gap(a: Tensor, b: Tensor) -> Tensor:
-    """v."""
+    """v (N,), how different the shapes are."""
     angles = [torch.atan2(*size(boxes)) for boxes in (a, b)]
     return 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
 
 
 def enclosing_area(a: Tensor, b: Tensor) -> Tensor:
+    """C (N,), the area of the smallest box around each pair."""
     w, h = enclosing(a, b)
     return w * h
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
+    """I (N,), the area that each pair shares."""
     w, h = shared(a, b)
     return w.clamp(min=0) * h.clamp(min=0)
 
 
 def without_clamp(a: Tensor, b: Tensor) -> Tensor:
+    """IoU (N,) with a positive intersection for boxes that are apart in x and in y."""
     w, h = shared(a, b)
     return w * h / (area(a) + area(b) - w * h + EPS)
 
 
-def _plain_loss_cases(loss: Loss) -> Callable[[torch.Generator], list[Case]]:
-    """The ladder of a box loss; the cases worked out by hand come from the exercises below."""
-
-    def cases(random: torch.Generator) -> list[Case]:
-        a, b = random_pairs(30, random)
-        twin = random_boxes(4, random)
-        flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
-        full = boxes_of((10, 5, 30, 15), (15, 20, 35, 40), (0, 0, 10, 10))
-        none = torch.zeros(0, 4)
-        moved = torch.tensor([-200.0, 35.0, -200.0, 35.0])
-        return [
-            Case("degenerate", (none, none), "no boxes at all"),
-            Case("degenerate", (twin, twin.clone()), "pairs of equal boxes"),
-            Case("degenerate", (flat, full), "boxes without area", only_finite=True),
-            Case(
-                "degenerate", (flat, flat.clone()), "pairs of boxes without area", only_finite=True
-            ),
-            Case(
-                "degenerate",
-                (flat, full),
-                "boxes without area, gradient included",
-                only_finite=True,
-                gradient=True,
-            ),
-            Case("random", (a, b), "30 random pairs"),
-            Case("property", (a + moved, b + moved), "the same pairs moved, partly below zero"),
-            Case("property", (a * 8, b * 8), "the same pairs, eight times as large"),
-            Case("property", (b, a), "the same pairs with prediction and target exchanged"),
-            Case("gradient", (a, b), "30 random pairs", gradient=True),
-        ]
-
-    return cases
+def _plain_loss_cases(random: torch.Generator) -> list[Case]:
+    """The ladder of a box loss but for the cases worked out by hand."""
+    a, b = random_pairs(30, random)
+    twin = random_boxes(4, random)
+    flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
+    full = boxes_of((10, 5, 30, 15), (15, 20, 35, 40), (0, 0, 10, 10))
+    none = torch.zeros(0, 4)
+    moved = torch.tensor([-200.0, 35.0, -200.0, 35.0])
+    return [
+        Case("degenerate", (none, none), "no boxes at all"),
+        Case("degenerate", (twin, twin.clone()), "pairs of equal boxes"),
+        Case("degenerate", (flat, full), "boxes without area", only_finite=True),
+        Case("degenerate", (flat, flat.clone()), "pairs of boxes without area", only_finite=True),
+        Case(
+            "degenerate",
+            (flat, full),
+            "boxes without area, gradient included",
+            only_finite=True,
+            gradient=True,
+        ),
+        Case("random", (a, b), "30 random pairs"),
+        Case("property", (a + moved, b + moved), "the same pairs moved, partly below zero"),
+        Case("property", (a * 8, b * 8), "the same pairs, eight times as large"),
+        Case("property", (b, a), "the same pairs with prediction and target exchanged"),
+        Case("gradient", (a, b), "30 random pairs", gradient=True),
+    ]
 
 
 def with_hand_cases(
-    loss: Loss, *hand: tuple[Tensor, Tensor, list[float], str]
+    *hand: tuple[Tensor, Tensor, list[float], str],
 ) -> Callable[[torch.Generator], list[Case]]:
-    rest = _plain_loss_cases(loss)
+    """The ladder of a box loss; each of ``hand`` is (pred, target, the loss, a note)."""
 
     def cases(random: torch.Generator) -> list[Case]:
         by_hand = [
             Case("by hand", (a, b), note, expected=torch.tensor(value))
             for a, b, value, note in hand
         ]
-        return by_hand + rest(random)
+        return by_hand + _plain_loss_cases(random)
 
     return cases
 
 
 def loss_of(penalty: Loss) -> Loss:
+    """The loss 1 − IoU + penalty."""
     return lambda a, b: 1 - iou(a, b) + penalty(a, b)
 
 

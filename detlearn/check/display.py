@@ -1,7 +1,7 @@
 """How a verdict looks: in a terminal, in JupyterLab and Colab, on the built page.
 
-The HTML names no text colour and no background, so that it follows the page into dark mode; its
-picture is a small SVG drawn with the text's own colour.
+The HTML names no text colour and no background, so that it follows the page into dark mode; the
+colours of its picture, a small SVG, are readable on white and on black.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Exercise:
         misconceptions: known wrong answers; of several that fit, the first is named.
         returns: what each returned tensor is called.
         draw: the boxes that show the failing case, as (box, label, style) with style "a", "b" or
-            "c"; None if nothing is to be drawn.
+            "c"; empty if nothing is to be drawn.
         narrow: the part of a failing case to show: takes the case and the fault, gives one line.
         solution: the functions whose source is the solution; the reference by default.
         allowed: names of the package's functions that the learner's may call.
@@ -166,7 +166,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         number,
         name,
         found.text if kind == "no function" else f"on {case.note}: {found.text}",
-        hint=_diagnose(exercise, cases, answers, expected, faults) or generic_hint(case, found),
+        hint=_diagnose(exercise, cases, answers, faults) or generic_hint(case, found),
         line=trouble.line if trouble else "",
         shown=exercise.narrow(case, found) if kind in ("", "exception") else "",
         boxes=[] if trouble else exercise.draw(case, found),
@@ -206,7 +206,6 @@ def _diagnose(
     exercise: Exercise,
     cases: Sequence[Case],
     answers: Sequence[Answer],
-    expected: Sequence[Answer],
     faults: Sequence[Fault | None],
 ) -> str:
     """The hint of the misconception that returns what the learner's function returned, or ""."""

@@ -66,7 +66,6 @@ GIOU = Exercise(
     "giou_loss",
     giou_loss,
     with_hand_cases(
-        giou_loss,
         (*OVERLAPPING, [1 - 8 / 24], "two boxes side by side that share a third"),
         (*DIAGONAL, [1 + 22 / 30], "two boxes that lie apart, diagonally"),
         (*CROSSED, [1 - 100 / 700 + 900 / 1600], "a wide and a tall box with one centre"),
@@ -189,7 +188,6 @@ DIOU = Exercise(
     "diou_loss",
     diou_loss,
     with_hand_cases(
-        diou_loss,
         (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two boxes side by side that share a third"),
         (*DIAGONAL, [1 + 25 / 61], "two boxes that lie apart, diagonally"),
         (*CROSSED, [1 - 100 / 700], "a wide and a tall box with one centre"),
@@ -272,7 +270,6 @@ CIOU = Exercise(
     "ciou_loss",
     ciou_loss,
     with_hand_cases(
-        ciou_loss,
         (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two squares side by side that share a third"),
         (*DIAGONAL, [1 + 25 / 61], "two squares that lie apart, diagonally"),
         (*CROSSED, [6 / 7 + V**2 / (6 / 7 + V)], "a wide and a tall box with one centre"),

@@ -16,14 +16,30 @@ from detlearn.metrics.curves import true_positives
 
 
 def _match_cases(random: torch.Generator) -> list[Case]:
-    car = boxes_of((0, 0, 40, 40))
-    good, better, poor = (boxes_of((x, 0, 40 + x, 40)) for x in (10, 2, 30))
-    pair = boxes_of((0, 0, 40, 40), (12, 0, 52, 40))
-    half, none = boxes_of((0, 0, 40, 20)), torch.zeros(0, 4)
     gt = random_boxes(8, random, size=60.0)
     noisy = gt.repeat(3, 1) + 5 * torch.randn(24, 4, generator=random)
     noisy = torch.cat((torch.min(noisy[:, :2], noisy[:, 2:] - 1), noisy[:, 2:]), 1)
     noisy = noisy[torch.randperm(24, generator=random)]
+    one, other, none = boxes_of((0, 0, 40, 40)), boxes_of((10, 0, 50, 40)), torch.zeros(0, 4)
+    return [
+        *_match_by_hand(),
+        Case("degenerate", (none, one, 0.5), "no detections"),
+        Case("degenerate", (other, none, 0.5), "no objects"),
+        Case("degenerate", (none, none, 0.5), "neither detections nor objects"),
+        Case("random", (noisy, gt, 0.5), "24 detections of 8 objects"),
+        Case("random", (noisy, gt, 0.75), "24 detections of 8 objects at a threshold of 0.75"),
+        Case("property", (noisy - 300, gt - 300, 0.5), "the same boxes moved below zero"),
+        Case(
+            "property", (noisy, gt.flip(0), 0.5), "the same boxes with the objects in another order"
+        ),
+    ]
+
+
+def _match_by_hand() -> list[Case]:
+    car = boxes_of((0, 0, 40, 40))
+    good, better, poor = (boxes_of((x, 0, 40 + x, 40)) for x in (10, 2, 30))
+    pair = boxes_of((0, 0, 40, 40), (12, 0, 52, 40))
+    half = boxes_of((0, 0, 40, 20))
 
     def mask(*values: int) -> Tensor:
         return torch.tensor(values, dtype=torch.bool)
@@ -75,15 +91,6 @@ def _match_cases(random: torch.Generator) -> list[Case]:
             (boxes_of((4, 0, 44, 40), (-8, 0, 32, 40)), pair, 0.5),
             "a first detection that takes the only object of the second",
             mask(1, 0),
-        ),
-        Case("degenerate", (none, car, 0.5), "no detections"),
-        Case("degenerate", (good, none, 0.5), "no objects"),
-        Case("degenerate", (none, none, 0.5), "neither detections nor objects"),
-        Case("random", (noisy, gt, 0.5), "24 detections of 8 objects"),
-        Case("random", (noisy, gt, 0.75), "24 detections of 8 objects at a threshold of 0.75"),
-        Case("property", (noisy - 300, gt - 300, 0.5), "the same boxes moved below zero"),
-        Case(
-            "property", (noisy, gt.flip(0), 0.5), "the same boxes with the objects in another order"
         ),
     ]
 
