@@ -125,18 +125,16 @@ def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) 
             "form",
         )
     for i, (got, wanted) in enumerate(zip(answer.values, expected.values)):
-        text = _wrong_form(got, wanted, names[i], case.only_finite)
+        text = _wrong_form(got, wanted, names[i])
         if text:
             return Fault(text, "form", i)
     return _wrong_numbers(case, answer, expected, names)
 
 
-def _wrong_form(got: Tensor, wanted: Tensor, name: str, only_finite: bool) -> str:
+def _wrong_form(got: Tensor, wanted: Tensor, name: str) -> str:
     if _kind(got) != _kind(wanted):
         return f"{name} has dtype {_dtype(got)}; expected {_dtype(wanted)}"
-    # On degenerate boxes the number of kept ones may differ, the number of dimensions may not.
-    same = got.ndim == wanted.ndim if only_finite and _kind(wanted) == "int" else None
-    if not (got.shape == wanted.shape if same is None else same):
+    if got.shape != wanted.shape:
         return f"{name} has shape {tuple(got.shape)}; expected {tuple(wanted.shape)}"
     return ""
 
