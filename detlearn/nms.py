@@ -101,21 +101,56 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
-    """Walk through the boxes class by class, best first, and settle `BLOCK` of them at a time."""
+    """Order the boxes class by class, best first, and settle them the way that is cheaper."""
     by_score = scores.argsort(descending=True, stable=True)
     by_class = by_score[labels[by_score].argsort(stable=True)]
+    if len(boxes) == 0:
+        return by_score
+    counts = labels[by_class].unique_consecutive(return_counts=True)[1]
+    # Overlaps to compute: padded classes against blocks.
+    small = len(counts) * int(counts.max()) ** 2 <= len(boxes) * BLOCK
     kept = torch.zeros_like(scores, dtype=torch.bool)
+    if small:
+        kept[_settle_classes(boxes, by_class, counts, iou_threshold)] = True
+    else:
+        kept[_settle_blocks(boxes, by_class, labels, iou_threshold)] = True
+    return by_score[kept[by_score]]
+
+
+def _settle_classes(
+    boxes: Tensor, by_class: Tensor, counts: Tensor, iou_threshold: float
+) -> Tensor:
+    """Indices of the kept boxes: all G classes at once, padded to the M boxes of the largest."""
+    place = torch.arange(int(counts.max()), device=boxes.device)
+    real = place < counts[:, None]  # (G, M)
+    first = counts.cumsum(0) - counts
+    rows = by_class[(first[:, None] + place).clamp(max=len(by_class) - 1)]  # (G, M)
+    # Padding follows the real boxes of its class, so it can suppress none of them.
+    keep = _survivors(_above(boxes[rows], boxes[rows], iou_threshold))
+    return rows[keep & real]
+
+
+def _settle_blocks(
+    boxes: Tensor, by_class: Tensor, labels: Tensor, iou_threshold: float
+) -> Tensor:
+    """Indices of the kept boxes: `BLOCK` of them at a time, in order."""
+    kept = torch.zeros_like(labels, dtype=torch.bool)
 
     def conflicts(rows: Tensor, columns: Tensor) -> Tensor:  # (rows, columns) bool
-        iou = box_iou(boxes[rows], boxes[columns]).double()  # so that the comparison is exact
-        return (iou > iou_threshold) & (labels[rows][:, None] == labels[columns])
+        same_class = labels[rows][:, None] == labels[columns]
+        return _above(boxes[rows], boxes[columns], iou_threshold) & same_class
 
     for block in by_class.split(BLOCK):
         # Of the boxes kept so far, those of the class with which this block begins can matter.
         earlier = by_class[kept[by_class] & (labels[by_class] == labels[block[:1]])]
         block = block[~conflicts(earlier, block).any(dim=0)]
         kept[block[_survivors(conflicts(block, block))]] = True
-    return by_score[kept[by_score]]
+    return kept.nonzero()[:, 0]
+
+
+def _above(boxes1: Tensor, boxes2: Tensor, iou_threshold: float) -> Tensor:
+    """Which pairs overlap too much; in float64, so that the comparison is exact."""
+    return box_iou(boxes1, boxes2).double() > iou_threshold
 
 
 def _survivors(overlaps: Tensor) -> Tensor:
@@ -127,15 +162,15 @@ def _survivors(overlaps: Tensor) -> Tensor:
     that save each other are short (Cluster-NMS, Zheng et al. 2020, arXiv 2005.03572).
 
     Args:
-        overlaps: (B, B) bool, boxes in descending order of score.
+        overlaps: (..., B, B) bool, boxes in descending order of score.
 
     Returns:
-        (B,) bool.
+        (..., B) bool.
     """
     overlaps = overlaps.triu(diagonal=1)  # only a better box (row) can suppress (column)
-    survives = ~overlaps.any(dim=0)
+    survives = ~overlaps.any(dim=-2)
     while True:
-        updated = ~(overlaps & survives[:, None]).any(dim=0)
+        updated = ~(overlaps & survives[..., None]).any(dim=-2)
         if torch.equal(updated, survives):
             return survives
         survives = updated

@@ -13,8 +13,12 @@ from __future__ import annotations
 
 from html import escape
 
+from detlearn.check.anchors import MAKE_ANCHORS as make_anchors
+from detlearn.check.assignment import MATCH_ANCHORS as match_anchors
 from detlearn.check.curves import AVERAGE_PRECISION as average_precision
 from detlearn.check.curves import PRECISION_RECALL as precision_recall
+from detlearn.check.decoding import DECODE_DELTAS as decode_deltas
+from detlearn.check.encoding import ENCODE_DELTAS as encode_deltas
 from detlearn.check.display import SIGNS
 from detlearn.check.engine import STATE, Exercise, NotSolved
 from detlearn.check.iou import BOX_IOU as box_iou
@@ -22,6 +26,8 @@ from detlearn.check.iou_losses import CIOU as ciou_loss
 from detlearn.check.iou_losses import DIOU as diou_loss
 from detlearn.check.iou_losses import GIOU as giou_loss
 from detlearn.check.matching import TRUE_POSITIVES as true_positives
+from detlearn.check.proposals import PROPOSE as propose
+from detlearn.check.sampling import BILINEAR_SAMPLE as bilinear_sample
 from detlearn.check.soft_suppression import SOFT_NMS as soft_nms
 from detlearn.check.suppression import NMS as nms
 from detlearn.explore import source
@@ -30,6 +36,8 @@ EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
     for exercise in (
         *(box_iou, nms, true_positives, precision_recall, average_precision),
+        *(encode_deltas, decode_deltas, make_anchors),
+        *(match_anchors, bilinear_sample, propose),
         *(giou_loss, diou_loss, ciou_loss, soft_nms),
     )
 }

@@ -34,6 +34,8 @@ class Case:
         gradient: the gradient with respect to the first argument is compared as well.
         only_finite: right formulas differ here, so only shape and finiteness count.
         size: for the rung "no loop", the number of boxes; such cases come in pairs.
+        listed: the answer is a list of tensors, one for each image.
+        detached: all arguments of real numbers carry a gradient, and the answer must not.
     """
 
     rung: str
@@ -43,6 +45,8 @@ class Case:
     gradient: bool = False
     only_finite: bool = False
     size: int = 0
+    listed: bool = False
+    detached: bool = False
 
     def __post_init__(self) -> None:
         if self.rung not in RUNGS:
@@ -55,7 +59,7 @@ class Trouble:
 
     Attributes:
         kind: "blank", "exception", "timeout", "memory", "exit", "none", "type", "no function",
-            "no gradient", "reference" or "died".
+            "no gradient", "attached", "reference" or "died".
         message: what happened, as a sentence without its full stop.
         line: the learner's line at which it happened, if known.
     """
@@ -121,7 +125,7 @@ def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) 
     if len(answer.values) != len(expected.values):
         return Fault(
             f"your function returned {len(answer.values)} value(s); expected "
-            f"{len(expected.values)}: {', '.join(names)}",
+            f"{len(expected.values)}: {', '.join(names[: len(expected.values)])}",
             "form",
         )
     for i, (got, wanted) in enumerate(zip(answer.values, expected.values)):

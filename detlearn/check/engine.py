@@ -62,6 +62,7 @@ class Exercise:
         narrow: the part of a failing case to show: takes the case and the fault, gives one line.
         solution: the functions whose source is the solution; the reference by default.
         allowed: names of the package's functions that the learner's may call.
+        counted: what a loop would run over; the size of a case counts them.
         points: what it is worth.
     """
 
@@ -75,6 +76,7 @@ class Exercise:
     narrow: Callable[[Case, Fault], str] = lambda case, fault: ""
     solution: tuple[Callable, ...] = ()
     allowed: frozenset[str] = field(default_factory=frozenset)
+    counted: str = "boxes"
     points: int = 10
 
     def __call__(self, function: Callable) -> Callable:
@@ -150,7 +152,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
     expected = [expected_answer(exercise, case) for case in cases[: len(answers)]]
     faults = [fault(c, a, e, exercise.returns) for c, a, e in zip(cases, answers, expected)]
-    faults = _with_loops(cases, answers, faults)
+    faults = _with_loops(exercise.counted, cases, answers, faults)
     first = next((i for i, found in enumerate(faults) if found), None)
     if first is None and len(answers) == len(cases):
         return Verdict(
@@ -186,7 +188,7 @@ def expected_answer(exercise: Exercise, case: Case) -> Answer:
 
 
 def _with_loops(
-    cases: Sequence[Case], answers: Sequence[Answer], faults: list[Fault | None]
+    counted: str, cases: Sequence[Case], answers: Sequence[Answer], faults: list[Fault | None]
 ) -> list[Fault | None]:
     """Adds the fault of a loop over boxes, seen in the growth of the steps with their number."""
     sized = [i for i, case in enumerate(cases[: len(answers)]) if case.size]
@@ -195,8 +197,9 @@ def _with_loops(
         added = cases[large].size - cases[small].size
         if not faults[large] and few > 0 and many - few >= added:  # a step for each more box
             faults[large] = Fault(
-                f"Python takes {many / few:.2g} times as many steps for {cases[large].size} boxes "
-                f"as for {cases[small].size}: there is a loop over boxes; let broadcasting do it",
+                f"Python takes {many / few:.2g} times as many steps for {cases[large].size} "
+                f"{counted} as for {cases[small].size}: there is a loop over {counted}; let "
+                "broadcasting do it",
                 "value",
             )
     return faults

@@ -80,6 +80,8 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     args = tuple(_copy(value) for value in case.args)
     if case.gradient:
         args = (args[0].requires_grad_(), *args[1:])
+    if case.detached:
+        args = tuple(v.requires_grad_() if _is_real(v) else v for v in args)
     printed, answer = _Clipped(), Answer()
     with _state_restored(), redirect_stdout(printed), redirect_stderr(printed):
         try:
@@ -108,11 +110,25 @@ def _run(function: Callable, args: tuple[Any, ...], case: Case, answer: Answer) 
         returned = function(*args)
         if case.gradient and isinstance(returned, Tensor) and returned.requires_grad:
             (answer.gradient,) = torch.autograd.grad(returned.sum(), args[0], allow_unused=True)
-    answer.values, answer.trouble = _as_tensors(returned)
+    answer.values, answer.trouble = _as_tensors(returned, case.listed)
+    if case.detached and answer.trouble is None and _has_gradient(returned):
+        text = "your result carries a gradient, through which one network would train the other"
+        answer.trouble = Trouble("attached", text)
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(value)
     return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _has_gradient(returned: Any) -> bool:
+    values = returned if isinstance(returned, tuple | list) else (returned,)
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def _unchanged(value: Any, original: Any) -> bool:
@@ -124,10 +140,13 @@ def _unchanged(value: Any, original: Any) -> bool:
     )
 
 
-def _as_tensors(returned: Any) -> tuple[tuple[Tensor, ...], Trouble | None]:
+def _as_tensors(returned: Any, listed: bool) -> tuple[tuple[Tensor, ...], Trouble | None]:
     if returned is None:
         return (), Trouble("none", "your function returned None; is a return statement missing?")
-    values = returned if isinstance(returned, tuple) else (returned,)
+    if listed and not isinstance(returned, list | tuple):
+        text = f"your function returned {named(returned)}; expected a list of tensors"
+        return (), Trouble("type", f"{text}, one for each image")
+    values = returned if isinstance(returned, tuple) or listed else (returned,)
     tensors = []
     for value in values:
         if isinstance(value, bool | int | float | np.floating | np.integer):

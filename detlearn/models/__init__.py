@@ -7,9 +7,22 @@ from typing import Any
 
 from detlearn.models.base import Detector
 from detlearn.models.batching import ImageBatcher
+from detlearn.models.cascade_rcnn import CascadeRCNN, cascade_rcnn_small
+from detlearn.models.faster_rcnn import (
+    FasterRCNN,
+    faster_rcnn_small,
+    fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+)
 from detlearn.models.point import PointDetector, point_small
+from detlearn.models.rpn import RegionProposalNetwork
+from detlearn.nets.fpn import FeaturePyramidNetwork
 
-BUILDERS: dict[str, Callable[..., Detector]] = {"point": point_small}
+BUILDERS: dict[str, Callable[..., Detector]] = {
+    "point": point_small,
+    "faster_rcnn": faster_rcnn_small,
+    "cascade_rcnn": cascade_rcnn_small,
+}
 
 
 def create(name: str, num_classes: int, **options: Any) -> Detector:
@@ -31,4 +44,16 @@ def create(name: str, num_classes: int, **options: Any) -> Detector:
     return BUILDERS[name](num_classes=num_classes, **options)
 
 
-__all__ = ["BUILDERS", "Detector", "ImageBatcher", "PointDetector", "create"]
+__all__ = [
+    "BUILDERS",
+    "CascadeRCNN",
+    "Detector",
+    "FasterRCNN",
+    "FeaturePyramidNetwork",
+    "ImageBatcher",
+    "PointDetector",
+    "RegionProposalNetwork",
+    "create",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+]

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from detlearn.models.batching import (
+    Batch,
     Detections,
     ImageBatcher,
     Target,
@@ -46,6 +47,10 @@ class Detector(nn.Module):
         """Run the network on a batch (B, 3, H, W); the subclass says what comes out."""
         raise NotImplementedError
 
+    def predict_batch(self, batch: Batch) -> Any:
+        """Run `predict` on what the image batcher made; for detectors that need its sizes too."""
+        return self.predict(batch.images)
+
     def compute_loss(self, outputs: Any, targets: list[Target]) -> dict[str, Tensor]:
         """Return the weighted loss terms of a batch as scalars."""
         raise NotImplementedError
@@ -75,6 +80,6 @@ class Detector(nn.Module):
         if self.training:
             check_targets(images, targets, self.num_classes)
             batch, targets = self.batcher(images, targets)
-            return self.compute_loss(self.predict(batch.images), targets)
+            return self.compute_loss(self.predict_batch(batch), targets)
         batch, _ = self.batcher(images)
-        return self.batcher.undo(self.decode(self.predict(batch.images), batch.sizes), batch)
+        return self.batcher.undo(self.decode(self.predict_batch(batch), batch.sizes), batch)

@@ -1,0 +1,205 @@
+"""Cascade R-CNN: three second stages, each looking at the boxes that the one before corrected.
+
+A head trained with proposals of IoU 0.5 and more calls sloppy boxes good. One trained with 0.7
+would have hardly any to learn from, as proposals are rarely that good. So the first head is trained
+at 0.5, and its output, which is better than the proposals, feeds a second at 0.6, and that a third
+at 0.7.
+
+Shapes: B images, K classes, R proposals. Boxes are xyxy in pixels of the padded batch.
+
+Source: Cai and Vasconcelos 2018, "Cascade R-CNN" (arXiv 1712.00726), §4; loss weights and box
+coders from the official configuration.
+
+Where we differ from the official code: proposals are sampled once and then relabelled for the later
+stages, not sampled anew (as in detectron2); at test time each head's class probabilities are taken
+on the boxes it was given, and averaged; smooth L1 has β = 1/9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detlearn.models.batching import Detections, ImageBatcher, Target
+from detlearn.models.faster_rcnn import (
+    TwoStageDetector,
+    TwoStageOutputs,
+    clip_each,
+    roi_pooler,
+    small_heads,
+    small_pyramid,
+    small_rpn,
+)
+from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
+from detlearn.models.rpn import RegionProposalNetwork
+
+IOU_THRESHOLDS = (0.5, 0.6, 0.7)
+# Boxes get better from stage to stage, so their deltas smaller: they are stretched more.
+REG_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
+LOSS_WEIGHTS = (1.0, 0.5, 0.25)
+
+
+class CascadeRCNN(TwoStageDetector):
+    """Proposals, and three heads that correct them one after the other.
+
+    Args:
+        num_classes: K.
+        backbone, rpn: see `detlearn.models.faster_rcnn.TwoStageDetector`.
+        stages: the three heads, class-agnostic, each trained at a higher IoU than the one before;
+            by default RoIs of 7 × 7 and two layers of 1024, at .5, .6 and .7.
+        batcher, score_threshold, nms_threshold, max_detections: see `TwoStageDetector`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Module,
+        rpn: RegionProposalNetwork | None = None,
+        stages: Sequence[RoIHeads] | None = None,
+        *,
+        batcher: ImageBatcher | None = None,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            backbone,
+            rpn,
+            batcher=batcher,
+            score_threshold=score_threshold,
+            nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )
+        self.stages = nn.ModuleList(stages or cascade_stages(num_classes, backbone))
+        if len(self.stages) != len(LOSS_WEIGHTS):
+            raise ValueError(f"{len(self.stages)} stages: expected {len(LOSS_WEIGHTS)}")
+
+    def compute_loss(self, outputs: TwoStageOutputs, targets: list[Target]) -> dict[str, Tensor]:
+        """Compare outputs with annotations.
+
+        Args:
+            outputs: from `predict`.
+            targets: per image ``{"boxes": (N, 4) xyxy pixels of the batch, "labels": (N,)}``.
+
+        Returns:
+            ``"loss_objectness"`` and ``"loss_rpn_box_reg"`` of the first stage, and
+            ``"loss_classifier_i"`` and ``"loss_box_reg_i"`` of the heads i = 1, 2, 3, weighted 1,
+            0.5 and 0.25.
+        """
+        losses = self.rpn.compute_loss(
+            outputs.objectness, outputs.deltas, outputs.anchors, targets
+        )
+        sample = self.stages[0].sample(outputs.proposals, targets)
+        for i, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS)):
+            if i > 0:
+                sample = stage.label(boxes, targets)
+            class_logits, deltas = self.look(stage, outputs, sample.boxes)
+            terms = stage.compute_loss(class_logits, deltas, sample)
+            losses |= {f"{name}_{i + 1}": weight * loss for name, loss in terms.items()}
+            boxes = self.refine(stage, sample.boxes, deltas, outputs.sizes)
+        return losses
+
+    def decode(self, outputs: TwoStageOutputs, sizes: list[tuple[int, int]]) -> list[Detections]:
+        """Turn outputs into detections: the last head's boxes, the mean of all heads' scores.
+
+        Args:
+            outputs: from `predict`.
+            sizes: height and width of each image inside the padded batch.
+
+        Returns:
+            Per image ``{"boxes": (N, 4) xyxy in pixels of the batch, "scores": (N,), "labels":
+            (N,)}``, at most ``max_detections`` of them, highest score first.
+        """
+        boxes, probabilities = outputs.proposals, []
+        for stage in self.stages:
+            class_logits, deltas = self.look(stage, outputs, boxes)
+            probabilities.append(class_logits.softmax(dim=-1))
+            boxes = self.refine(stage, boxes, deltas, sizes)
+        mean = torch.stack(probabilities).mean(dim=0)  # (R, K + 1)
+        return self.select(torch.cat(boxes)[:, None], mean, [len(b) for b in boxes])
+
+    @torch.no_grad()
+    def refine(
+        self, stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, sizes: list[tuple[int, int]]
+    ) -> list[Tensor]:
+        """Move boxes as a head says: what the next head is given.
+
+        Args:
+            stage: the head.
+            boxes: per image (r, 4); boxes that lose their area stay, so that rows keep their place.
+            deltas: (R, 1, 4) of the head.
+            sizes: height and width of each image, to which the boxes are clipped.
+
+        Returns:
+            Per image (r, 4), without gradient.
+        """
+        counts = [len(b) for b in boxes]
+        moved = stage.box_coder.decode(deltas[:, 0], torch.cat(list(boxes)))
+        return list(clip_each(moved, counts, sizes).split(counts))
+
+
+def cascade_stages(
+    num_classes: int, backbone: nn.Module, representation_size: int = 1024
+) -> list[RoIHeads]:
+    """The three heads of the paper, over RoIs of 7 × 7.
+
+    Args:
+        num_classes: K.
+        backbone: has ``out_channels`` and ``strides``.
+        representation_size: width of the two layers of each head.
+
+    Returns:
+        Heads trained at IoU .5, .6 and .7, with box coders of growing weights.
+    """
+    return [
+        RoIHeads(
+            num_classes,
+            roi_pooler(backbone),
+            TwoMLPHead(backbone.out_channels[0] * 7 * 7, representation_size),
+            iou_threshold=iou_threshold,
+            bbox_reg_weights=weights,
+            class_agnostic=True,
+        )
+        for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS)
+    ]
+
+
+def cascade_rcnn_small(
+    num_classes: int,
+    *,
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
+    min_size: int | None = None,
+    max_size: int | None = None,
+) -> CascadeRCNN:
+    """The cascade as chapter 2 measures it on ToyTown: `faster_rcnn_small` with three heads.
+
+    Args:
+        num_classes: K.
+        aspect_ratios: height / width of the anchors.
+        min_size: resize images so that the shorter side has this many pixels …
+        max_size: … and the longer side at most this many. By default images keep their size.
+
+    Returns:
+        The detector with random weights.
+    """
+    backbone = small_pyramid()
+    stages = [
+        small_heads(
+            num_classes,
+            backbone,
+            iou_threshold=iou_threshold,
+            bbox_reg_weights=weights,
+            class_agnostic=True,
+        )
+        for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS)
+    ]
+    return CascadeRCNN(
+        num_classes,
+        backbone,
+        small_rpn(backbone, aspect_ratios),
+        stages,
+        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
+    )

@@ -1,0 +1,134 @@
+"""Feature pyramid network: maps that are both fine and wise.
+
+A backbone's fine maps know where things are and its coarse ones what they are. The pyramid walks
+down from the coarsest: each map is widened to the next finer one's size and added to it.
+
+Shapes: B images, levels from fine to coarse with C_l channels and H_l × W_l cells; D channels in
+every map of the pyramid.
+
+Source: Lin et al. 2017, "Feature Pyramid Networks for Object Detection" (arXiv 1612.03144), §3.
+
+Where we differ from torchvision: the names, ``lateral`` and ``output`` for its ``inner_blocks`` and
+``layer_blocks``; `detlearn.pretrained` renames weights.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FeaturePyramidNetwork(nn.Module):
+    """The top-down pathway with its lateral connections.
+
+    Args:
+        in_channels_list: C_l of the maps, finest first.
+        out_channels: D.
+        extra_blocks: makes coarser maps: called with the pyramid's maps (a list, finest first) and
+            the backbone's, returns a list of further maps. `max_pool_level` is the one of R-CNNs.
+        norm_layer: normalisation after every convolution, called with D; without one the
+            convolutions have a bias instead. No activation follows them.
+
+    Raises:
+        ValueError: if there is no map, or one has no channel.
+    """
+
+    def __init__(
+        self,
+        in_channels_list: Sequence[int],
+        out_channels: int,
+        extra_blocks: Callable[[list[Tensor], list[Tensor]], list[Tensor]] | None = None,
+        norm_layer: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if not in_channels_list or min(in_channels_list) < 1:
+            raise ValueError(f"in_channels_list is {list(in_channels_list)}: expected positive ints")
+        self.lateral = nn.ModuleList(
+            _conv(channels, out_channels, 1, norm_layer) for channels in in_channels_list
+        )
+        self.output = nn.ModuleList(
+            _conv(out_channels, out_channels, 3, norm_layer) for _ in in_channels_list
+        )
+        self.extra_blocks = extra_blocks
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+        """Build the pyramid.
+
+        Args:
+            x: maps (B, C_l, H_l, W_l) by name, finest first.
+
+        Returns:
+            Maps (B, D, H_l, W_l) by the same names, finest first; further ones are called "pool",
+            or "pool1", "pool2", … if there are several.
+        """
+        maps = list(x.values())
+        laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
+        merged = [laterals[-1]]
+        for finer in reversed(laterals[:-1]):
+            # To the exact size of the finer map, which need not be twice as large.
+            merged.insert(0, finer + F.interpolate(merged[0], size=finer.shape[-2:]))
+        pyramid = [output(features) for output, features in zip(self.output, merged)]
+        extra = self.extra_blocks(pyramid, maps) if self.extra_blocks else []
+        names = ["pool"] if len(extra) == 1 else [f"pool{i + 1}" for i in range(len(extra))]
+        return OrderedDict(zip([*x, *names], pyramid + extra))
+
+
+def max_pool_level(pyramid: list[Tensor], maps: list[Tensor]) -> list[Tensor]:
+    """One more level for the largest anchors: every second cell of the coarsest (B, D, H, W)."""
+    return [F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]
+
+
+class PyramidBackbone(nn.Module):
+    """A backbone with a feature pyramid on top; itself a backbone.
+
+    Args:
+        body: maps images to an ordered dict of maps, finest first; has ``out_channels`` and
+            ``strides``.
+        out_channels: D, channels of every map of the pyramid.
+        extra_level: add one more level by `max_pool_level`.
+        norm_layer: see `FeaturePyramidNetwork`.
+
+    Attributes:
+        out_channels: D once for each level.
+        strides: pixels per cell of each level.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        out_channels: int = 256,
+        *,
+        extra_level: bool = True,
+        norm_layer: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(
+            body.out_channels, out_channels, max_pool_level if extra_level else None, norm_layer
+        )
+        self.strides = [*body.strides, *([2 * body.strides[-1]] if extra_level else [])]
+        self.out_channels = [out_channels] * len(self.strides)
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Compute the pyramid of images (B, 3, H, W): maps (B, D, ⌈H/s⌉, ⌈W/s⌉), finest first."""
+        return self.fpn(self.body(images))
+
+
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    norm_layer: Callable[[int], nn.Module] | None,
+) -> nn.Sequential:
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm_layer is None
+    )
+    return nn.Sequential(conv, *([] if norm_layer is None else [norm_layer(out_channels)]))

@@ -1,0 +1,193 @@
+"""Our Faster R-CNN with torchvision's weights: the same detections, the same losses.
+
+torchvision's models get random weights, spread so that scores differ and many are high, and
+statistics of batch normalisation that are not the initial ones.
+"""
+
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torchvision.models import detection
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.ops import FrozenBatchNorm2d as TheirFrozenBatchNorm2d
+
+from detlearn import pretrained
+from detlearn.models import faster_rcnn
+from detlearn.nets.resnet import FrozenBatchNorm2d
+
+SIZES = {"min_size": 128, "max_size": 224}
+SHAPES = [(96, 130), (200, 111), (128, 128)]
+NAMES = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
+
+
+def spread(model: nn.Module) -> nn.Module:
+    """Random weights under which proposals and detections are many, different and certain."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if hasattr(module, "running_var"):
+            module.running_mean.normal_(0, 0.05, generator=generator)
+            module.running_var.uniform_(0.7, 1.4, generator=generator)
+    with torch.no_grad():
+        for layer, std in (
+            (model.rpn.head.cls_logits, 0.3),
+            (model.rpn.head.bbox_pred, 0.05),
+            (model.roi_heads.box_predictor.cls_score, 0.3),
+            (model.roi_heads.box_predictor.bbox_pred, 0.05),
+        ):
+            layer.weight.normal_(0, std, generator=generator)
+            layer.bias.normal_(0, std, generator=generator)
+    return model
+
+
+def theirs(name, num_classes=6, **options):
+    torch.manual_seed(1)
+    build = getattr(detection, name)
+    model = build(weights=None, weights_backbone=None, num_classes=num_classes, **SIZES, **options)
+    return spread(model)
+
+
+def images_and_targets():
+    generator = torch.Generator().manual_seed(2)
+    images = [torch.rand(3, *shape, generator=generator) for shape in SHAPES]
+    targets = []
+    for i, (height, width) in enumerate(SHAPES):
+        corner = torch.rand(i * 2, 2, generator=generator) * torch.tensor([width, height]) * 0.6
+        size = 12 + torch.rand(i * 2, 2, generator=generator) * torch.tensor([width, height]) * 0.3
+        labels = torch.randint(5, (i * 2,), generator=generator)
+        targets.append({"boxes": torch.cat((corner, corner + size), 1), "labels": labels})
+    return images, targets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_detections(name):
+    oracle = theirs(name).eval()
+    ours = pretrained.from_torchvision(name, oracle.state_dict(), **SIZES)
+    assert not ours.training and ours.num_classes == 5
+    images, _ = images_and_targets()
+    with torch.no_grad():
+        expected, found = oracle(images), ours(images)
+    for mine, wanted in zip(found, expected, strict=True):
+        assert len(wanted["scores"]) > 20 and wanted["scores"].max() > 0.5
+        assert_close(mine["scores"], wanted["scores"], rtol=0, atol=1e-4)
+        assert torch.equal(mine["labels"] + 1, wanted["labels"])
+        assert_close(mine["boxes"], wanted["boxes"], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_losses(name, monkeypatch):
+    oracle = theirs(name)
+    ours = pretrained.from_torchvision(name, oracle.state_dict(), **SIZES)
+    # The sampler's choice: the first positives, the first negatives.
+    monkeypatch.setattr(torch, "randperm", lambda n, device=None: torch.arange(n, device=device))
+    images, targets = images_and_targets()
+    shifted = [{**t, "labels": t["labels"] + 1} for t in targets]
+    expected, found = oracle.train()(images, shifted), ours.train()(images, targets)
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        assert value > 0
+        assert_close(found[key], value, rtol=1e-4, atol=1e-5)
+    # The same gradient, too.
+    for model, losses in ((oracle, expected), (ours, found)):
+        sum(losses.values()).backward()
+    pairs = [
+        (oracle.rpn.head.cls_logits, ours.rpn.head.cls_logits),
+        (oracle.roi_heads.box_predictor.bbox_pred, ours.roi_heads.box_predictor.bbox_pred),
+        (oracle.backbone.body.layer4[2].conv3, ours.backbone.body.layer4[2].conv3),
+    ]
+    for their_layer, our_layer in pairs:
+        scale = their_layer.weight.grad.abs().max()
+        assert_close(our_layer.weight.grad / scale, their_layer.weight.grad / scale, rtol=0, atol=1e-3)
+
+
+def test_frozen_weights_and_their_eps(tmp_path, monkeypatch):
+    """Frozen normalisation is recognised; eps 0 is for the published file alone."""
+    name = NAMES[0]
+    oracle = theirs(name, norm_layer=TheirFrozenBatchNorm2d).eval()
+    for module in oracle.modules():
+        if isinstance(module, TheirFrozenBatchNorm2d):
+            module.running_var.mul_(1e-4)  # so small that eps matters
+    state = oracle.state_dict()
+    weights = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1
+    file = tmp_path / weights.url.rsplit("/", 1)[-1]
+    torch.save(state, file)
+    torch.save(state, tmp_path / "mine.pth")
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda self, **k: state)
+    for source, eps in ((state, 1e-5), (tmp_path / "mine.pth", 1e-5), (str(file), 0.0), (None, 0.0)):
+        ours = pretrained.from_torchvision(name, source, **SIZES)
+        norms = [m for m in ours.modules() if isinstance(m, FrozenBatchNorm2d)]
+        assert len(norms) == 53 and all(norm.eps == eps for norm in norms)
+        overwrite_eps(oracle, eps)
+        x = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            assert_close(
+                ours.backbone.body(x)["4"], oracle.backbone.body(x)["0"], rtol=1e-3, atol=1e-3
+            )
+
+
+def test_files_older_than_version_2():
+    """The published files are said to use older names, which torchvision maps when it loads."""
+    name = NAMES[0]
+    state = theirs(name).state_dict()
+    old = {
+        key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        if key.startswith("rpn.head.conv")
+        else key.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        if ".fpn." in key
+        else key: value
+        for key, value in state.items()
+    }
+    assert "backbone.fpn.inner_blocks.0.weight" in old and "rpn.head.conv.weight" in old
+    loaded = pretrained.from_torchvision(name, old).state_dict()
+    for key, value in pretrained.from_torchvision(name, state).state_dict().items():
+        assert torch.equal(value, loaded[key])
+
+
+def test_classes_are_read_from_the_weights():
+    assert pretrained.from_torchvision(NAMES[0], theirs(NAMES[0], 4).state_dict()).num_classes == 3
+    names = pretrained.coco_names()
+    assert len(names) == 90 and names[0] == "person" and names[89] == "toothbrush"
+
+
+def test_wrong_weights_are_named():
+    state = dict(theirs(NAMES[0]).state_dict())
+    with pytest.raises(ValueError, match="no detector called 'fasterrcnn'; there are: fasterrcnn_"):
+        pretrained.from_torchvision("fasterrcnn", state)
+    with pytest.raises(ValueError, match=r"not of fasterrcnn_resnet50_fpn_v2: \d+ missing"):
+        pretrained.from_torchvision(NAMES[1], state)
+    with pytest.raises(ValueError, match="no weights of .*cls_score.weight is missing"):
+        pretrained.from_torchvision(NAMES[0], {"a": torch.zeros(1)})
+    key = "rpn.head.cls_logits.bias"
+    with pytest.raises(ValueError, match=f"1 of another shape .{key}"):
+        pretrained.from_torchvision(NAMES[0], state | {key: torch.zeros(9)})
+    del state[key]
+    with pytest.raises(ValueError, match=f"1 missing .{key}"):
+        pretrained.from_torchvision(NAMES[0], state)
+
+
+def test_offline_it_says_what_was_not_loaded(monkeypatch):
+    weights = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1
+
+    def offline(self, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(type(weights), "get_state_dict", offline)
+    with pytest.raises(ConnectionError, match="COCO weights of fasterrcnn_resnet50_fpn were not"):
+        pretrained.from_torchvision(NAMES[0])
+
+
+def test_parameter_counts():
+    """Those that torchvision documents for COCO."""
+    for name, count in zip(NAMES, (41_808_406, 43_712_278)):
+        model = getattr(faster_rcnn, name)()
+        assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pretrained_backbone_is_frozen_up_to_its_third_part(name, monkeypatch):
+    monkeypatch.setattr(faster_rcnn, "load_imagenet", lambda model, weights: None)
+    model = getattr(faster_rcnn, name)(3, pretrained_backbone=True)
+    trained = {n.split(".")[0] for n, p in model.backbone.body.named_parameters() if p.requires_grad}
+    assert trained == {"layer2", "layer3", "layer4"}

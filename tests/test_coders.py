@@ -1,0 +1,80 @@
+"""The box coder: by hand, against torchvision's, there and back."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torchvision.models.detection._utils import BoxCoder as Oracle
+
+from detlearn.coders import BoxCoder
+
+WEIGHTS = [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)]
+
+
+def random_boxes(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 200 - 50
+    size = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 90 + 0.5
+    return torch.cat((corner, corner + size), dim=1)
+
+
+def test_by_hand():
+    anchor = torch.tensor([[0.0, 0, 10, 20]])
+    box = torch.tensor([[5.0, 0, 25, 20]])  # centre (15, 10), size 20 × 20; the anchor's (5, 10)
+    deltas = BoxCoder().encode(box, anchor)
+    assert_close(deltas, torch.tensor([[1.0, 0.0, math.log(2), 0.0]]))
+    weighted = BoxCoder((10.0, 10.0, 5.0, 5.0)).encode(box, anchor)
+    assert_close(weighted, torch.tensor([[10.0, 0.0, 5 * math.log(2), 0.0]]))
+    assert_close(BoxCoder().decode(deltas, anchor), box)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_there_and_back(weights):
+    boxes, anchors, coder = random_boxes(200), random_boxes(200, 1), BoxCoder(weights)
+    assert_close(coder.decode(coder.encode(boxes, anchors), anchors), boxes)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_equals_torchvision(weights):
+    ours, theirs = BoxCoder(weights), Oracle(weights)
+    boxes, anchors = random_boxes(200), random_boxes(200, 1)
+    lists = list(boxes.split([150, 50])), list(anchors.split([150, 50]))
+    expected = theirs.encode(*lists)
+    assert_close(ours.encode(boxes, anchors), torch.cat(expected))
+    for found, wanted in zip(ours.encode(*lists), expected, strict=True):
+        assert_close(found, wanted)
+    # Wild deltas of three classes, some beyond the limit.
+    codes = torch.randn(200, 12, dtype=torch.float64) * 10
+    decoded = theirs.decode(codes, lists[1])
+    assert_close(ours.decode(codes, lists[1]), decoded)
+    assert_close(ours.decode(codes.view(200, 3, 4), anchors[:, None]), decoded)
+
+
+def test_the_stretch_is_limited_upward_only():
+    anchor = torch.tensor([[0.0, 0, 16, 16]])
+    box = BoxCoder().decode(torch.tensor([[0.0, 0, 100, -100]]), anchor)
+    width, height = (box[0, 2:] - box[0, :2]).tolist()
+    assert width == pytest.approx(1000) and 0 <= height < 1e-5
+
+
+def test_gradient():
+    anchors = random_boxes(5, 1)
+    deltas = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda d: BoxCoder().decode(d, anchors), deltas)
+
+
+def test_empty():
+    empty = torch.zeros(0, 4)
+    assert BoxCoder().encode(empty, empty).shape == (0, 4)
+    assert BoxCoder().decode(empty, empty).shape == (0, 4)
+    assert BoxCoder().decode(torch.zeros(0, 8), [empty, empty]).shape == (0, 2, 4)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="four positive"):
+        BoxCoder((1.0, 1.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match=r"\(3, 4\) and proposals \(2, 4\)"):
+        BoxCoder().encode(torch.zeros(3, 4), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"\(3, 5\)"):
+        BoxCoder().decode(torch.zeros(3, 5), torch.zeros(3, 4))

@@ -1,0 +1,72 @@
+"""The feature pyramid: against torchvision's, with shapes that do not halve evenly."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torchvision.ops import FeaturePyramidNetwork as Oracle
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from detlearn.nets.fpn import FeaturePyramidNetwork, PyramidBackbone, max_pool_level
+from detlearn.nets.small import SmallBackbone
+
+
+def maps() -> OrderedDict[str, torch.Tensor]:
+    shapes = {"4": (8, 33, 17), "8": (12, 17, 9), "16": (16, 9, 5)}
+    return OrderedDict((name, torch.randn(2, *shape)) for name, shape in shapes.items())
+
+
+def renamed(state: dict) -> dict:
+    names = (("inner_blocks", "lateral"), ("layer_blocks", "output"))
+    for theirs, ours in names:
+        state = {key.replace(theirs, ours): value for key, value in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("norm_layer", [None, nn.BatchNorm2d])
+def test_equals_torchvision(norm_layer):
+    theirs = Oracle([8, 12, 16], 10, LastLevelMaxPool(), norm_layer)
+    ours = FeaturePyramidNetwork([8, 12, 16], 10, max_pool_level, norm_layer)
+    ours.load_state_dict(renamed(theirs.state_dict()))
+    x = maps()
+    expected, found = theirs(x), ours(x)
+    assert list(found) == list(expected) == ["4", "8", "16", "pool"]
+    for name in expected:
+        assert_close(found[name], expected[name])
+
+
+def test_top_down_by_hand():
+    """1 × 1 and 3 × 3 kernels that pass values through: what comes out is the sum of the levels."""
+    pyramid = FeaturePyramidNetwork([1, 1], 1)
+    for conv in (*pyramid.lateral, *pyramid.output):
+        nn.init.dirac_(conv[0].weight)
+    fine, coarse = torch.zeros(1, 1, 3, 3), torch.tensor([[[[1.0, 2], [3, 4]]]])
+    found = pyramid({"4": fine, "8": coarse})
+    # 2 × 2 to 3 × 3, nearest: rows 0, 0, 1 and columns 0, 0, 1.
+    assert found["4"][0, 0].tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4]]
+    assert torch.equal(found["8"], coarse)
+
+
+def test_initial_weights():
+    pyramid = FeaturePyramidNetwork([64], 64)
+    weight, bias = pyramid.output[0][0].weight.detach(), pyramid.output[0][0].bias
+    assert bias.abs().max() == 0
+    bound = (3 / (64 * 9)) ** 0.5  # kaiming_uniform with a = 1
+    assert weight.abs().max() <= bound and weight.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_pyramid_backbone_keeps_the_contract():
+    backbone = PyramidBackbone(SmallBackbone(), 24)
+    found = backbone(torch.randn(1, 3, 64, 96))
+    assert backbone.strides == [4, 8, 16, 32, 64] and backbone.out_channels == [24] * 5
+    shapes = [tuple(x.shape) for x in found.values()]
+    assert shapes == [(1, 24, 64 // s, 96 // s) for s in (4, 8, 16, 32)] + [(1, 24, 1, 2)]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="expected positive"):
+        FeaturePyramidNetwork([], 8)
+    with pytest.raises(ValueError, match=r"\[8, 0\]"):
+        FeaturePyramidNetwork([8, 0], 8)

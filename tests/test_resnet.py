@@ -1,0 +1,102 @@
+"""ResNet: equal to torchvision's with the same weights, frozen normalisation too."""
+
+import warnings
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.testing import assert_close
+from torchvision.models import ResNet50_Weights
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import FrozenBatchNorm2d as OracleNorm
+
+from detlearn.nets.resnet import FrozenBatchNorm2d, load_imagenet, resnet18, resnet50
+
+PAIRS = {"resnet18": resnet18, "resnet50": resnet50}
+
+
+def fill_statistics(model: nn.Module) -> None:
+    """Give normalisations something to do."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_(generator=generator, std=0.1)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_equals_torchvision(name, frozen):
+    norms = (OracleNorm, FrozenBatchNorm2d) if frozen else (nn.BatchNorm2d, nn.BatchNorm2d)
+    theirs = getattr(torchvision.models, name)(norm_layer=norms[0])
+    fill_statistics(theirs)
+    theirs = IntermediateLayerGetter(theirs, {f"layer{i}": str(2 ** (i + 1)) for i in range(1, 5)})
+    ours = PAIRS[name](norms[1])
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 65, 97)
+    for training in (False, True):
+        ours.train(training)
+        theirs.train(training)
+        expected, found = theirs(images), ours(images)
+        assert list(found) == list(expected) == ["4", "8", "16", "32"]
+        for stride in expected:
+            # Sums of up to 2048 terms in another order: compared with the map's largest value.
+            scale = expected[stride].abs().max()
+            assert_close(found[stride] / scale, expected[stride] / scale, rtol=0, atol=1e-5)
+    assert ours.out_channels == [x.shape[1] for x in found.values()]
+
+
+def test_frozen_normalisation_by_hand_and_its_gradient():
+    norm = FrozenBatchNorm2d(1, eps=0.0)
+    norm.load_state_dict(
+        {
+            "weight": torch.tensor([3.0]),
+            "bias": torch.tensor([1.0]),
+            "running_mean": torch.tensor([2.0]),
+            "running_var": torch.tensor([4.0]),
+        }
+    )
+    x = torch.tensor([[[[6.0]]]], requires_grad=True)
+    y = norm(x)
+    y.backward()
+    assert y.item() == 7 and x.grad.item() == 1.5
+    assert not list(norm.parameters())
+
+
+@pytest.mark.parametrize("trainable", range(6))
+def test_freeze(trainable):
+    model = resnet18()
+    model.freeze(trainable)
+    parts = ("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)
+    for i, names in enumerate(parts):
+        for name in names:
+            for parameter in getattr(model, name).parameters():
+                assert parameter.requires_grad == (i >= 5 - trainable)
+    with pytest.raises(ValueError, match="expected 0 … 5"):
+        model.freeze(6)
+
+
+def test_offline_it_says_so_and_goes_on(monkeypatch):
+    def offline(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(ResNet50_Weights, "get_state_dict", offline)
+    model = resnet50()
+    before = model.conv1.weight.clone()
+    with pytest.warns(UserWarning, match="IMAGENET1K_V1 was not loaded, the backbone starts"):
+        load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1)
+    assert torch.equal(model.conv1.weight, before)
+
+
+def test_online_the_weights_arrive_without_the_classifier(monkeypatch):
+    published = torchvision.models.resnet50().state_dict()
+    monkeypatch.setattr(ResNet50_Weights, "get_state_dict", lambda *a, **k: published)
+    for norm in (nn.BatchNorm2d, FrozenBatchNorm2d):
+        model = resnet50(norm)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1)
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, published[name])

@@ -1,0 +1,118 @@
+"""The second stage: sampling, labels, losses, detections."""
+
+import math
+
+import pytest
+import torch
+import torchvision.ops as oracle
+from torch import nn
+from torch.testing import assert_close
+
+from detlearn.models.roi_heads import BoxPredictor, RoIHeads, RoISample, select_detections
+
+
+def heads(**options):
+    """Heads whose pooling and layers are not used."""
+    head = nn.Identity()
+    head.out_channels = 4
+    return RoIHeads(2, nn.Identity(), head, **options)
+
+
+BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 4], [40, 40, 50, 50]])
+TARGET = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.tensor([1])}
+EMPTY = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
+
+
+def test_labels_by_hand():
+    found = heads().label([BOXES, BOXES[:1]], [TARGET, EMPTY])
+    assert found.labels.tolist() == [2, 2, 0, 0, 0]  # class 1 is 2 inside; IoU 0.4 is background
+    assert_close(found.gt_boxes[:2], TARGET["boxes"].expand(2, 4))
+    assert torch.equal(found.boxes[1], BOXES[:1])
+
+
+def test_sample_contains_the_objects_and_keeps_the_share():
+    stage = heads(batch_size_per_image=8, positive_fraction=0.25)
+    noise = torch.rand(50, 2) * 30
+    boxes = torch.cat((BOXES[2:], torch.cat((noise, noise + 3), 1) + 20))
+    sample = stage.sample([boxes, boxes], [TARGET, EMPTY])
+    first, second = sample.labels[:8], sample.labels[8:]
+    assert (first > 0).sum() == 1, "the object's own box is the only positive"
+    assert len(second) == 8 and (second == 0).all()
+    assert any((box == TARGET["boxes"][0]).all() for box in sample.boxes[0])
+    many = stage.sample([BOXES[:2].repeat(20, 1)], [TARGET])
+    assert (many.labels > 0).sum() == 2, "at most a quarter"
+
+
+def test_loss_by_hand():
+    stage = heads()
+    sample = RoISample([BOXES[[0, 3]]], torch.tensor([2, 0]), BOXES[[1, 3]])
+    logits = torch.tensor([[0.0, 0, math.log(2)], [0.0, 0, 0]], requires_grad=True)
+    deltas = torch.zeros(2, 3, 4, requires_grad=True)
+    losses = stage.compute_loss(logits, deltas, sample)
+    assert losses["loss_classifier"].item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+    # To box 1 from box 0: dy = −0.2 · 10 and dh = ln 0.6 · 5; |x| − 1/18 each; two samples.
+    wanted = (2 - 1 / 18 + 5 * abs(math.log(0.6)) - 1 / 18) / 2
+    assert losses["loss_box_reg"].item() == pytest.approx(wanted)
+    losses["loss_box_reg"].backward()
+    touched = deltas.grad.abs().sum(-1) > 0
+    assert touched.tolist() == [[False, False, True], [False] * 3], "the own class's box alone"
+
+
+def test_class_agnostic_loss_uses_the_only_box():
+    stage = heads(class_agnostic=True)
+    assert stage.box_predictor(torch.zeros(5, 4))[1].shape == (5, 1, 4)
+    sample = RoISample([BOXES[[0]]], torch.tensor([2]), BOXES[[1]])
+    deltas = torch.zeros(1, 1, 4, requires_grad=True)
+    losses = stage.compute_loss(torch.zeros(1, 3), deltas, sample)
+    losses["loss_box_reg"].backward()
+    assert (deltas.grad[0, 0, [1, 3]] > 0).all()
+
+
+def test_predictor_shapes():
+    logits, deltas = BoxPredictor(4, 2)(torch.zeros(5, 4))
+    assert logits.shape == (5, 3) and deltas.shape == (5, 3, 4)
+
+
+def test_no_positive_gives_zero_box_loss_with_gradient():
+    sample = RoISample([BOXES], torch.zeros(4).long(), BOXES)
+    deltas = torch.randn(4, 3, 4, requires_grad=True)
+    losses = heads().compute_loss(torch.randn(4, 3), deltas, sample)
+    losses["loss_box_reg"].backward()
+    assert losses["loss_box_reg"] == 0 and deltas.grad.abs().max() == 0
+
+
+# --- detections ------------------------------------------------------------------------------
+
+
+def naive_detections(boxes, scores, counts, score_threshold, nms_threshold, limit):
+    """Image by image and class by class, with torchvision's NMS."""
+    results, start = [], 0
+    for count in counts:
+        found = []
+        for k in range(scores.shape[1]):
+            b, s = boxes[start : start + count, k], scores[start : start + count, k]
+            good = (s > score_threshold) & ((b[:, 2:] - b[:, :2]) >= 1e-2).all(1)
+            b, s = b[good], s[good]
+            for i in oracle.nms(b, s, nms_threshold).tolist():
+                found.append((s[i].item(), k, b[i].tolist()))
+        results.append(sorted(found, reverse=True)[:limit])
+        start += count
+    return results
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_detections_equal_the_naive_ones(agnostic):
+    generator = torch.Generator().manual_seed(0)
+    counts = [40, 0, 25]
+    corner = torch.rand(65, 1 if agnostic else 3, 2, generator=generator) * 20
+    size = torch.rand(corner.shape, generator=generator) * 20 - 0.5
+    boxes = torch.cat((corner, corner + size.clamp(min=0)), dim=-1)
+    scores = torch.rand(65, 3, generator=generator)
+    settings = {"score_threshold": 0.3, "nms_threshold": 0.4, "max_detections": 17}
+    found = select_detections(boxes, scores, counts, **settings)
+    expected = naive_detections(boxes.expand(-1, 3, -1), scores, counts, 0.3, 0.4, 17)
+    for detections, wanted in zip(found, expected, strict=True):
+        assert detections["labels"].tolist() == [k for _, k, _ in wanted]
+        assert_close(detections["scores"].tolist(), [s for s, _, _ in wanted])
+        assert detections["boxes"].tolist() == [b for _, _, b in wanted]
+    assert len(found[1]["boxes"]) == 0 and found[1]["boxes"].shape == (0, 4)
