@@ -144,4 +144,3 @@ class AnchorGenerator(nn.Module):
         strides = [(images.shape[-2] // h, images.shape[-1] // w) for h, w in grid_sizes]
         anchors = torch.cat(self.grid_anchors(grid_sizes, strides))
         return [anchors] * len(images)
-

@@ -230,8 +230,9 @@ def paired_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 0.0) -> Tensor:
 
 def intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
     """I, the area that two boxes share, and U, the area that they cover together."""
-    left1, top1, right1, bottom1 = boxes1.unbind(-1)
-    left2, top2, right2, bottom2 = boxes2.unbind(-1)
+    # Each coordinate in a row of its own: reading every fourth number takes twice as long.
+    left1, top1, right1, bottom1 = boxes1.movedim(-1, 0).contiguous()
+    left2, top2, right2, bottom2 = boxes2.movedim(-1, 0).contiguous()
     # Boxes that lie apart have a negative "width" here; two of those would make a positive area.
     w = (torch.min(right1, right2) - torch.max(left1, left2)).clamp(min=0)
     h = (torch.min(bottom1, bottom2) - torch.max(top1, top2)).clamp(min=0)

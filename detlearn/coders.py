@@ -4,11 +4,13 @@ A network does not predict pixels. It predicts how a box it knows (an anchor, a 
 moved and stretched to lie on the object: the *deltas* (dx, dy, dw, dh). They are shares of the
 known box's size, so that one weight serves large and small boxes alike.
 
-With centre (x, y), width w and height h of the object's box, and x_a, y_a, w_a, h_a of the known one
+With centre (x, y), width w and height h of the object's box, and x_a, y_a, w_a, h_a of the known
+one:
 
     dx = (x − x_a) / w_a    dy = (y − y_a) / h_a    dw = ln(w / w_a)    dh = ln(h / h_a)
 
-Source: Girshick et al. 2014 (arXiv 1311.2524), appendix C; Ren et al. 2015 (arXiv 1506.01497), eq. 2.
+Sources: Girshick et al. 2014 (arXiv 1311.2524), appendix C; Ren et al. 2015 (arXiv 1506.01497),
+eq. 2.
 The weights, by which the deltas are multiplied, are the inverse standard deviations of Fast R-CNN's
 code: 1 for the RPN, (10, 10, 5, 5) for the second stage.
 """

@@ -130,9 +130,7 @@ def _settle_classes(
     return rows[keep & real]
 
 
-def _settle_blocks(
-    boxes: Tensor, by_class: Tensor, labels: Tensor, iou_threshold: float
-) -> Tensor:
+def _settle_blocks(boxes: Tensor, by_class: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
     """Indices of the kept boxes: `BLOCK` of them at a time, in order."""
     kept = torch.zeros_like(labels, dtype=torch.bool)
 

@@ -244,9 +244,13 @@ def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
     faults = {
         "missing": sorted(wanted.keys() - given.keys()),
         "surplus": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(k for k in wanted.keys() & given.keys() if wanted[k] != given[k]),
+        "of another shape": sorted(
+            k for k in wanted.keys() & given.keys() if wanted[k] != given[k]
+        ),
     }
     if any(faults.values()):
-        found = "; ".join(f"{len(keys)} {kind} ({keys[0]}, …)" for kind, keys in faults.items() if keys)
+        found = "; ".join(
+            f"{len(keys)} {kind} ({keys[0]}, …)" for kind, keys in faults.items() if keys
+        )
         raise ValueError(f"these weights are not of {name}: {found}")
     model.load_state_dict(tensors)

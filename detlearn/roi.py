@@ -124,7 +124,10 @@ def roi_align(
     if len(rois) == 0:
         return input.flatten()[:0].view(0, input.shape[1], *output_size)  # with a gradient
     corners = xyxy * spatial_scale - (0.5 if aligned else 0.0)
-    start, size = corners[:, [1, 0]], (corners[:, 2:] - corners[:, :2])[:, [1, 0]]  # (K, 2), y and x
+    start, size = (
+        corners[:, [1, 0]],
+        (corners[:, 2:] - corners[:, :2])[:, [1, 0]],
+    )  # (K, 2), y and x
     if not aligned:
         size = size.clamp(min=1)
     bin_size = size / size.new_tensor(output_size)  # (K, 2)

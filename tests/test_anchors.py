@@ -80,5 +80,5 @@ def test_errors(sizes, ratios, words):
 
 
 def test_error_for_the_wrong_number_of_maps():
-    with pytest.raises(ValueError, match="2 feature maps and 2 strides .* 1 levels"):
+    with pytest.raises(ValueError, match=r"2 feature maps and 2 strides .* 1 levels"):
         AnchorGenerator([[10]], [[1.0]]).grid_anchors([(1, 1)] * 2, [(4, 4)] * 2)

@@ -45,7 +45,9 @@ def gradients(model):
 def test_training_and_detecting(name):
     model = build(name)
     images = [torch.rand(3, 64, 96), torch.rand(3, 50, 70)]
-    losses, total = loss_of(model, images, [target([[4, 4, 30, 30]]), target([[5, 9, 60, 40]], [2])])
+    losses, total = loss_of(
+        model, images, [target([[4, 4, 30, 30]]), target([[5, 9, 60, 40]], [2])]
+    )
     kinds = ["loss_classifier", "loss_box_reg"]
     if name == "cascade_rcnn":
         kinds = [f"{kind}_{i}" for i in (1, 2, 3) for kind in kinds]
@@ -281,7 +283,10 @@ def test_boxes_go_from_stage_to_stage_and_scores_are_averaged():
     proposal = torch.tensor([[10.0, 10, 30, 20]])
     outputs = outputs._replace(proposals=[proposal])
     seen = []
-    model.look, look = lambda stage, o, boxes: seen.append(boxes[0]) or look(stage, o, boxes), model.look
+    model.look, look = (
+        lambda stage, o, boxes: seen.append(boxes[0]) or look(stage, o, boxes),
+        model.look,
+    )
     (found,) = model.decode(outputs, [(64, 64)])
     assert_close(torch.cat(seen)[:, 0], torch.tensor([10.0, 12, 14]))
     assert_close(found["boxes"], torch.tensor([[16.0, 10, 36, 20]]))
@@ -337,7 +342,9 @@ def test_empty_boxes_keep_their_row():
     proposals = [torch.tensor([[10.0, 10, 30, 20]] * 3), torch.tensor([[1.0, 1, 9, 9]])]
     found = model.decode(outputs._replace(proposals=proposals), [(64, 64)] * 2)
     assert [len(d["boxes"]) for d in found] == [0, 0]
-    assert model.refine(model.stages[0], proposals, torch.zeros(4, 1, 4), [(64, 64)] * 2)[0].shape == (3, 4)
+    assert model.refine(model.stages[0], proposals, torch.zeros(4, 1, 4), [(64, 64)] * 2)[
+        0
+    ].shape == (3, 4)
 
 
 def test_head_sizes_follow_the_backbone():

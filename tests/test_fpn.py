@@ -65,6 +65,20 @@ def test_pyramid_backbone_keeps_the_contract():
     assert shapes == [(1, 24, 64 // s, 96 // s) for s in (4, 8, 16, 32)] + [(1, 24, 1, 2)]
 
 
+def test_fewer_levels_are_fed_by_all():
+    whole, part = (FeaturePyramidNetwork([8, 12, 16], 10, num_levels=n) for n in (None, 2))
+    names = part.state_dict()
+    part.load_state_dict({key: value for key, value in whole.state_dict().items() if key in names})
+    x = maps()
+    expected, found = whole(x), part(x)
+    assert list(found) == ["4", "8"] and len(part.output) == 2
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    backbone = PyramidBackbone(SmallBackbone(), 24, extra_level=False, num_levels=3)
+    assert backbone.strides == [4, 8, 16] and backbone.out_channels == [24] * 3
+    with pytest.raises(ValueError, match="4 levels of 3 maps"):
+        FeaturePyramidNetwork([8, 12, 16], 10, num_levels=4)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="expected positive"):
         FeaturePyramidNetwork([], 8)

@@ -78,7 +78,7 @@ def test_the_matrix_is_left_alone():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="low_threshold 0.7 is above"):
+    with pytest.raises(ValueError, match=r"low_threshold 0\.7 is above"):
         Matcher(0.3, 0.7)
     with pytest.raises(ValueError, match=r"\(4,\): expected \(N, P\)"):
         Matcher(0.7, 0.3)(torch.zeros(4))

@@ -76,7 +76,9 @@ def test_bilinear_sample_by_hand():
     found = bilinear_sample(RAMP, zero, y, x)[:, 0]
     # On a ramp the value between cells is 5·y + x; up to a cell outside, that of the border.
     assert_close(found, torch.tensor([6.0, 9.75, 0.0, 0.0, 24.0, 0.0]))
-    assert_close(bilinear_sample(RAMP + 7, zero, y, x)[:, 0].eq(0), torch.tensor([0, 0, 0, 1, 0, 1]) > 0)
+    assert_close(
+        bilinear_sample(RAMP + 7, zero, y, x)[:, 0].eq(0), torch.tensor([0, 0, 0, 1, 0, 1]) > 0
+    )
 
 
 # --- against torchvision ---------------------------------------------------------------------
@@ -141,7 +143,15 @@ def squares(*sides: float) -> torch.Tensor:
 
 def test_levels_by_hand():
     pooler = MultiScaleRoIAlign(["4", "8", "16", "32"], 7, 2)
-    assert pooler.levels(squares(56, 111, 112, 223, 224, 447, 448)).tolist() == [2, 2, 3, 3, 4, 4, 5]
+    assert pooler.levels(squares(56, 111, 112, 223, 224, 447, 448)).tolist() == [
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+        5,
+    ]
     small = MultiScaleRoIAlign(["4", "8"], 7, 2, canonical_scale=32)
     assert small.levels(squares(8, 16, 31, 32)).tolist() == [2, 3, 3, 4]
 
@@ -188,7 +198,9 @@ def test_errors(function):
 
 def test_error_for_a_missing_map():
     with pytest.raises(ValueError, match=r"\['8'\] are missing, there are \['4'\]"):
-        MultiScaleRoIAlign(["4", "8"], 3, 2)({"4": torch.zeros(1, 1, 4, 4)}, [squares(3)], [(16, 16)])
+        MultiScaleRoIAlign(["4", "8"], 3, 2)(
+            {"4": torch.zeros(1, 1, 4, 4)}, [squares(3)], [(16, 16)]
+        )
 
 
 def test_the_kernels_are_behind_the_modules(monkeypatch):

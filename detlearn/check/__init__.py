@@ -18,8 +18,8 @@ from detlearn.check.assignment import MATCH_ANCHORS as match_anchors
 from detlearn.check.curves import AVERAGE_PRECISION as average_precision
 from detlearn.check.curves import PRECISION_RECALL as precision_recall
 from detlearn.check.decoding import DECODE_DELTAS as decode_deltas
-from detlearn.check.encoding import ENCODE_DELTAS as encode_deltas
 from detlearn.check.display import SIGNS
+from detlearn.check.encoding import ENCODE_DELTAS as encode_deltas
 from detlearn.check.engine import STATE, Exercise, NotSolved
 from detlearn.check.iou import BOX_IOU as box_iou
 from detlearn.check.iou_losses import CIOU as ciou_loss

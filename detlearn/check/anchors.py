@@ -105,8 +105,8 @@ def _made(
         sizes: Sequence[float],
         aspect_ratios: Sequence[float],
     ) -> Tensor:
-        axes = torch.arange(height), torch.arange(width)
-        axes += torch.tensor(aspect_ratios, dtype=torch.float32), torch.tensor(sizes).float()
+        axes = torch.arange(float(height)), torch.arange(float(width))
+        axes += torch.tensor(aspect_ratios).float(), torch.tensor(sizes).float()
         i, j, r, s = torch.meshgrid(*axes, indexing="ij")
         numbers = box(*centre(i, j, stride), *shape(s, r))
         boxes = torch.stack([n.float() for n in numbers], dim=-1)  # (H, W, R, S, 4)
@@ -131,7 +131,9 @@ def _pairs_only(
     return boxes[:, range(count), range(count)].reshape(-1, 4)
 
 
-def _scaled_sizes(height: int, width: int, stride: float, sizes: Sequence[float], r: tuple) -> Tensor:
+def _scaled_sizes(
+    height: int, width: int, stride: float, sizes: Sequence[float], r: tuple
+) -> Tensor:
     return package.make_anchors(height, width, stride, [size * stride for size in sizes], r)
 
 
@@ -160,8 +162,8 @@ MAKE_ANCHORS = Exercise(
     _cases,
     (
         Misconception(
-            "width and height are exchanged: the ratio is height / width, so ratio 2 is a tall box; "
-            "the width is s / √r and the height s · √r",
+            "width and height are exchanged: the ratio is height / width, so ratio 2 is a tall "
+            "box; the width is s / √r and the height s · √r",
             _made(shape=lambda s, r: (s * r.sqrt(), s / r.sqrt())),
         ),
         Misconception(

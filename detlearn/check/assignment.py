@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -44,13 +46,11 @@ def _by_hand() -> list[Case]:
         return Case("by hand", (torch.tensor(rows), *thresholds), note, torch.tensor(answer))
 
     return [
+        case([[0.9, 0.5, 0.1]], "one object and IoUs above, between and below", [0, IGNORED, -1]),
         case(
-            [[0.9, 0.5, 0.1]], "one object and IoUs above, between and below", [0, IGNORED, -1]
-        ),
-        case(
-            [[0.8, 0.1, 0.2, 0.75], [0.1, 0.9, 0.15, 0.72]],
+            [[0.8, 0.1, 0.2, 0.72], [0.1, 0.9, 0.15, 0.75]],
             "two objects, and an anchor that overlaps both of them well",
-            [0, 1, -1, 0],
+            [0, 1, -1, 1],
         ),
         case(
             [[0.75, 0.25, 0.5, 1.0]],
@@ -100,7 +100,7 @@ def _match(
     fixed: bool = False,
     at_least: float = 0.0,
     first: bool = False,
-):  # noqa: ANN202 (a function of the matrix and the thresholds)
+) -> Callable[..., Tensor]:
     """Matching with something changed.
 
     Args:
@@ -153,6 +153,14 @@ def _labels(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
 
 def _argmax_only(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     return iou.argmax(dim=0) if len(iou) else torch.full((iou.shape[1],), BACKGROUND)
+
+
+def _thresholds_of_objects(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+    """The best anchor of each object, if it overlaps enough; no low-quality matches."""
+    if iou.shape[1] == 0:
+        return torch.full((len(iou),), BACKGROUND)
+    best, which = iou.max(dim=1)
+    return torch.where(best >= high, which, torch.where(best < low, BACKGROUND, IGNORED))
 
 
 def _best_anchor(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
@@ -212,8 +220,8 @@ MATCH_ANCHORS = Exercise(
             _match(between=BACKGROUND, forced="none"),
         ),
         Misconception(
-            "below the low threshold an anchor is background, −1; yours is ignored, so that nothing "
-            "ever learns what background is",
+            "below the low threshold an anchor is background, −1; yours is ignored, so that "
+            "nothing ever learns what background is",
             _match(below=IGNORED),
         ),
         Misconception(
@@ -253,9 +261,7 @@ MATCH_ANCHORS = Exercise(
         ),
         Misconception(
             "the indices of the objects begin at 0, as Python counts",
-            lambda *args: (
-                package.match_anchors(*args) + (package.match_anchors(*args) >= 0).long()
-            ),
+            lambda *args: package.match_anchors(*args) + (package.match_anchors(*args) >= 0).long(),
         ),
         Misconception(
             "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
@@ -266,6 +272,10 @@ MATCH_ANCHORS = Exercise(
             lambda iou, *rest: (
                 iou.argmax(dim=1) if iou.shape[1] else torch.full((len(iou),), BACKGROUND)
             ),
+        ),
+        Misconception(
+            "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
+            _thresholds_of_objects,
         ),
         Misconception(
             "here every anchor has an object, however small the overlap; compare the best IoU with "

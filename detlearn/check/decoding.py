@@ -147,10 +147,6 @@ DECODE_DELTAS = Exercise(
             _decode(stretch=torch.exp),
         ),
         Misconception(
-            "the limit of dw is the logarithm, ln(1000 / 16) = 4.135; 62.5 is what a side may grow",
-            _decode(stretch=lambda d: d.clamp(max=1000 / 16).exp()),
-        ),
-        Misconception(
             "the limit is ln(1000 / 16) with the natural logarithm, 4.135",
             _decode(stretch=lambda d: d.clamp(max=math.log10(1000 / 16)).exp()),
         ),

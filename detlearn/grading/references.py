@@ -1,7 +1,8 @@
 """While a learner's function runs, the reference implementations are out of bounds.
 
-Every function whose code lies in `detlearn.boxes`, `losses`, `nms`, `metrics`, in the exercises'
-own files or in `torchvision.ops` gets another ``__code__`` that reports the call and raises
+Every function whose code lies in `detlearn.boxes`, `losses`, `nms`, `metrics`, in the pieces of the
+two-stage detectors, in the exercises' own files, in `torchvision.ops` or in what torchvision's own
+two-stage detectors are made of gets another ``__code__`` that reports the call and raises
 `ReferenceUsed`. Because the function object stays the same, every alias of it is caught, whoever
 took it and when. Functions that an exercise allows work, and whatever they call works inside them.
 The compiled operators behind torchvision are replaced in torch's dispatcher.
@@ -31,8 +32,14 @@ from contextlib import contextmanager
 from typing import Any
 
 # Files and folders, within the two packages.
-DETLEARN = ("boxes.py", "losses.py", "nms.py", "metrics/", "check/")
-TORCHVISION = ("ops/",)
+DETLEARN = (
+    *("boxes.py", "losses.py", "nms.py", "metrics/", "check/"),
+    *("anchors.py", "coders.py", "matching.py", "roi.py", "models/rpn.py"),
+)
+TORCHVISION = (
+    "ops/",
+    *(f"models/detection/{name}.py" for name in ("_utils", "anchor_utils", "rpn")),
+)
 # Of those, what is no reference: the engine, and parts of networks.
 HARMLESS = (
     *(f"check/{name}.py" for name in ("__init__", "engine", "sandbox", "cases", "display")),
@@ -72,12 +79,18 @@ def _places() -> tuple[tuple[str, ...], frozenset[str]]:
 @functools.cache
 def functions() -> tuple[types.FunctionType, ...]:
     """All functions of the references that exist in this process; found once, then kept."""
+    import torchvision.models.detection
     import torchvision.ops  # noqa: F401
 
+    import detlearn.anchors
     import detlearn.check
+    import detlearn.coders
     import detlearn.losses
+    import detlearn.matching
     import detlearn.metrics
-    import detlearn.nms  # noqa: F401
+    import detlearn.models.rpn
+    import detlearn.nms
+    import detlearn.roi  # noqa: F401
 
     return tuple(
         thing

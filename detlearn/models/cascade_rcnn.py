@@ -89,17 +89,14 @@ class CascadeRCNN(TwoStageDetector):
             ``"loss_classifier_i"`` and ``"loss_box_reg_i"`` of the heads i = 1, 2, 3, weighted 1,
             0.5 and 0.25.
         """
-        losses = self.rpn.compute_loss(
-            outputs.objectness, outputs.deltas, outputs.anchors, targets
-        )
-        sample = self.stages[0].sample(outputs.proposals, targets)
+        losses = self.rpn.compute_loss(outputs.objectness, outputs.deltas, outputs.anchors, targets)
+        boxes = self.stages[0].sample(outputs.proposals, targets).boxes
         for i, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS)):
-            if i > 0:
-                sample = stage.label(boxes, targets)
+            sample = stage.label(boxes, targets)
             class_logits, deltas = self.look(stage, outputs, sample.boxes)
             terms = stage.compute_loss(class_logits, deltas, sample)
             losses |= {f"{name}_{i + 1}": weight * loss for name, loss in terms.items()}
-            boxes = self.refine(stage, sample.boxes, deltas, outputs.sizes)
+            boxes = self.refine(stage, boxes, deltas, outputs.sizes)
         return losses
 
     def decode(self, outputs: TwoStageOutputs, sizes: list[tuple[int, int]]) -> list[Detections]:

@@ -51,6 +51,26 @@ class TwoMLPHead(nn.Module):
         return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
 
 
+class NormalisedHead(nn.Sequential):
+    """The same two layers with batch normalisation, which a training of a minute needs.
+
+    Args:
+        in_channels: C · ph · pw of the pooled grid.
+        representation_size: D.
+    """
+
+    def __init__(self, in_channels: int, representation_size: int) -> None:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for channels in (in_channels, representation_size):
+            layers += [
+                nn.Linear(channels, representation_size, bias=False),
+                nn.BatchNorm1d(representation_size),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+        self.out_channels = representation_size
+
+
 class ConvFCHead(nn.Sequential):
     """Four 3 × 3 convolutions with batch normalisation, then one fully connected layer.
 

@@ -31,9 +31,11 @@ class FeaturePyramidNetwork(nn.Module):
             the backbone's, returns a list of further maps. `max_pool_level` is the one of R-CNNs.
         norm_layer: normalisation after every convolution, called with D; without one the
             convolutions have a bias instead. No activation follows them.
+        num_levels: how many maps come out, the finest ones; coarser ones then only feed them. All
+            by default.
 
     Raises:
-        ValueError: if there is no map, or one has no channel.
+        ValueError: if there is no map, or one has no channel, or too many are to come out.
     """
 
     def __init__(
@@ -42,15 +44,21 @@ class FeaturePyramidNetwork(nn.Module):
         out_channels: int,
         extra_blocks: Callable[[list[Tensor], list[Tensor]], list[Tensor]] | None = None,
         norm_layer: Callable[[int], nn.Module] | None = None,
+        num_levels: int | None = None,
     ) -> None:
         super().__init__()
         if not in_channels_list or min(in_channels_list) < 1:
-            raise ValueError(f"in_channels_list is {list(in_channels_list)}: expected positive ints")
+            raise ValueError(
+                f"in_channels_list is {list(in_channels_list)}: expected positive ints"
+            )
+        self.num_levels = num_levels or len(in_channels_list)
+        if self.num_levels > len(in_channels_list):
+            raise ValueError(f"{num_levels} levels of {len(in_channels_list)} maps: too many")
         self.lateral = nn.ModuleList(
             _conv(channels, out_channels, 1, norm_layer) for channels in in_channels_list
         )
         self.output = nn.ModuleList(
-            _conv(out_channels, out_channels, 3, norm_layer) for _ in in_channels_list
+            _conv(out_channels, out_channels, 3, norm_layer) for _ in range(self.num_levels)
         )
         self.extra_blocks = extra_blocks
         for module in self.modules():
@@ -78,7 +86,7 @@ class FeaturePyramidNetwork(nn.Module):
         pyramid = [output(features) for output, features in zip(self.output, merged)]
         extra = self.extra_blocks(pyramid, maps) if self.extra_blocks else []
         names = ["pool"] if len(extra) == 1 else [f"pool{i + 1}" for i in range(len(extra))]
-        return OrderedDict(zip([*x, *names], pyramid + extra))
+        return OrderedDict(zip([*list(x)[: self.num_levels], *names], pyramid + extra))
 
 
 def max_pool_level(pyramid: list[Tensor], maps: list[Tensor]) -> list[Tensor]:
@@ -94,7 +102,7 @@ class PyramidBackbone(nn.Module):
             ``strides``.
         out_channels: D, channels of every map of the pyramid.
         extra_level: add one more level by `max_pool_level`.
-        norm_layer: see `FeaturePyramidNetwork`.
+        norm_layer, num_levels: see `FeaturePyramidNetwork`.
 
     Attributes:
         out_channels: D once for each level.
@@ -108,13 +116,17 @@ class PyramidBackbone(nn.Module):
         *,
         extra_level: bool = True,
         norm_layer: Callable[[int], nn.Module] | None = None,
+        num_levels: int | None = None,
     ) -> None:
         super().__init__()
         self.body = body
+        extra_blocks = max_pool_level if extra_level else None
         self.fpn = FeaturePyramidNetwork(
-            body.out_channels, out_channels, max_pool_level if extra_level else None, norm_layer
+            body.out_channels, out_channels, extra_blocks, norm_layer, num_levels
         )
-        self.strides = [*body.strides, *([2 * body.strides[-1]] if extra_level else [])]
+        self.strides = list(body.strides[: self.fpn.num_levels])
+        if extra_level:
+            self.strides.append(2 * self.strides[-1])
         self.out_channels = [out_channels] * len(self.strides)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:

@@ -8,8 +8,8 @@ Shapes: B images of H × W pixels; the maps C2 … C5 have strides 4, 8, 16, 32.
 Source: He et al. 2016, "Deep Residual Learning for Image Recognition" (arXiv 1512.03385).
 
 Where we differ from the paper: the stride of a bottleneck sits in its 3 × 3 convolution, as in all
-present weights ("v1.5"), not in the first 1 × 1. From torchvision: no classifier, the four maps come
-out instead; a frozen batch normalisation is one pass over the map where torchvision's takes two.
+present weights ("v1.5"), not in the first 1 × 1. From torchvision: no classifier, the four maps
+come out instead; a frozen batch normalisation is one pass over the map, torchvision's two.
 """
 
 from __future__ import annotations
@@ -67,7 +67,11 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int = 1, norm_layer: NormLayer = nn.BatchNorm2d
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        norm_layer: NormLayer = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
@@ -97,7 +101,11 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int = 1, norm_layer: NormLayer = nn.BatchNorm2d
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        norm_layer: NormLayer = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)

@@ -1,0 +1,171 @@
+"""How fast are our full-size detectors beside torchvision's? Same weights, same batch, same run.
+
+For each model a forward pass and a training step (forward, backward, the optimizer's step) are
+timed alternately, ours and torchvision's, and the median of the rounds is taken. Memory is the
+highest that a fresh process needs for one forward pass, and for one step (on a GPU the most that
+torch allocated). A ratio of 1 is torchvision's; less is faster or leaner.
+
+Both models are given the samplers' choice by the same seed, and detect the same boxes: the test
+tests/parity/test_faster_rcnn.py holds them to it.
+
+Usage: ``python benchmarks/models.py [--models …] [--rounds 5] [--size 480 640] [--batch 2]``
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.models import detection
+
+from detlearn import pretrained
+from detlearn.hardware import default_device
+
+MODELS = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
+NUM_CLASSES = 90
+
+
+def build(name: str, whose: str) -> nn.Module:
+    """One of the two models, with the same random weights, in eval mode."""
+    torch.manual_seed(0)
+    model = getattr(detection, name)(
+        weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1
+    )
+    if whose == "ours":
+        # As `fit` does, which is where our models are trained.
+        model = pretrained.from_torchvision(name, model.state_dict())
+        model = model.to(memory_format=torch.channels_last)
+    return model.to(default_device()).eval()
+
+
+def make_batch(batch: int, size: tuple[int, int], offset: int) -> tuple[list, list]:
+    """Random images with eight objects each; labels from 0, or from 1 for torchvision."""
+    generator = torch.Generator().manual_seed(0)
+    device, limit = default_device(), torch.tensor([size[1], size[0]])
+    images, targets = [], []
+    for _ in range(batch):
+        images.append(torch.rand(3, *size, generator=generator).to(device))
+        corner = torch.rand(8, 2, generator=generator) * limit * 0.7
+        sides = 16 + torch.rand(8, 2, generator=generator) * limit * 0.25
+        labels = torch.randint(NUM_CLASSES, (8,), generator=generator) + offset
+        boxes = torch.cat((corner, corner + sides), dim=1)
+        targets.append({"boxes": boxes.to(device), "labels": labels.to(device)})
+    return images, targets
+
+
+def tasks(model: nn.Module, images: list, targets: list) -> dict[str, Callable[[], None]]:
+    """What is timed."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model.eval()(images)
+
+    def step() -> None:
+        torch.manual_seed(0)
+        losses = model.train()(images, targets)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    return {"forward": forward, "training step": step}
+
+
+def seconds(task: Callable[[], None]) -> float:
+    """Wall time of one call."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    task()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def alternate(pair: dict[str, dict], task: str, rounds: int) -> dict[str, list[float]]:
+    """Times of both, after one call that does not count; who goes first changes every round."""
+    times = {whose: [] for whose in pair}
+    for whose in pair:
+        pair[whose][task]()
+    for i in range(rounds):
+        for whose in list(pair)[:: 1 if i % 2 else -1]:
+            times[whose].append(seconds(pair[whose][task]))
+    return times
+
+
+def peak_memory(name: str, whose: str, task: str, batch: int, size: tuple[int, int]) -> float:
+    """The most memory that the third call of a task needs, in MiB; to be run in a fresh process."""
+    model = build(name, whose)
+    call = tasks(model, *make_batch(batch, size, offset=0 if whose == "ours" else 1))[task]
+    for _ in range(2):
+        call()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return torch.cuda.max_memory_allocated() / 2**20
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")  # forget the peak so far (Linux)
+    call()
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        if not clear.exists()
+        else high_water()
+    )
+
+
+def high_water() -> float:
+    """The peak of resident memory since it was last forgotten, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=2)
+    args = parser.parse_args()
+    size = tuple(args.size)
+    print(
+        f"{args.batch} images of {size[0]} × {size[1]}, resized to 800; {default_device()}, "
+        f"{torch.get_num_threads()} threads; median of {args.rounds} alternating rounds"
+    )
+    print(f"{'':42}{'ours':>9}{'theirs':>9}{'ratio':>7}{'rounds':>16}")
+    context = multiprocessing.get_context("spawn")
+    for name in args.models:
+        pair = {
+            whose: tasks(build(name, whose), *make_batch(args.batch, size, offset))
+            for whose, offset in (("ours", 0), ("theirs", 1))
+        }
+        for task in pair["ours"]:
+            times = alternate(pair, task, args.rounds)
+            ours, theirs = (statistics.median(times[whose]) for whose in ("ours", "theirs"))
+            ratios = sorted(a / b for a, b in zip(times["ours"], times["theirs"]))
+            print(
+                f"{name:27} {task:13}{ours:8.2f}s{theirs:8.2f}s{ours / theirs:7.2f}"
+                f"{ratios[0]:9.2f} …{ratios[-1]:5.2f}",
+                flush=True,
+            )
+        del pair
+        for task in ("forward", "training step"):
+            peaks = []
+            for whose in ("ours", "theirs"):
+                with context.Pool(1) as pool:
+                    peaks.append(pool.apply(peak_memory, (name, whose, task, args.batch, size)))
+            print(
+                f"{name:27} {task:13}{peaks[0]:6.0f}MiB{peaks[1]:6.0f}MiB"
+                f"{peaks[0] / peaks[1]:7.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

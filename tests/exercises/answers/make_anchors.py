@@ -1,0 +1,281 @@
+"""Exercise 2.3: answers."""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+
+from answers import right, slightly_off, wrong
+
+
+@right
+def with_loops_over_shapes(height, width, stride, sizes, aspect_ratios):
+    xs = (torch.arange(width) + 0.5) * stride
+    ys = (torch.arange(height) + 0.5) * stride
+    cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+    anchors = []
+    for r in aspect_ratios:
+        for s in sizes:
+            w, h = s / math.sqrt(r), s * math.sqrt(r)
+            anchors.append(torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=-1))
+    return torch.stack(anchors, dim=2).reshape(-1, 4)
+
+
+@right
+def base_anchors_plus_shifts(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        h = size * ratio**0.5
+        w = size * size / h
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    base = torch.tensor(base)
+    cells = torch.arange(height * width)
+    x = (cells % width) * stride + stride / 2
+    y = torch.div(cells, width, rounding_mode="floor") * stride + stride / 2
+    shifts = torch.stack([x, y, x, y], dim=1)
+    return (shifts[:, None] + base[None]).view(-1, 4)
+
+
+@right
+def with_numpy(height, width, stride, sizes, aspect_ratios):
+    root = np.sqrt(np.array(aspect_ratios, dtype=float)).repeat(len(sizes))
+    size = np.tile(np.array(sizes, dtype=float), len(aspect_ratios))
+    w, h = size / root, size * root
+    rows, columns = np.mgrid[:height, :width]
+    x, y = (columns.reshape(-1, 1) + 0.5) * stride, (rows.reshape(-1, 1) + 0.5) * stride
+    boxes = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=2)
+    return torch.from_numpy(boxes.reshape(-1, 4)).float()
+
+
+@right
+def with_cartesian_products(height, width, stride, sizes, aspect_ratios):
+    rs = torch.cartesian_prod(torch.tensor(aspect_ratios).double(), torch.tensor(sizes).double())
+    area, ratio = rs[:, 1] ** 2, rs[:, 0]
+    w = (area / ratio).sqrt()
+    h = w * ratio
+    yx = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(-1, 2)
+    yx = (2 * yx + 1) * stride / 2
+    x, y = yx[:, 1:], yx[:, :1]
+    boxes = torch.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], dim=-1)
+    return boxes.flatten(0, 1).float()
+
+
+@slightly_off
+def off_by_a_thousandth(height, width, stride, sizes, aspect_ratios):
+    larger = [1.001 * s for s in sizes]
+    return with_loops_over_shapes(height, width, stride, larger, aspect_ratios)
+
+
+@slightly_off
+def ratios_off_by_a_thousandth(height, width, stride, sizes, aspect_ratios):
+    # The root makes a half thousandth of it for each side.
+    taller = [1.002 * r for r in aspect_ratios]
+    return with_loops_over_shapes(height, width, stride, sizes, taller)
+
+
+@wrong("ratio 2 is a tall")
+def width_over_height(height, width, stride, sizes, aspect_ratios):
+    xs = (torch.arange(width) + 0.5) * stride
+    ys = (torch.arange(height) + 0.5) * stride
+    cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+    anchors = []
+    for r in aspect_ratios:
+        for s in sizes:
+            w, h = s * math.sqrt(r), s / math.sqrt(r)
+            anchors.append(torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=-1))
+    return torch.stack(anchors, dim=2).reshape(-1, 4)
+
+
+@wrong("ratio 2 is a tall")
+def corners_with_h_and_w_swapped(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = size / ratio**0.5, size * ratio**0.5
+        base.append([-h / 2, -w / 2, h / 2, w / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("the root is missing: with")
+def without_the_root(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = size / ratio, size * ratio
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("the width must change as well")
+def keeps_the_width(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = size, size * ratio
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("yours stand at its upper left corner")
+def at_the_corners_of_the_cells(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    base = torch.cat([-half, half], dim=1)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride
+    return (shifts + base).view(-1, 4)
+
+
+@wrong("not half a pixel")
+def half_a_pixel(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    base = torch.cat([-half, half], dim=1)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + 0.5
+    return (shifts + base).view(-1, 4)
+
+
+@wrong("the column j gives x")
+def row_gives_x(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    base = torch.cat([-half, half], dim=1)
+    x, y = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + base).view(-1, 4)
+
+
+@wrong("the column changes faster")
+def column_by_column(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    base = torch.cat([-half, half], dim=1)
+    x, y = torch.meshgrid(torch.arange(width), torch.arange(height), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + base).view(-1, 4)
+
+
+@wrong("within a ratio size by size")
+def size_by_size(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for size in sizes:
+        for ratio in aspect_ratios:
+            w, h = size / ratio**0.5, size * ratio**0.5
+            base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("the order is cell by cell")
+def shape_by_shape(height, width, stride, sizes, aspect_ratios):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    x, y = (x.flatten() + 0.5) * stride, (y.flatten() + 0.5) * stride
+    anchors = []
+    for r in aspect_ratios:
+        for s in sizes:
+            w, h = s / r**0.5, s * r**0.5
+            anchors.append(torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=1))
+    return torch.cat(anchors)
+
+
+@wrong("the corners are not rounded")
+def rounds(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = round(size / ratio**0.5), round(size * ratio**0.5)
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("do not multiply them by the stride")
+def sizes_in_cells(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1).view(-1, 1, 2)
+    return torch.cat([centres - half, centres + half], dim=-1).view(-1, 4) * stride
+
+
+@wrong("the stride is missing")
+def forgets_the_stride(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1).view(-1, 1, 2)
+    return torch.cat([centres - half, centres + half], dim=-1).view(-1, 4)
+
+
+@wrong("yours goes a whole one")
+def forgets_the_half(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    wh = torch.stack([s / r, s * r], dim=1)
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1).view(-1, 1, 2) * stride
+    return torch.cat([centres - wh, centres + wh], dim=-1).view(-1, 4)
+
+
+@wrong("return corners x1, y1, x2, y2")
+def returns_cxcywh(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    w, h = s / r, s * r
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    x, y = x.reshape(-1, 1) * stride, y.reshape(-1, 1) * stride
+    return torch.stack(torch.broadcast_tensors(x, y, w, h), dim=-1).reshape(-1, 4)
+
+
+@wrong("each size goes with each ratio")
+def zips(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in zip(aspect_ratios, sizes):
+        w, h = size / ratio**0.5, size * ratio**0.5
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("flatten the dimensions before the last")
+def keeps_the_grid(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) / 2
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1)[:, :, None] * stride
+    return torch.cat([centres - half, centres + half], dim=-1)
+
+
+@wrong("those that cross the border stay")
+def clips(height, width, stride, sizes, aspect_ratios):
+    anchors = with_loops_over_shapes(height, width, stride, sizes, aspect_ratios)
+    anchors[:, 0::2] = anchors[:, 0::2].clamp(0, width * stride)
+    anchors[:, 1::2] = anchors[:, 1::2].clamp(0, height * stride)
+    return anchors
+
+
+@wrong("there is a loop over anchors")
+def four_loops(height, width, stride, sizes, aspect_ratios):
+    anchors = []
+    for i in range(height):
+        for j in range(width):
+            x, y = (j + 0.5) * stride, (i + 0.5) * stride
+            for r in aspect_ratios:
+                for s in sizes:
+                    w, h = s / r**0.5, s * r**0.5
+                    anchors.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+    return torch.tensor(anchors)

@@ -1,0 +1,349 @@
+"""Exercise 2.6: answers. `nms` is at hand there; `decode` is what exercise 2.2 leaves behind."""
+
+import math
+
+import numpy as np
+import torch
+from torchvision.ops import batched_nms
+
+from answers import right, slightly_off, wrong
+from detlearn.nms import nms
+
+
+def decode(deltas, anchors):
+    wh = anchors[..., 2:] - anchors[..., :2]
+    c = anchors[..., :2] + wh / 2 + deltas[..., :2] * wh
+    wh = wh * deltas[..., 2:].clamp(max=math.log(1000 / 16)).exp()
+    return torch.cat([c - wh / 2, c + wh / 2], dim=-1)
+
+
+def prepare(boxes, scores, size, least):
+    """Clips, then removes the small ones; where the mistake is elsewhere."""
+    height, width = size
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
+    return boxes[large], scores[large]
+
+
+def finish(boxes, scores, size, post, overlap, least):
+    """All that comes after decoding, where the mistake is elsewhere."""
+    boxes, scores = prepare(boxes, scores, size, least)
+    return boxes[nms(boxes, scores, overlap)[:post]]
+
+
+@right
+@torch.no_grad()
+def image_by_image(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for b in range(len(sizes)):
+        height, width = sizes[b]
+        scores, index = logits[b].topk(min(pre, logits.shape[1]))
+        boxes = decode(deltas[b][index], anchors[index])
+        x, y = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
+        boxes = torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+        ok = (x[:, 1] - x[:, 0] >= least) & (y[:, 1] - y[:, 0] >= least)
+        boxes, scores = boxes[ok], scores[ok]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@right
+def decodes_all_first(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    all_boxes = decode(deltas.detach(), anchors.detach())
+    probabilities = logits.detach().double().sigmoid()
+    proposals = []
+    for boxes, scores, (h, w) in zip(all_boxes, probabilities, sizes):
+        order = scores.argsort(descending=True)[:pre]
+        boxes, scores = boxes[order], scores[order]
+        columns = [side.clamp(0, limit) for side, limit in zip(boxes.T, (w, h, w, h))]
+        boxes = torch.stack(columns, dim=1)
+        small = ((boxes[:, 2:] - boxes[:, :2]) < least).any(dim=1)
+        boxes, scores = boxes[~small], scores[~small]
+        proposals.append(boxes[nms(boxes, scores, overlap)][:post])
+    return proposals
+
+
+@right
+def with_batched_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    with torch.no_grad():
+        scores, best = logits.topk(min(pre, len(anchors)), dim=1)
+        moves = torch.gather(deltas, 1, best[..., None].expand(-1, -1, 4))
+        boxes = decode(moves, anchors[best])
+        limits = torch.tensor([[w, h, w, h] for h, w in sizes]).float()[:, None]
+        boxes = torch.minimum(boxes.clamp(min=0), limits)
+        image = torch.arange(len(boxes))[:, None].expand_as(scores)
+        large = ((boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)) >= least
+        boxes, scores, image = boxes[large], scores[large], image[large]
+        keep = batched_nms(boxes, scores, image, overlap)
+        return [boxes[keep[image[keep] == b]][:post] for b in range(len(sizes))]
+
+
+@right
+def with_numpy(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for b, (h, w) in enumerate(sizes):
+        order = np.argsort(-logits[b].detach().numpy(), kind="stable")[:pre]
+        a, d = anchors.detach().numpy()[order], deltas[b].detach().numpy()[order]
+        size, centre = a[:, 2:] - a[:, :2], (a[:, :2] + a[:, 2:]) / 2
+        centre = centre + d[:, :2] * size
+        size = size * np.exp(np.minimum(d[:, 2:], math.log(1000 / 16)))
+        boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+        boxes = np.clip(boxes, 0, np.array([w, h, w, h]))
+        boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= least).all(axis=1)]
+        kept = []
+        while len(boxes):
+            best, boxes = boxes[0], boxes[1:]
+            kept.append(best)
+            lt, rb = np.maximum(best[:2], boxes[:, :2]), np.minimum(best[2:], boxes[:, 2:])
+            inter = np.clip(rb - lt, 0, None).prod(axis=1)
+            area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+            boxes = boxes[inter / ((best[2:] - best[:2]).prod() + area - inter) <= overlap]
+        kept = np.array(kept[:post], dtype=np.float32).reshape(-1, 4)
+        proposals.append(torch.from_numpy(kept))
+    return proposals
+
+
+@slightly_off
+def off_by_a_thousandth(*args):
+    return [1.001 * boxes for boxes in image_by_image(*args)]
+
+
+@slightly_off
+def anchors_off_by_a_thousandth(logits, deltas, anchors, *rest):
+    return image_by_image(logits, deltas, 1.001 * anchors, *rest)
+
+
+@wrong("returned for all images")
+@torch.no_grad()
+def first_image_only(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    scores, best = logits[0].topk(min(pre, len(anchors)))
+    boxes = decode(deltas[0, best], anchors[best])
+    return [finish(boxes, scores, sizes[0], post, overlap, least) for _ in sizes]
+
+
+@wrong("objectness[b] and deltas[b]")
+@torch.no_grad()
+def always_image_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for height, width in sizes:
+        scores, best = logits[0].topk(min(pre, len(anchors)))
+        boxes = decode(deltas[0, best], anchors[best])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("the deltas of the first image")
+@torch.no_grad()
+def deltas_of_image_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    all_boxes = decode(deltas[0], anchors)
+    for row, size in zip(logits, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        proposals.append(finish(all_boxes[best], scores, size, post, overlap, least))
+    return proposals
+
+
+@wrong("NMS is done for each image alone")
+@torch.no_grad()
+def one_nms_for_all(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    all_boxes, all_scores, all_images = [], [], []
+    for b, (height, width) in enumerate(sizes):
+        scores, best = logits[b].topk(min(pre, len(anchors)))
+        boxes = decode(deltas[b, best], anchors[best])
+        boxes, scores = prepare(boxes, scores, (height, width), least)
+        all_boxes.append(boxes)
+        all_scores.append(scores)
+        all_images += [b] * len(boxes)
+    boxes, images = torch.cat(all_boxes), torch.tensor(all_images)
+    keep = nms(boxes, torch.cat(all_scores), overlap)
+    return [boxes[keep[images[keep] == b]][:post] for b in range(len(sizes))]
+
+
+@wrong("an image size is (height, width)")
+@torch.no_grad()
+def width_before_height(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (width, height) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("all boxes are clipped to the first image")
+@torch.no_grad()
+def clips_to_image_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    height, width = sizes[0]
+    for row, moves in zip(logits, deltas):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("nothing is clipped: no box")
+@torch.no_grad()
+def never_clips(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves in zip(logits, deltas):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
+        boxes, scores = boxes[large], scores[large]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("small boxes are left in: remove")
+@torch.no_grad()
+def keeps_small_boxes(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("yours takes all and cuts afterwards")
+@torch.no_grad()
+def no_cut_before_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for scores, moves, (height, width) in zip(logits, deltas, sizes):
+        boxes = decode(moves, anchors)
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("cut before, it leaves too few")
+@torch.no_grad()
+def cuts_too_early(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, post, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes, scores = prepare(boxes, scores, (height, width), least)
+        proposals.append(boxes[nms(boxes, scores, overlap)])
+    return proposals
+
+
+@wrong("from the lowest objectness")
+@torch.no_grad()
+def sorts_ascending(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        best = row.argsort()[:pre]
+        boxes = decode(moves[best], anchors[best])
+        boxes, scores = prepare(boxes, row[best], (height, width), least)
+        proposals.append(boxes[nms(boxes, -scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("proposals carry no gradient")
+def gradient_left_in(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("nothing is suppressed")
+@torch.no_grad()
+def no_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        best = row.argsort(descending=True)[:pre]
+        boxes = decode(moves[best], anchors[best])
+        boxes, _ = prepare(boxes, row[best], (height, width), least)
+        proposals.append(boxes[:post])
+    return proposals
+
+
+@wrong("clip first, then NMS")
+@torch.no_grad()
+def clips_at_the_end(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        keep = nms(boxes, scores, overlap)
+        boxes, _ = prepare(boxes[keep], scores[keep], (height, width), least)
+        proposals.append(boxes[:post])
+    return proposals
+
+
+@wrong("take the anchors of the same indices")
+@torch.no_grad()
+def anchors_not_sorted(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[: len(best)])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("yours goes only if both are")
+@torch.no_grad()
+def small_on_both_sides(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        large = (boxes[:, 2] - boxes[:, 0] >= least) | (boxes[:, 3] - boxes[:, 1] >= least)
+        boxes, scores = boxes[large], scores[large]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("yours are all")
+@torch.no_grad()
+def no_cut_after_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes, scores = prepare(boxes, scores, (height, width), least)
+        proposals.append(boxes[nms(boxes, scores, overlap)])
+    return proposals
+
+
+@wrong("expected a list of tensors, one for each image")
+def concatenates(*args):
+    return torch.cat(image_by_image(*args))
+
+
+@wrong("out of range")
+@torch.no_grad()
+def topk_of_too_many(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(pre)
+        boxes = decode(moves[best], anchors[best])
+        proposals.append(finish(boxes, scores, (height, width), post, overlap, least))
+    return proposals
+
+
+@wrong("at the threshold itself it stays")
+@torch.no_grad()
+def nms_with_at_least(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        best = row.argsort(descending=True)[:pre]
+        boxes = decode(moves[best], anchors[best])
+        boxes, _ = prepare(boxes, row[best], (height, width), least)
+        kept = []
+        while len(boxes):
+            top, boxes = boxes[:1], boxes[1:]
+            kept.append(top)
+            lt, rb = torch.max(top[:, :2], boxes[:, :2]), torch.min(top[:, 2:], boxes[:, 2:])
+            inter = (rb - lt).clamp(min=0).prod(1)
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (top[:, 2:] - top[:, :2]).prod(1)
+            boxes = boxes[inter / (areas - inter) < overlap]
+        proposals.append(torch.cat(kept)[:post] if kept else torch.zeros(0, 4))
+    return proposals

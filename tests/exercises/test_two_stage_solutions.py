@@ -1,0 +1,226 @@
+"""The short solutions of chapter 2 say the same as the package's classes; what their checks need."""
+
+import sys
+
+import pytest
+import torch
+import torchvision
+from table import PATIENCE
+from torchvision.models.detection import _utils
+
+from detlearn import roi
+from detlearn.anchors import AnchorGenerator
+from detlearn.boxes import box_iou
+from detlearn.check import EXERCISES
+from detlearn.check import two_stage_solutions as solutions
+from detlearn.check._boxes import random_boxes
+from detlearn.check.engine import ask, judge
+from detlearn.coders import LARGEST_STRETCH, BoxCoder
+from detlearn.matching import Matcher
+from detlearn.models.rpn import RegionProposalNetwork
+
+IMAGES = [(80, 100), (65, 70), (100, 40)]
+
+
+@pytest.fixture(params=range(3))
+def random(request):
+    return torch.Generator().manual_seed(request.param)
+
+
+def test_encode(random):
+    gt_boxes, anchors = random_boxes(50, random), random_boxes(50, random)
+    deltas = solutions.encode_deltas(gt_boxes, anchors)
+    torch.testing.assert_close(deltas, BoxCoder().encode(gt_boxes, anchors))
+    torch.testing.assert_close(
+        deltas, _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)).encode_single(gt_boxes, anchors)
+    )
+    torch.testing.assert_close(solutions.decode_deltas(deltas, anchors), gt_boxes)
+
+
+def test_decode(random):
+    anchors = random_boxes(50, random)
+    deltas = 3 * torch.randn(50, 4, generator=random)
+    assert (deltas[:, 2:] > LARGEST_STRETCH).any()
+    decoded = solutions.decode_deltas(deltas, anchors)
+    torch.testing.assert_close(decoded, BoxCoder().decode(deltas, anchors))
+    theirs = _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)).decode_single(deltas, anchors)
+    torch.testing.assert_close(decoded, theirs, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [4, 16, 10])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (6, 2), (0, 4)])
+def test_anchors(size, stride):
+    sizes, ratios = (20.0, 33.0, 64.0), (0.5, 1.0, 2.0, 3.0)
+    generator = AnchorGenerator((sizes,), (ratios,), centre_offset=0.5)
+    (expected,) = generator.grid_anchors([size], [(stride, stride)])
+    torch.testing.assert_close(solutions.make_anchors(*size, stride, sizes, ratios), expected)
+
+
+@pytest.mark.parametrize("thresholds", [(0.7, 0.3), (0.5, 0.4), (0.5, 0.5)])
+def test_matches(random, thresholds):
+    objects = random_boxes(7, random)
+    near = objects.repeat(9, 1) + 6 * torch.randn(63, 4, generator=random)
+    iou = box_iou(objects, torch.cat((near, random_boxes(40, random))))
+    iou[3] = 0  # an object that no anchor touches
+    matcher = Matcher(*thresholds, allow_low_quality_matches=True)
+    for some in (iou, iou[:0], iou[:, :0], torch.zeros(2, 5), iou.round(decimals=1)):
+        matched = solutions.match_anchors(some, *thresholds)
+        assert torch.equal(matched, matcher(some))
+        assert matched.dtype == torch.int64
+
+
+def test_samples(random):
+    features = torch.randn(4, 5, 8, generator=random, requires_grad=True)
+    x = 13 * torch.rand(200, generator=random) - 2.5
+    y = 10 * torch.rand(200, generator=random) - 2.5
+    corners = torch.tensor([-1.0, 0, 7, 8])  # the borders themselves
+    x, y = torch.cat((x, corners)), torch.cat((y, corners.clamp(max=5)))
+    read = solutions.bilinear_sample(features, x, y)
+    expected = roi.bilinear_sample(features[None], torch.tensor(0), y, x)  # (M, C)
+    torch.testing.assert_close(read, expected.T)
+    weights = torch.randn(read.shape, generator=random)
+    grads = [torch.autograd.grad((r * weights).sum(), features)[0] for r in (read, expected.T)]
+    torch.testing.assert_close(*grads)
+
+
+def test_a_sample_is_what_torchvisions_roi_align_reads(random):
+    features = torch.randn(3, 6, 7, generator=random)
+    x, y = 9 * torch.rand(40, generator=random) - 1, 8 * torch.rand(40, generator=random) - 1
+    # A box of 1 × 1 cell, read at the one point in its middle.
+    rois = torch.stack((torch.zeros(40), x - 0.5, y - 0.5, x + 0.5, y + 0.5), dim=1)
+    pooled = torchvision.ops.roi_align(features[None], rois, 1, sampling_ratio=1)[:, :, 0, 0]
+    torch.testing.assert_close(solutions.bilinear_sample(features, x, y), pooled.T)
+
+
+@pytest.mark.parametrize(
+    "settings", [(1000, 100, 0.7, 1.0), (30, 100, 0.5, 5.0), (50, 8, 0.3, 12.0)]
+)
+def test_proposals(random, settings):
+    pre, post, threshold, min_size = settings
+    anchors = random_boxes(120, random) - 10
+    objectness = torch.stack([torch.randperm(120, generator=random) for _ in IMAGES]) / 20 - 3.0
+    deltas = 0.4 * torch.randn(len(IMAGES), 120, 4, generator=random)
+    rpn = RegionProposalNetwork(
+        8,
+        pre_nms_top_n=(pre, pre),
+        post_nms_top_n=(post, post),
+        nms_threshold=threshold,
+        min_size=min_size,
+    )
+    expected = rpn.propose(objectness, deltas, anchors, [120], IMAGES)
+    objectness.requires_grad_(), deltas.requires_grad_()
+    found = solutions.propose(objectness, deltas, anchors, IMAGES, *settings)
+    assert len(found) == len(IMAGES)
+    for boxes, theirs in zip(found, expected):
+        assert 0 < len(boxes) <= post
+        torch.testing.assert_close(boxes, theirs)
+        assert not boxes.requires_grad
+
+
+# ---- what these exercises ask of the machinery ----
+
+
+def said(name, function, seconds=PATIENCE):
+    exercise = EXERCISES[name]
+    cases = exercise.ladder(0)
+    return judge(exercise, cases, ask(function, cases, seconds))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda *args: torch.cat(solutions.propose(*args)),
+            "returned a Tensor; expected a list of",
+        ),
+        (lambda *args: solutions.propose(*args)[:0], "returned 0 value(s); expected 1: propos"),
+        (
+            lambda *args: solutions.propose(*args) * 2,
+            "returned 2 value(s); expected 1: proposals[0]",
+        ),
+        (lambda *args: [b.tolist() for b in solutions.propose(*args)], "returned a list; expected"),
+        (
+            lambda *args: {0: solutions.propose(*args)},
+            "returned a dict; expected a list of tensors",
+        ),
+        (lambda *args: [b + 1 for b in solutions.propose(*args)], "proposals[0][0, 0] is 61.0000"),
+    ],
+)
+def test_a_list_of_tensors_is_asked_for(function, message):
+    verdict = said("propose", function)
+    assert verdict.status == "wrong"
+    assert message in verdict.text
+
+
+def test_a_tuple_of_tensors_will_do_and_a_list_may_be_emptied():
+    def empties_its_list(*args):
+        proposals = solutions.propose(*args)
+        args[3].clear()
+        return tuple(proposals)
+
+    assert said("propose", empties_its_list).status == "right"
+
+
+def test_a_gradient_that_should_not_be_there_is_a_fault():
+    verdict = said("propose", solutions.propose.__wrapped__)
+    assert verdict.text.startswith("on predictions that carry a gradient: your result carries a")
+    assert "torch.no_grad()" in verdict.hint
+
+
+def test_a_loop_is_named_by_what_it_runs_over():
+    def one_by_one(features, x, y):
+        columns = [
+            solutions.bilinear_sample(features, x[i, None], y[i, None]) for i in range(len(x))
+        ]
+        return torch.cat(columns, dim=1) if columns else features.new_zeros(len(features), 0)
+
+    assert (
+        "for 64 positions as for 8: there is a loop over positions"
+        in said("bilinear_sample", one_by_one).text
+    )
+
+
+def loops(*args):
+    while True:
+        pass
+
+
+def leaves(*args):
+    sys.exit(3)
+
+
+def takes_a_huge_tensor(*args):
+    return torch.zeros(25 * 10**9)
+
+
+def prints_megabytes(*args):
+    print("x" * 10**7)
+    return torch.zeros(1)
+
+
+def writes_into_its_arguments(*args):
+    for value in args:
+        if isinstance(value, torch.Tensor):
+            value.detach().zero_()
+    return [torch.zeros(0, 4)] * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (loops, "stopped after 0.3 seconds"),
+        (leaves, "calls exit(); return a value instead"),
+        (takes_a_huge_tensor, "more memory than there is"),
+        (prints_megabytes, ""),
+        (writes_into_its_arguments, ""),
+        (lambda *args: None, "returned None; is a return statement missing?"),
+        (lambda *args: "boxes", "returned a str; expected a"),
+        (lambda: 0, "takes 0 positional arguments"),
+    ],
+)
+@pytest.mark.parametrize("name", [name for name, e in EXERCISES.items() if e.number[0] == "2"])
+def test_hostile_answers_are_survived(name, function, message):
+    verdict = said(name, function, 0.3 if function is loops else PATIENCE)
+    assert verdict.status == "wrong"
+    assert message in verdict.text
+    assert len(str(verdict)) < 2_500
