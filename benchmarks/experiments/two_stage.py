@@ -19,7 +19,7 @@ from detlearn import metrics, models, results, training
 from detlearn.data import ToyTown
 
 NAME = "two_stage"
-STEPS, LR = 700, 6e-3
+STEPS, LR, CLIP = 700, 6e-3, 2.0
 LONG_RATIOS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 # name: builder, its options, the data, the seeds.
 VARIANTS = {
@@ -72,7 +72,7 @@ def run_one(builder: str, options: dict, seed: int, train: ToyTown, test: ToyTow
     """One training: the detector, and what it reaches."""
     torch.manual_seed(seed)
     model = models.create(builder, num_classes=10, **options)
-    history = training.fit(model, train, steps=STEPS, lr=LR, seed=seed)
+    history = training.fit(model, train, steps=STEPS, lr=LR, clip_norm=CLIP, seed=seed)
     scores = metrics.evaluate(model, test)
     numbers = {key: round(getattr(scores, key), 4) for key in KEYS}
     return model, {**numbers, "seconds": round(history.seconds)}

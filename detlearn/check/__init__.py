@@ -36,8 +36,8 @@ EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
     for exercise in (
         *(box_iou, nms, true_positives, precision_recall, average_precision),
-        *(encode_deltas, decode_deltas, make_anchors),
-        *(match_anchors, bilinear_sample, propose),
+        *(make_anchors, match_anchors, encode_deltas),
+        *(decode_deltas, propose, bilinear_sample),
         *(giou_loss, diou_loss, ciou_loss, soft_nms),
     )
 }

@@ -1,4 +1,4 @@
-"""Exercise 2.3: anchors in the middle of every cell of a map."""
+"""Exercise 2.1: anchors in the middle of every cell of a map."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 MAKE_ANCHORS = Exercise(
-    "2.3",
+    "2.1",
     "make_anchors",
     package.make_anchors,
     _cases,

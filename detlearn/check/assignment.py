@@ -1,4 +1,4 @@
-"""Exercise 2.4: which object each anchor learns."""
+"""Exercise 2.2: which object each anchor learns."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ OWN = (
 TIED = "all anchors that tie for an object's best IoU become positive; yours takes the first only"
 
 MATCH_ANCHORS = Exercise(
-    "2.4",
+    "2.2",
     "match_anchors",
     package.match_anchors,
     _cases,

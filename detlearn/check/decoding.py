@@ -1,4 +1,4 @@
-"""Exercise 2.2: from deltas to boxes."""
+"""Exercise 2.4: from deltas to boxes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 DECODE_DELTAS = Exercise(
-    "2.2",
+    "2.4",
     "decode_deltas",
     package.decode_deltas,
     _decode_cases,

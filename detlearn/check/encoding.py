@@ -1,4 +1,4 @@
-"""Exercise 2.1: from a box to the deltas that a network predicts for it."""
+"""Exercise 2.3: from a box to the deltas that a network predicts for it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 ENCODE_DELTAS = Exercise(
-    "2.1",
+    "2.3",
     "encode_deltas",
     package.encode_deltas,
     _encode_cases,

@@ -1,4 +1,4 @@
-"""Exercise 2.6: from the predictions of an RPN to proposals."""
+"""Exercise 2.5: from the predictions of an RPN to proposals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 PROPOSE = Exercise(
-    "2.6",
+    "2.5",
     "propose",
     package.propose,
     proposal_cases,

@@ -1,4 +1,4 @@
-"""Exercise 2.5: read a feature map between its cells, as RoIAlign does."""
+"""Exercise 2.6: read a feature map between its cells, as RoIAlign does."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ NOWHERE = "beyond one cell outside of the map the value is 0; yours goes on with
 NEAREST = "this is the nearest cell alone; weight the four cells around the position"
 
 BILINEAR_SAMPLE = Exercise(
-    "2.5",
+    "2.6",
     "bilinear_sample",
     package.bilinear_sample,
     _cases,

@@ -1,4 +1,4 @@
-"""The short solutions of chapter 2 say the same as the package's classes; what their checks need."""
+"""Chapter 2: its short solutions say the same as the package's classes; what its checks need."""
 
 import sys
 
@@ -16,6 +16,7 @@ from detlearn.check import two_stage_solutions as solutions
 from detlearn.check._boxes import random_boxes
 from detlearn.check.engine import ask, judge
 from detlearn.coders import LARGEST_STRETCH, BoxCoder
+from detlearn.grading.references import ReferenceUsed, poisoned
 from detlearn.matching import Matcher
 from detlearn.models.rpn import RegionProposalNetwork
 
@@ -127,27 +128,18 @@ def said(name, function, seconds=PATIENCE):
 
 
 @pytest.mark.parametrize(
-    ("function", "message"),
+    ("change", "message"),
     [
-        (
-            lambda *args: torch.cat(solutions.propose(*args)),
-            "returned a Tensor; expected a list of",
-        ),
-        (lambda *args: solutions.propose(*args)[:0], "returned 0 value(s); expected 1: propos"),
-        (
-            lambda *args: solutions.propose(*args) * 2,
-            "returned 2 value(s); expected 1: proposals[0]",
-        ),
-        (lambda *args: [b.tolist() for b in solutions.propose(*args)], "returned a list; expected"),
-        (
-            lambda *args: {0: solutions.propose(*args)},
-            "returned a dict; expected a list of tensors",
-        ),
-        (lambda *args: [b + 1 for b in solutions.propose(*args)], "proposals[0][0, 0] is 61.0000"),
+        (torch.cat, "returned a Tensor; expected a list of tensors, one for each image"),
+        (lambda boxes: boxes[:0], "returned 0 value(s); expected 1: proposals[0]"),
+        (lambda boxes: boxes * 2, "returned 2 value(s); expected 1: proposals[0]"),
+        (lambda boxes: [b.tolist() for b in boxes], "returned a list; expected a torch.Tensor"),
+        (lambda boxes: dict(enumerate(boxes)), "returned a dict; expected a list of tensors"),
+        (lambda boxes: [b + 1 for b in boxes], "proposals[0][0, 0] is 61.0000; expected 60.0000"),
     ],
 )
-def test_a_list_of_tensors_is_asked_for(function, message):
-    verdict = said("propose", function)
+def test_a_list_of_tensors_is_asked_for(change, message):
+    verdict = said("propose", lambda *args: change(solutions.propose(*args)))
     assert verdict.status == "wrong"
     assert message in verdict.text
 
@@ -169,15 +161,11 @@ def test_a_gradient_that_should_not_be_there_is_a_fault():
 
 def test_a_loop_is_named_by_what_it_runs_over():
     def one_by_one(features, x, y):
-        columns = [
-            solutions.bilinear_sample(features, x[i, None], y[i, None]) for i in range(len(x))
-        ]
-        return torch.cat(columns, dim=1) if columns else features.new_zeros(len(features), 0)
+        read = [solutions.bilinear_sample(features, *xy) for xy in zip(x[:, None], y[:, None])]
+        return torch.cat(read, dim=1) if read else features.new_zeros(len(features), 0)
 
-    assert (
-        "for 64 positions as for 8: there is a loop over positions"
-        in said("bilinear_sample", one_by_one).text
-    )
+    text = said("bilinear_sample", one_by_one).text
+    assert "for 64 positions as for 8: there is a loop over positions" in text
 
 
 def loops(*args):
@@ -224,3 +212,20 @@ def test_hostile_answers_are_survived(name, function, message):
     assert verdict.status == "wrong"
     assert message in verdict.text
     assert len(str(verdict)) < 2_500
+
+
+def test_the_packages_classes_are_out_of_bounds():
+    boxes = torch.tensor([[0.0, 0, 4, 4]])
+    coder = BoxCoder()
+    for function, name in (
+        (lambda: BoxCoder(), "BoxCoder"),
+        (lambda: coder.encode(boxes, boxes), "BoxCoder.encode"),
+        (lambda: _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)), "BoxCoder"),
+        (lambda: roi.bilinear_sample(boxes, boxes, boxes, boxes), "bilinear_sample"),
+        (lambda: solutions.decode_deltas(boxes, boxes), "decode_deltas"),
+    ):
+        used = []
+        with pytest.raises(ReferenceUsed, match="write it yourself"):
+            with poisoned((), used.append):
+                function()
+        assert used == [name]

@@ -1,4 +1,4 @@
-"""Exercise 2.5: answers."""
+"""Exercise 2.6: answers."""
 
 import torch
 import torch.nn.functional as F

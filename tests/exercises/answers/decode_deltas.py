@@ -1,4 +1,4 @@
-"""Exercise 2.2: answers."""
+"""Exercise 2.4: answers."""
 
 import math
 

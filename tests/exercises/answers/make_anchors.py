@@ -1,4 +1,4 @@
-"""Exercise 2.3: answers."""
+"""Exercise 2.1: answers."""
 
 import itertools
 import math
