@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -221,7 +223,8 @@ def coco_names() -> list[str]:
 
 def _download(name: str, weights: WeightsEnum) -> Mapping[str, Tensor]:
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints where it stores the file
+            return weights.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError) as error:
         raise ConnectionError(
             f"the COCO weights of {name} were not loaded, since {weights.url} cannot be reached "

@@ -6,7 +6,7 @@
   anchors, of height / width 1/2, 1 and 2, and once with anchors of 1/8 to 8.
 
 The first run also stores what its detector finds in eight scenes, with which the chapter opens.
-All else is equal: 700 steps of 16 scenes, measured on 500 of another seed. The seed decides the
+All else is equal: 660 steps of 16 scenes, measured on 500 of another seed. The seed decides the
 initial weights, the order of the images and how they are augmented. Each run is stored when it is
 done; started again, the script goes on with the next.
 
@@ -19,13 +19,13 @@ from detlearn import metrics, models, results, training
 from detlearn.data import ToyTown
 
 NAME = "two_stage"
-STEPS, LR, CLIP = 700, 6e-3, 2.0
+STEPS, LR, CLIP = 660, 6e-3, 2.0
 LONG_RATIOS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 # name: builder, its options, the data, the seeds.
 VARIANTS = {
     "align": ("faster_rcnn", {}, "default", (0, 1, 2)),
     "cascade": ("cascade_rcnn", {}, "default", (0, 1, 2)),
-    "pool": ("faster_rcnn", {"pooling": "pool"}, "default", (0, 1, 2)),
+    "pool": ("faster_rcnn", {"pooling": "pool"}, "default", (0, 1)),
     "usual anchors": ("faster_rcnn", {}, "elongated", (0,)),
     "long anchors": ("faster_rcnn", {"aspect_ratios": LONG_RATIOS}, "elongated", (0,)),
 }

@@ -301,8 +301,7 @@ SMALL_SIZES = ((6, 11), (16, 24), (34, 50))
 
 def small_pyramid() -> PyramidBackbone:
     """The backbone of the small two-stage detectors: 32 channels at strides 4, 8 and 16."""
-    body = SmallBackbone((32, 64, 96, 128))
-    return PyramidBackbone(body, 32, extra_level=False, num_levels=3)
+    return PyramidBackbone(SmallBackbone(), 32, extra_level=False, num_levels=3)
 
 
 def small_rpn(

@@ -100,7 +100,8 @@ def test_same_losses(name, monkeypatch):
     assert set(found) == set(expected)
     for key, value in expected.items():
         assert value > 0
-        assert_close(found[key], value, rtol=1e-4, atol=1e-5)
+        # Batch normalisation of random features divides by small variances, 53 times in a row.
+        assert_close(found[key], value, rtol=1e-3, atol=1e-5)
     # The same gradient, too.
     for losses in (expected, found):
         sum(losses.values()).backward()
