@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from detlearn import models
 from detlearn.boxes import box_iou
-from detlearn.models import CascadeRCNN, FasterRCNN, cascade_rcnn, faster_rcnn
+from detlearn.models import CascadeRCNN, FasterRCNN, cascade_rcnn, faster_rcnn, small_rcnn
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.small import SmallBackbone
@@ -216,9 +216,9 @@ def test_unknown_pooling():
 
 
 def test_class_agnostic_heads_detect():
-    backbone = faster_rcnn.small_pyramid()
-    heads = faster_rcnn.small_heads(3, backbone, class_agnostic=True)
-    model = FasterRCNN(3, backbone, faster_rcnn.small_rpn(backbone), heads).eval()
+    backbone = small_rcnn.small_pyramid()
+    heads = small_rcnn.small_heads(3, backbone, class_agnostic=True)
+    model = FasterRCNN(3, backbone, small_rcnn.small_rpn(backbone), heads).eval()
     model.score_threshold = 0.0
     assert len(model([torch.rand(3, 64, 64)])[0]["boxes"]) > 0
 

@@ -15,7 +15,7 @@ from detlearn.checkpoints import load_tensors
 
 OUT = "runs/bccd_faster_rcnn"
 SETTINGS = (
-    "--min-size 240 --max-size 320 --epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
+    "--min-size 160 --max-size 214 --epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
 )
 TRAIN = f"detlearn train --model faster_rcnn --data bccd {SETTINGS} --out {OUT}"
 EVALUATE = f"detlearn evaluate {OUT} --data bccd --split test --json"

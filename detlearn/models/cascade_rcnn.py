@@ -28,9 +28,6 @@ from detlearn.models.faster_rcnn import (
     TwoStageOutputs,
     clip_each,
     roi_pooler,
-    small_heads,
-    small_pyramid,
-    small_rpn,
 )
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
 from detlearn.models.rpn import RegionProposalNetwork
@@ -162,41 +159,3 @@ def cascade_stages(
         )
         for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS)
     ]
-
-
-def cascade_rcnn_small(
-    num_classes: int,
-    *,
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-    min_size: int | None = None,
-    max_size: int | None = None,
-) -> CascadeRCNN:
-    """The cascade as chapter 2 measures it on ToyTown: `faster_rcnn_small` with three heads.
-
-    Args:
-        num_classes: K.
-        aspect_ratios: height / width of the anchors.
-        min_size: resize images so that the shorter side has this many pixels …
-        max_size: … and the longer side at most this many. By default images keep their size.
-
-    Returns:
-        The detector with random weights.
-    """
-    backbone = small_pyramid()
-    stages = [
-        small_heads(
-            num_classes,
-            backbone,
-            iou_threshold=iou_threshold,
-            bbox_reg_weights=weights,
-            class_agnostic=True,
-        )
-        for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS)
-    ]
-    return CascadeRCNN(
-        num_classes,
-        backbone,
-        small_rpn(backbone, aspect_ratios),
-        stages,
-        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
-    )
