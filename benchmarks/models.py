@@ -6,7 +6,7 @@ highest that a fresh process needs for one forward pass, and for one step (on a 
 torch allocated). A ratio of 1 is torchvision's; less is faster or leaner.
 
 Both models are given the samplers' choice by the same seed, and detect the same boxes: the test
-tests/parity/test_faster_rcnn.py holds them to it.
+tests/parity/test_torchvision.py holds them to it.
 
 Usage: ``python benchmarks/models.py [--models …] [--rounds 5] [--size 480 640] [--batch 2]``
 """

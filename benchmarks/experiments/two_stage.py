@@ -3,8 +3,7 @@
 * ``align`` and ``pool``: Faster R-CNN with RoIAlign and with RoIPool.
 * ``cascade``: Cascade R-CNN, with as many steps.
 * Faster R-CNN trained and measured on the scenario ``elongated``, with the ``usual anchors`` of
-  height / width 1/2, 1 and 2, with ``long anchors`` of 1/4, 1 and 4, and with ``many anchors``,
-  seven ratios from 1/8 to 8.
+  height / width 1/2, 1 and 2, and with ``long anchors`` of 1/4, 1 and 4; at a lower learning rate.
 
 The first run also stores what its detector finds in eight scenes, with which the chapter opens.
 All else is equal: 660 steps of 16 scenes, measured on 500 of another seed. The seed decides the
@@ -21,7 +20,7 @@ from detlearn.data import ToyTown
 
 NAME = "two_stage"
 STEPS, LR, CLIP = 660, 6e-3, 2.0
-LONG, MANY = (0.25, 1.0, 4.0), (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+LONG, LONG_LR = (0.25, 1.0, 4.0), 3e-3
 # name: builder, its options, the data, the seeds.
 VARIANTS = {
     "align": ("faster_rcnn", {}, "default", (0, 1, 2)),
@@ -29,7 +28,6 @@ VARIANTS = {
     "pool": ("faster_rcnn", {"pooling": "pool"}, "default", (0,)),
     "usual anchors": ("faster_rcnn", {}, "elongated", (0,)),
     "long anchors": ("faster_rcnn", {"aspect_ratios": LONG}, "elongated", (0,)),
-    "many anchors": ("faster_rcnn", {"aspect_ratios": MANY}, "elongated", (0,)),
 }
 PREVIEW_SEED = 20  # of the eight scenes; the training scenes have seed 0
 KEPT = 0.3  # score below which the picture shows nothing
@@ -49,9 +47,10 @@ def main() -> None:
         for name, (builder, options, kind, seeds) in VARIANTS.items():
             known = any(run["variant"] == name and run["seed"] == seed for run in runs)
             if seed in seeds and not known:
-                model, numbers = run_one(builder, options, seed, *data[kind])
+                lr = LR if kind == "default" else LONG_LR
+                model, numbers = run_one(builder, options, lr, seed, *data[kind])
                 print(f"{name}, seed {seed}: {numbers}", flush=True)
-                runs.append({"variant": name, "seed": seed, **numbers})
+                runs.append({"variant": name, "seed": seed, "lr": lr, **numbers})
                 preview = preview or {"seed": PREVIEW_SEED, "detections": detect(model)}
                 result = {"steps": STEPS, "lr": LR, "batch_size": 16, "runs": runs}
                 result["preview"] = preview
@@ -70,11 +69,11 @@ def stored_runs() -> tuple[list[dict], dict | None]:
     return stored["runs"], stored["preview"]
 
 
-def run_one(builder: str, options: dict, seed: int, train: ToyTown, test: ToyTown):
+def run_one(builder: str, options: dict, lr: float, seed: int, train: ToyTown, test: ToyTown):
     """One training: the detector, and what it reaches."""
     torch.manual_seed(seed)
     model = models.create(builder, num_classes=10, **options)
-    history = training.fit(model, train, steps=STEPS, lr=LR, clip_norm=CLIP, seed=seed)
+    history = training.fit(model, train, steps=STEPS, lr=lr, clip_norm=CLIP, seed=seed)
     scores = metrics.evaluate(model, test)
     numbers = {key: round(getattr(scores, key), 4) for key in KEYS}
     return model, {**numbers, "seconds": round(history.seconds)}
