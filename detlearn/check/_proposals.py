@@ -14,14 +14,17 @@ Sizes = Sequence[tuple[int, int]]
 
 
 def limits(height: int, width: int) -> Tensor:
+    """The largest x1, y1, x2, y2 in an image, as (4,)."""
     return torch.tensor([width, height, width, height], dtype=torch.float32)
 
 
 def clip(boxes: Tensor, size: tuple[int, int], sizes: Sizes) -> Tensor:
+    """Clip boxes (n, 4) to their image of (height, width) ``size``; others clip to another."""
     return boxes.clamp(min=0).minimum(limits(*size))
 
 
 def large(boxes: Tensor, min_size: float) -> Tensor:
+    """Which of the boxes (n, 4) have no side below `min_size`, as (n,) bool."""
     return (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=1)
 
 
@@ -79,11 +82,13 @@ def proposing(
 
 
 def first_for_all(*args) -> list[Tensor]:
+    """Every image gets the proposals of the first: the bug hunt's second bug."""
     proposals = package.propose(*args)
     return proposals[:1] * len(proposals)
 
 
 def attached(*args) -> list[Tensor]:
+    """Right, but the proposals keep their gradient."""
     with torch.enable_grad():
         return package.propose.__wrapped__(*args)
 
