@@ -86,7 +86,7 @@ def test_offline_it_says_so_and_goes_on(monkeypatch):
     model = resnet50()
     before = model.conv1.weight.clone()
     with pytest.warns(UserWarning, match="IMAGENET1K_V1 was not loaded, the backbone starts"):
-        load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1)
+        assert load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1) is False
     assert torch.equal(model.conv1.weight, before)
 
 
@@ -97,6 +97,6 @@ def test_online_the_weights_arrive_without_the_classifier(monkeypatch):
         model = resnet50(norm)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1)
+            assert load_imagenet(model, ResNet50_Weights.IMAGENET1K_V1) is True
         for name, value in model.state_dict().items():
             assert torch.equal(value, published[name])

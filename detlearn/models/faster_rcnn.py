@@ -35,7 +35,7 @@ from detlearn.models.roi_heads import (
 )
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.nets.fpn import PyramidBackbone
-from detlearn.nets.resnet import FrozenBatchNorm2d, load_imagenet, resnet50
+from detlearn.nets.resnet import FrozenBatchNorm2d, ResNet, load_imagenet, resnet50
 from detlearn.roi import MultiScaleRoIAlign, MultiScaleRoIPool
 
 POOLINGS = {"align": MultiScaleRoIAlign, "pool": MultiScaleRoIPool}
@@ -281,18 +281,17 @@ def fasterrcnn_resnet50_fpn(
         min_size: images are resized so that the shorter side has this many pixels …
         max_size: … unless the longer side would then exceed this.
         pretrained_backbone: load torchvision's ImageNet weights, freeze batch normalisation and
-            train only the last three of the five parts. Offline it warns and starts at random.
+            train only the last three of the five parts. Offline it warns, and all parts start at
+            random and are trained.
         frozen_batch_norm: use `FrozenBatchNorm2d` in the backbone.
         round_anchors, centre_offset, aligned: the conventions; torchvision's are True, 0, False.
 
     Returns:
         The detector; `detlearn.pretrained.from_torchvision` makes one with COCO weights.
     """
-    frozen = frozen_batch_norm or pretrained_backbone
-    backbone = PyramidBackbone(resnet50(FrozenBatchNorm2d if frozen else nn.BatchNorm2d), 256)
-    if pretrained_backbone:
-        load_imagenet(backbone.body, ResNet50_Weights.IMAGENET1K_V1)
-        backbone.body.freeze(trainable_layers=3)
+    body = pretrained_resnet50(FrozenBatchNorm2d) if pretrained_backbone else None
+    body = body or resnet50(FrozenBatchNorm2d if frozen_batch_norm else nn.BatchNorm2d)
+    backbone = PyramidBackbone(body, 256)
     return FasterRCNN(
         num_classes,
         backbone,
@@ -323,10 +322,8 @@ def fasterrcnn_resnet50_fpn_v2(
     Returns:
         The detector: 43.7 million parameters for COCO.
     """
-    backbone = PyramidBackbone(resnet50(), 256, norm_layer=nn.BatchNorm2d)
-    if pretrained_backbone:
-        load_imagenet(backbone.body, ResNet50_Weights.IMAGENET1K_V1)
-        backbone.body.freeze(trainable_layers=3)
+    body = pretrained_resnet50(nn.BatchNorm2d) if pretrained_backbone else None
+    backbone = PyramidBackbone(body or resnet50(), 256, norm_layer=nn.BatchNorm2d)
     return FasterRCNN(
         num_classes,
         backbone,
@@ -334,6 +331,15 @@ def fasterrcnn_resnet50_fpn_v2(
         RoIHeads(num_classes, roi_pooler(backbone, aligned=aligned), ConvFCHead(256, 7)),
         batcher=ImageBatcher(min_size=min_size, max_size=max_size),
     )
+
+
+def pretrained_resnet50(norm_layer: type[nn.Module]) -> ResNet | None:
+    """ResNet-50 with ImageNet weights, trainable from its third part on; None offline."""
+    body = resnet50(norm_layer)
+    if not load_imagenet(body, ResNet50_Weights.IMAGENET1K_V1):
+        return None  # frozen random layers and statistics would be of no use
+    body.freeze(trainable_layers=3)
+    return body
 
 
 def _full_rpn(

@@ -217,7 +217,7 @@ def resnet50(norm_layer: NormLayer = nn.BatchNorm2d) -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), norm_layer)
 
 
-def load_imagenet(model: ResNet, weights: WeightsEnum) -> None:
+def load_imagenet(model: ResNet, weights: WeightsEnum) -> bool:
     """Give a network torchvision's ImageNet weights, or say that it did not get them.
 
     A detector can also be trained from random weights, only longer; so without a connection this
@@ -226,6 +226,9 @@ def load_imagenet(model: ResNet, weights: WeightsEnum) -> None:
     Args:
         model: changed in place.
         weights: for instance ``torchvision.models.ResNet50_Weights.IMAGENET1K_V1``.
+
+    Returns:
+        Whether the network has them now.
     """
     try:
         found = weights.get_state_dict(progress=True, check_hash=True)
@@ -234,6 +237,7 @@ def load_imagenet(model: ResNet, weights: WeightsEnum) -> None:
             f"{weights} was not loaded, the backbone starts from random weights: {error}",
             stacklevel=3,
         )
-        return
+        return False
     wanted = model.state_dict()  # without the classifier; frozen normalisation counts no batches
     model.load_state_dict({name: found[name] for name in wanted})
+    return True

@@ -219,9 +219,17 @@ def test_parameter_counts():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pretrained_backbone_is_frozen_up_to_its_third_part(name, monkeypatch):
-    monkeypatch.setattr(faster_rcnn, "load_imagenet", lambda model, weights: None)
+    monkeypatch.setattr(faster_rcnn, "load_imagenet", lambda model, weights: True)
     model = getattr(faster_rcnn, name)(3, pretrained_backbone=True)
     trained = {
         n.split(".")[0] for n, p in model.backbone.body.named_parameters() if p.requires_grad
     }
     assert trained == {"layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_that_stayed_random_is_not_frozen(name, monkeypatch):
+    monkeypatch.setattr(faster_rcnn, "load_imagenet", lambda model, weights: False)
+    model = getattr(faster_rcnn, name)(3, pretrained_backbone=True)
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in model.modules())
