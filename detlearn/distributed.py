@@ -8,6 +8,8 @@ processes compute the gradients of one.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 
 import torch
@@ -56,8 +58,21 @@ def join_process_group(device: torch.device) -> bool:
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         return False
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, own_rank, size = _meeting_point()
+    # Names of its own for each group: the store still holds the addresses of those left behind.
+    store = dist.PrefixStore(f"detlearn group {next(_group_numbers)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=own_rank, world_size=size)
     return True
+
+
+_group_numbers = itertools.count()
+
+
+@functools.cache
+def _meeting_point() -> tuple[dist.Store, int, int]:
+    """The store in which the processes find each other, and this one's rank and their number."""
+    return next(dist.rendezvous("env://"))
 
 
 class _SumOverProcesses(torch.autograd.Function):
