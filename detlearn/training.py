@@ -147,7 +147,7 @@ class _Trainer:
 
     def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
         """One step of gradient descent on a batch, logged in the history."""
-        factor = lr_factor(self.steps_done, self.progress())
+        factor = lr_factor(self.steps_done, self.progress(), self.settings["warmup"])
         for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
             group["lr"] = peak * factor
         images = [image.to(self.device, non_blocking=True) for image in images]
@@ -234,6 +234,7 @@ def fit(
     lr: float = 2e-3,
     weight_decay: float = 1e-4,
     clip_norm: float = 10.0,
+    warmup: int = WARMUP_STEPS,
     device: torch.device | str | None = None,
     amp: bool | None = None,
     seed: int = 0,
@@ -258,6 +259,7 @@ def fit(
         lr: the peak learning rate.
         weight_decay: AdamW's.
         clip_norm: gradients are scaled down to this norm if they exceed it.
+        warmup: steps in which the learning rate rises to its peak.
         device: the GPU if there is one, by default.
         amp: bfloat16 autocast; by default where the hardware multiplies bfloat16 itself.
         seed: decides order, augmentation and what the model draws, not its initial weights.
@@ -280,12 +282,13 @@ def fit(
     joined = distributed.join_process_group(device)
     try:
         _check_arguments(train, epochs, steps, minutes, batch_size, lr)
-        _check_options(ema, multi_scale)
+        _check_options(ema, multi_scale, warmup)
         settings = {
             "total": steps if epochs is None else max(1, round(epochs * len(train) / batch_size)),
             **{"minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed, "ema": ema},
             **{"weight_decay": weight_decay, "clip_norm": clip_norm, "train_images": len(train)},
             "multi_scale": multi_scale and [list(multi_scale[0]), multi_scale[1]],
+            "warmup": warmup,
         }
         # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost.
         model.to(device, memory_format=torch.channels_last).train()
@@ -374,7 +377,11 @@ def _check_arguments(
         raise ValueError(f"lr is {lr}: expected a positive learning rate")
 
 
-def _check_options(ema: float | None, multi_scale: tuple[Sequence[int], int] | None) -> None:
+def _check_options(
+    ema: float | None, multi_scale: tuple[Sequence[int], int] | None, warmup: int
+) -> None:
+    if warmup < 1:
+        raise ValueError(f"warmup is {warmup}: expected a number of steps, 1 for none")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
     if multi_scale is not None:

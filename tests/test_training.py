@@ -107,6 +107,11 @@ class TestSchedule:
         wanted = [lr * (1 + math.cos(math.pi * k / 8)) / 2 for k, lr in enumerate(wanted)]
         assert history.lr == pytest.approx(wanted)
 
+    def test_warm_up_of_another_length(self):
+        history = train(foreign(), steps=8, lr=0.4, warmup=4)
+        assert history.lr == pytest.approx([0.4 * lr_factor(k, k / 8, 4) for k in range(8)])
+        assert history.lr[4] == pytest.approx(0.4 * (1 + math.cos(math.pi / 2)) / 2)
+
     def test_parameter_groups_keep_their_ratio(self, monkeypatch):
         rates = []
         step = torch.optim.AdamW.step
@@ -356,6 +361,7 @@ class TestErrors:
             ({"batch_size": 0}, "batch_size is 0.*positive"),
             ({"lr": 0.0}, "lr is 0.0: expected a positive"),
             ({"lr": math.nan}, "lr is nan"),
+            ({"warmup": 0}, "warmup is 0: expected a number of steps"),
             ({"ema": 1.0}, r"ema is 1.0: expected a decay in \[0, 1\)"),
             ({"multi_scale": ((), 10)}, "multi_scale is"),
             ({"multi_scale": ((64, 0), 10)}, "multi_scale is"),

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
@@ -216,19 +217,26 @@ class RoIHeads(nn.Module):
         Returns:
             The same boxes with labels and objects.
         """
-        labels, gt_boxes = [], []
-        for mine, target in zip(boxes, targets):
-            matched = self.assign(mine, target["boxes"])  # (r,)
-            found = matched >= 0
-            label, gt_box = torch.zeros_like(matched), mine.clone()
-            label[found] = target["labels"][matched[found]] + 1
-            gt_box[found] = target["boxes"][matched[found]].to(mine)
-            labels.append(label)
-            gt_boxes.append(gt_box)
-        return RoISample(list(boxes), torch.cat(labels), torch.cat(gt_boxes))
+        padded = pad_sequence(list(boxes), batch_first=True)  # (B, r, 4)
+        gt_boxes = pad_sequence([t["boxes"].to(padded) for t in targets], batch_first=True)
+        gt_labels = pad_sequence([t["labels"] for t in targets], batch_first=True)  # (B, N)
+        matched = self.assign(padded, gt_boxes)  # (B, r), −1 for background
+        # The background goes before the objects, so that match −1 finds it.
+        labels = F.pad(gt_labels + 1, (1, 0)).gather(1, matched + 1)
+        rows = torch.arange(len(padded), device=padded.device)[:, None]
+        gt_boxes = F.pad(gt_boxes, (0, 0, 1, 0))[rows, matched + 1]
+        gt_boxes = torch.where(matched[..., None] >= 0, gt_boxes, padded)
+        sizes = torch.tensor([len(mine) for mine in boxes], device=padded.device)
+        real = torch.arange(padded.shape[1], device=padded.device) < sizes[:, None]  # (B, r)
+        return RoISample(list(boxes), labels[real], gt_boxes[real])
 
     def assign(self, boxes: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Say which object each of the boxes (r, 4) learns: its index, or −1, as (r,) int64."""
+        """Say which object each box learns: its index or −1, as (r,) int64.
+
+        Args:
+            boxes: (r, 4), or (B, r, 4) of a batch.
+            gt_boxes: (N, 4), N may be 0; or (B, N, 4), padded with boxes of zeros.
+        """
         return self.matcher(box_iou(gt_boxes, boxes))
 
     def compute_loss(
