@@ -23,7 +23,7 @@ from torch import Tensor
 
 from detlearn.boxes import box_convert
 
-# Factor 62.5 = 1000 / 16: from the smallest anchor of Fast R-CNN to its largest image.
+# Factor 62.5: from a box of 16 pixels to an image of 1000 (the authors' later code, Detectron).
 LARGEST_STRETCH = math.log(1000 / 16)
 
 

@@ -91,41 +91,54 @@ class _SumOverProcesses(torch.autograd.Function):
         return grad
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
+class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation over the batch of all processes.
 
     torch's SyncBatchNorm does the same on GPUs only; this one runs wherever all_reduce does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x (B, C, H, W) with the mean and variance over every process's B, H and W."""
+        """Normalise x (B, C, …) with the mean and variance over every process's values."""
         if not self.training or world_size() == 1:
             return super().forward(x)
+        others = [0, *range(2, x.ndim)]  # all axes but that of the channels
+        shape = [1, -1] + [1] * (x.ndim - 2)
         # In float32 even under autocast: a sum over 16 000 pixels does not fit into bfloat16.
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = values.new_tensor([x.numel() / x.shape[1]])
-        sums = _SumOverProcesses.apply(torch.cat((values.sum((0, 2, 3)), count)))  # (C + 1,)
+        sums = _SumOverProcesses.apply(torch.cat((values.sum(others), count)))  # (C + 1,)
         mean, count = sums[:-1] / sums[-1], sums[-1]
         # Not E[x²] − E[x]², which rounding can make negative.
-        deviations = (values - mean[:, None, None]).square().sum((0, 2, 3))
+        deviations = (values - mean.view(shape)).square().sum(others)
         var = _SumOverProcesses.apply(deviations) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            self.running_var.lerp_(var * count / (count - 1).clamp(min=1), self.momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale
-        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        return (values * scale.view(shape) + shift.view(shape)).to(x.dtype)
+
+
+class SharedBatchNorm1d(_SharedBatchNorm, nn.BatchNorm1d):
+    """The shared form of ``nn.BatchNorm1d``, for x (B, C)."""
+
+
+class SharedBatchNorm2d(_SharedBatchNorm, nn.BatchNorm2d):
+    """The shared form of ``nn.BatchNorm2d``, for x (B, C, H, W)."""
+
+
+_SHARED = {nn.BatchNorm1d: SharedBatchNorm1d, nn.BatchNorm2d: SharedBatchNorm2d}
 
 
 def share_batch_norm(model: nn.Module, shared: bool = True) -> None:
-    """Switch every ``nn.BatchNorm2d`` of a model to statistics over all processes, or back.
+    """Switch every batch normalisation of a model to statistics over all processes, or back.
 
     Args:
         model: changed in place; weights, buffers and their names stay as they are.
         shared: False undoes it.
     """
-    old, new = (nn.BatchNorm2d, SharedBatchNorm2d)[:: 1 if shared else -1]
+    wanted = _SHARED if shared else {new: old for old, new in _SHARED.items()}
     for module in model.modules():
-        if type(module) is old:
-            module.__class__ = new  # same fields, another forward
+        if type(module) in wanted:
+            module.__class__ = wanted[type(module)]  # same fields, another forward

@@ -170,8 +170,10 @@ def from_torchvision(
     """Build one of torchvision's detectors in our code, with its weights and its conventions.
 
     The result detects what torchvision's model does: anchors are rounded and sit at the corner of
-    their cell, and RoIAlign is the older, unaligned one. Batch normalisation is frozen where the
-    weights come from a frozen one (they then lack ``num_batches_tracked``).
+    their cell, strides are inferred from the sizes, and RoIAlign is the older, unaligned one. Batch
+    normalisation is frozen where the weights come from a frozen one (they then lack
+    ``num_batches_tracked``). With the published weights the first two of the backbone's five parts
+    are frozen, as in torchvision; with others all are trained.
 
     Args:
         name: "fasterrcnn_resnet50_fpn" or "fasterrcnn_resnet50_fpn_v2".
@@ -202,7 +204,8 @@ def from_torchvision(
     tensors = {_rename(key): value for key, value in state_dict.items()}
     if ours.class_scores not in tensors:
         raise ValueError(f"these are no weights of {name}: {ours.class_scores} is missing")
-    options: dict[str, Any] = {"round_anchors": True, "centre_offset": 0.0, "aligned": False}
+    options: dict[str, Any] = {"round_anchors": True, "centre_offset": 0.0}
+    options |= {"infer_strides": True, "aligned": False}
     frozen = "backbone.body.bn1.num_batches_tracked" not in tensors
     if name == "fasterrcnn_resnet50_fpn":
         options["frozen_batch_norm"] = frozen
@@ -213,6 +216,8 @@ def from_torchvision(
             if isinstance(module, FrozenBatchNorm2d):
                 module.eps = ours.eps
     _load_exactly(model, tensors, name)
+    if published:
+        model.backbone.body.freeze(trainable_layers=3)
     return model.eval()
 
 

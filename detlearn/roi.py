@@ -18,7 +18,7 @@ kernels read memory that is not theirs.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -146,7 +146,8 @@ def roi_align(
         values = bilinear_sample(input, image[mine, None, None], y[:, :, None], x[:, None, :])
         values = values.unflatten(2, (output_size[1], count[1]))  # (k, ph·S_y, pw, S_x, C)
         values = values.unflatten(1, (output_size[0], count[0]))  # (k, ph, S_y, pw, S_x, C)
-        pooled = pooled.index_put((mine,), values.mean(dim=(2, 4)).permute(0, 3, 1, 2))
+        means = values.mean(dim=(2, 4)).permute(0, 3, 1, 2)  # (k, C, ph, pw)
+        pooled = pooled.index_put((mine,), means.to(pooled.dtype))
     return pooled
 
 
@@ -197,8 +198,13 @@ class RoIPooling(nn.Module):
 
     def forward(self, input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
         """Pool (B, C, H, W) under boxes, as `roi_pool` takes them, to (K, C, ph, pw)."""
-        rois = _rois(input, boxes)
-        return torchvision.ops.roi_pool(input, rois, self.output_size, self.spatial_scale)
+        return _kernel(
+            torchvision.ops.roi_pool,
+            input,
+            _rois(input, boxes),
+            self.output_size,
+            self.spatial_scale,
+        )
 
 
 class RoIAlign(nn.Module):
@@ -225,7 +231,7 @@ class RoIAlign(nn.Module):
     def forward(self, input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
         """Read (B, C, H, W) under boxes, as `roi_align` takes them, as (K, C, ph, pw)."""
         settings = (self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned)
-        return torchvision.ops.roi_align(input, _rois(input, boxes), *settings)
+        return _kernel(torchvision.ops.roi_align, input, _rois(input, boxes), *settings)
 
 
 class MultiScaleRoIAlign(nn.Module):
@@ -272,7 +278,7 @@ class MultiScaleRoIAlign(nn.Module):
     def pool(self, features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
         """Read one level (B, C, H, W) under rois (k, 5) as (k, C, ph, pw)."""
         settings = (self.output_size, spatial_scale, self.sampling_ratio, self.aligned)
-        return torchvision.ops.roi_align(features, rois, *settings)
+        return _kernel(torchvision.ops.roi_align, features, rois, *settings)
 
     def forward(
         self,
@@ -292,7 +298,8 @@ class MultiScaleRoIAlign(nn.Module):
             (K, C, ph, pw) for the K boxes of all images, in their order.
 
         Raises:
-            ValueError: if a map is missing or boxes have another shape.
+            ValueError: if a map is missing, strides do not double from map to map, or boxes have
+                another shape.
         """
         if missing := [name for name in self.featmap_names if name not in x]:
             raise ValueError(f"feature maps {missing} are missing, there are {list(x)}")
@@ -303,9 +310,14 @@ class MultiScaleRoIAlign(nn.Module):
         scales = [_power_of_two(m.shape[-2:][longer] / sides[longer]) for m in maps]
         if len(maps) == 1:
             return self.pool(maps[0], rois, scales[0])
+        if any(scale != scales[0] / 2**i for i, scale in enumerate(scales)):
+            raise ValueError(
+                f"the maps have strides {[round(1 / s) for s in scales]}: each must be twice that "
+                "of the map before, finest first, and images padded to a multiple of the last"
+            )
         finest, coarsest = -round(math.log2(scales[0])), -round(math.log2(scales[-1]))
         level = self.levels(rois[:, 1:]).clamp(finest, coarsest).long() - finest  # (K,)
-        pooled = maps[0].new_empty(len(rois), maps[0].shape[1], *self.output_size)
+        pooled = maps[0].new_zeros(len(rois), maps[0].shape[1], *self.output_size)
         for i, (features, scale) in enumerate(zip(maps, scales)):
             mine = (level == i).nonzero()[:, 0]
             pooled = pooled.index_put((mine,), self.pool(features, rois[mine], scale))
@@ -317,7 +329,14 @@ class MultiScaleRoIPool(MultiScaleRoIAlign):
 
     def pool(self, features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
         """Pool one level (B, C, H, W) under rois (k, 5) to (k, C, ph, pw)."""
-        return torchvision.ops.roi_pool(features, rois, self.output_size, spatial_scale)
+        return _kernel(torchvision.ops.roi_pool, features, rois, self.output_size, spatial_scale)
+
+
+def _kernel(
+    kernel: Callable[..., Tensor], input: Tensor, rois: Tensor, *settings: object
+) -> Tensor:
+    """Call one of torchvision's kernels in the precision of the boxes; back to that of the map."""
+    return kernel(input.to(rois.dtype), rois, *settings).to(input.dtype)
 
 
 def _power_of_two(scale: float) -> float:
@@ -348,4 +367,5 @@ def _rois(input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
             f"boxes name images {boxes[:, 0].min():g} to {boxes[:, 0].max():g}, "
             f"but the batch has {len(input)}"
         )
-    return boxes.detach().to(input.dtype)
+    # At least float32: in bfloat16 the pixel 701 would become 700.
+    return boxes.detach().to(torch.promote_types(input.dtype, torch.float32))

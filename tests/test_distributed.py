@@ -60,6 +60,23 @@ def gradients(counts):
     return {**state, **model.state_dict()}
 
 
+def batch_norm_of_vectors():
+    torch.manual_seed(1)
+    layer = nn.BatchNorm1d(3).double()
+    nn.init.normal_(layer.weight), nn.init.normal_(layer.bias)
+    distributed.share_batch_norm(layer)
+    whole, factor = torch.randn(6, 3).double() * 5 + 2, torch.randn(6, 3).double()
+    # One row alone in a process, which has no variance of its own.
+    cuts = {1: [slice(0, 6)], 2: [slice(0, 5), slice(5, 6)]}[distributed.world_size()]
+    share = cuts[distributed.rank()]
+    x = whole[share].clone().requires_grad_()
+    out = layer(x)
+    (out * factor[share]).square().sum().backward()
+    local = {"weight.grad": layer.weight.grad, "bias.grad": layer.bias.grad}
+    results = {"out": out.detach(), "x.grad": x.grad, "sum": local}
+    return {**results, "state": layer.state_dict()}
+
+
 def batch_norm(dtype):
     torch.manual_seed(1)
     layer = nn.BatchNorm2d(3).to(dtype)
@@ -105,6 +122,7 @@ def everything():
     results["gradients"] = {name: gradients(c) for name, c in counts.items()}
     for dtype in (torch.float32, torch.float64):
         results[str(dtype)] = batch_norm(dtype)
+    results["vectors"] = batch_norm_of_vectors()
     results["rank"], results["size"] = distributed.rank(), distributed.world_size()
     results["mean"] = distributed.mean_over_processes(3.0 + distributed.rank())
     results["joined twice"] = distributed.join_process_group(torch.device("cpu"))
@@ -184,7 +202,8 @@ class TestTwoProcesses:
                 assert (found[name] - value).abs().max() <= 2e-4 * scale, name
 
     @pytest.mark.parametrize(
-        ("dtype", "tolerance"), [("torch.float64", 1e-9), ("torch.float32", 2e-3)]
+        ("dtype", "tolerance"),
+        [("torch.float64", 1e-9), ("torch.float32", 2e-3), ("vectors", 1e-9)],
     )
     def test_batch_norm_equals_that_of_the_whole_batch(self, results, dtype, tolerance):
         alone, *both = results

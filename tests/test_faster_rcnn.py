@@ -148,6 +148,7 @@ def test_five_hundred_objects(name):
     model = build(name)
     _, total = loss_of(model, [torch.rand(3, 128, 128)], [goal])
     assert total.isfinite() and all(g.isfinite().all() for g in gradients(model))
+    assert model.eval()([torch.rand(3, 128, 128)])[0]["boxes"].isfinite().all()
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -172,6 +173,80 @@ def test_bad_pixels(name):
     images[1][0, 3, 4] = torch.nan
     with pytest.raises(ValueError, match="image 1 holds pixels that are NaN or infinite"):
         build(name).eval()(images)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_single_roi(name):
+    """No proposal and one object: batch normalisation over one row has no variance."""
+    model = build(name)
+    model.rpn.min_size = 1e6
+    _, total = loss_of(model, [torch.rand(3, 64, 64)], [target([[4, 4, 30, 30]], [1])])
+    assert total.isfinite() and all(g.isfinite().all() for g in gradients(model))
+    heads = [model.roi_heads] if name == "faster_rcnn" else model.stages
+    assert all(m.training for head in heads for m in head.modules()), "left in training mode"
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_no_proposal(name):
+    model = build(name)
+    model.rpn.min_size = 1e6
+    _, total = loss_of(model, [torch.rand(3, 64, 64)] * 2, [target([]), target([])])
+    assert total.isfinite()
+    for found in model.eval()([torch.rand(3, 64, 64)] * 2):
+        assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
+
+
+def test_a_single_location():
+    with pytest.raises(ValueError, match="one image of 32 × 32 pixels is a single location"):
+        build("faster_rcnn").train()([torch.rand(3, 30, 20)], [target([[1, 1, 9, 9]])])
+    assert build("faster_rcnn").eval()([torch.rand(3, 30, 20)])[0]["boxes"].shape[1] == 4
+    loss_of(build("faster_rcnn"), [torch.rand(3, 30, 20)] * 2, [target([[1, 1, 9, 9]])] * 2)
+
+
+def test_images_in_double_precision():
+    model = build("faster_rcnn").eval()
+    model.score_threshold = 0.0
+    image = torch.rand(3, 64, 64)
+    assert_close(model([image.double()]), model([image]))
+
+
+def test_targets_as_lists():
+    with pytest.raises(TypeError, match="target 0: boxes are a list, labels a Tensor"):
+        build("faster_rcnn").train()(
+            [torch.rand(3, 64, 64)], [{"boxes": [[1, 1, 9, 9]], "labels": torch.tensor([0])}]
+        )
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_boxes_are_clipped_to_their_own_image(name):
+    """To the image, not to the padded batch: of `decode`, for the batcher clips once more."""
+    model = build(name).eval()
+    model.score_threshold = 0.0
+    for head in [model.roi_heads] if name == "faster_rcnn" else model.stages:
+        nn.init.constant_(head.box_predictor.bbox_pred.bias, 8.0)  # far right, down and larger
+    sizes = [(64, 64), (40, 23), (17, 64)]
+    with torch.no_grad():
+        outputs = model.predict(torch.rand(3, 3, 64, 64), sizes)
+        for (height, width), proposals, found in zip(
+            sizes, outputs.proposals, model.decode(outputs, sizes), strict=True
+        ):
+            for boxes in (proposals, found["boxes"]):
+                assert len(boxes) > 0 and boxes.min() >= 0
+                assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
+            # Without clipping all of these would lie beyond.
+            assert (found["boxes"][:, 2] == width).any() and (found["boxes"][:, 3] == height).any()
+
+
+def test_parts_that_do_not_fit():
+    backbone = small_rcnn.small_pyramid()
+    rpn, heads = small_rcnn.small_rpn(backbone), small_rcnn.small_heads(3, backbone)
+    with pytest.raises(ValueError, match="the detector has 5 classes, its second stage 3"):
+        FasterRCNN(5, backbone, rpn, heads)
+    with pytest.raises(ValueError, match="build them class_agnostic=True"):
+        CascadeRCNN(3, backbone, rpn, [heads] * 3)
+    agnostic = [small_rcnn.small_heads(3, backbone, class_agnostic=True) for _ in range(3)]
+    with pytest.raises(ValueError, match="the detector has 4 classes, its second stage 3"):
+        CascadeRCNN(4, backbone, rpn, agnostic)
 
 
 # --- Faster R-CNN ----------------------------------------------------------------------------
@@ -242,7 +317,7 @@ def test_decode_drops_the_backgrounds_box_and_score():
     with torch.no_grad():
         predictor.cls_score.bias.copy_(torch.tensor([5.0, 0.0, 3.0]))
         # The second class moves its box right by a tenth of its width; the background far down.
-        predictor.bbox_pred.bias.copy_(torch.tensor([0, 90.0, 0, 0, 0, 0, 0, 0, 1.0, 0, 0, 0]))
+        predictor.bbox_pred.bias.copy_(torch.tensor([0, 90.0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0]))
     outputs = model.eval().predict(torch.zeros(1, 3, 64, 64))
     outputs = outputs._replace(proposals=[torch.tensor([[10.0, 10, 30, 20]])])
     (found,) = model.decode(outputs, [(64, 64)])

@@ -206,5 +206,50 @@ def test_error_for_a_missing_map():
 def test_the_kernels_are_behind_the_modules(monkeypatch):
     """The readable functions are for reading: a model must not run them."""
     monkeypatch.setattr(roi, "bilinear_sample", None)
+    monkeypatch.setattr(roi, "_bins", None)
     features = torch.randn(1, 2, 8, 8)
-    assert RoIAlign(2, 1.0)(features, [squares(4)]).shape == (1, 2, 2, 2)
+    for module in (RoIAlign(2, 1.0), RoIPooling(2, 1.0)):
+        assert module(features, [squares(4)]).shape == (1, 2, 2, 2)
+    for kind in (MultiScaleRoIAlign, MultiScaleRoIPool):
+        found = kind(["1"], 2, 2)({"1": features}, [squares(4)], [(8, 8)])
+        assert found.shape == (1, 2, 2, 2)
+
+
+# --- reduced precision and boxes that are not numbers ------------------------------------------
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_boxes_keep_their_precision_beside_reduced_features(autocast):
+    """In bfloat16 the corner 701.3 would be 700: a whole bin of an 8-pixel map is 2 pixels."""
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(1, 4, 128, 128, generator=generator).cumsum(-1).cumsum(-2) / 64
+    features = exact.bfloat16()
+    box = [torch.tensor([[701.3, 600.2, 1001.7, 900.9]])]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = {
+            "align": RoIAlign(7, 1 / 8, 2, aligned=True)(features, box),
+            "levels": MultiScaleRoIAlign(["8"], 7, 2, aligned=True)(
+                {"8": features}, box, [(1024, 1024)]
+            ),
+            "plain": roi_align(features, box, 7, 1 / 8, 2, aligned=True),
+        }
+        pooled = RoIPooling(7, 1 / 8)(features, box), roi_pool(features, box, 7, 1 / 8)
+    wanted = roi_align(features.float(), box, 7, 1 / 8, 2, aligned=True)
+    for name, value in found.items():
+        assert value.dtype == torch.bfloat16, name
+        assert_close(value.float(), wanted, rtol=2**-7, atol=1e-3, msg=name)
+    for value in pooled:
+        assert torch.equal(value.float(), roi_pool(features.float(), box, 7, 1 / 8))
+
+
+def test_a_box_of_nan_reads_zeros():
+    pooler = MultiScaleRoIAlign(["4", "8"], 3, 2)
+    maps = {"4": torch.ones(1, 1, 16, 16), "8": torch.ones(1, 1, 8, 8)}
+    found = pooler(maps, [torch.tensor([[1.0, 1, torch.nan, 9], [1, 1, 9, 9]])], [(64, 64)])
+    assert (found[0] == 0).all() and (found[1] == 1).all()
+
+
+def test_strides_must_double():
+    maps = {"4": torch.ones(1, 1, 16, 16), "16": torch.ones(1, 1, 4, 4)}
+    with pytest.raises(ValueError, match=r"strides \[4, 16\]: each must be twice"):
+        MultiScaleRoIAlign(["4", "16"], 3, 2)(maps, [squares(3)], [(64, 64)])

@@ -50,8 +50,8 @@ class ImageBatcher(nn.Module):
         std: per-channel standard deviation by which they are then divided.
         min_size: if given, images are resized so that their shorter side has this many pixels …
         max_size: … unless the longer side would then exceed this; give both or neither.
-        size_divisible: the padded height and width are multiples of this number: the coarsest
-            stride, so that every map's cells lie fully inside the tensor.
+        size_divisible: the padded height and width are multiples of this number: 32 is the
+            coarsest stride of the backbones, so that every cell of theirs lies inside the tensor.
 
     Raises:
         ValueError: if only one of ``min_size`` and ``max_size`` is given.
@@ -90,7 +90,9 @@ class ImageBatcher(nn.Module):
             The `Batch`, and the targets with their boxes in pixels of the batch (None if none
             were given). The caller's targets are left untouched.
         """
-        resized = [self._resize((image - self.mean) / self.std) for image in images]
+        resized = [
+            self._resize((image.to(self.mean.dtype) - self.mean) / self.std) for image in images
+        ]
         sizes = [tuple(image.shape[-2:]) for image in resized]
         original_sizes = [tuple(image.shape[-2:]) for image in images]
         height, width = (
@@ -181,7 +183,8 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     Raises:
         TypeError: if targets is None, or boxes and labels have the wrong dtype.
         ValueError: if counts or shapes do not fit, or a box is not finite, inverted, of zero area
-            or outside its image, or a label out of range; the message names image and box.
+            or wholly outside its image, or a label out of range; the message names image and box.
+            (A box across the border is allowed: annotators draw such.)
     """
     if targets is None:
         raise TypeError("in training mode a detector needs targets; call model.eval() to detect")
@@ -192,6 +195,11 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
         if missing:
             raise ValueError(f"target {i} lacks {sorted(missing)}; it has {sorted(target)}")
         boxes, labels = target["boxes"], target["labels"]
+        if not isinstance(boxes, Tensor) or not isinstance(labels, Tensor):
+            raise TypeError(
+                f"target {i}: boxes are a {type(boxes).__name__}, labels a "
+                f"{type(labels).__name__}; expected tensors"
+            )
         if not boxes.is_floating_point() or labels.dtype != torch.int64:
             raise TypeError(
                 f"target {i}: boxes are {boxes.dtype}, labels {labels.dtype}; expected float, int64"

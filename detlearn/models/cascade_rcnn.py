@@ -26,6 +26,7 @@ from detlearn.models.batching import Detections, ImageBatcher, Target
 from detlearn.models.faster_rcnn import (
     TwoStageDetector,
     TwoStageOutputs,
+    check_classes,
     clip_each,
     roi_pooler,
 )
@@ -73,6 +74,9 @@ class CascadeRCNN(TwoStageDetector):
         self.stages = nn.ModuleList(stages or cascade_stages(num_classes, backbone))
         if len(self.stages) != len(LOSS_WEIGHTS):
             raise ValueError(f"{len(self.stages)} stages: expected {len(LOSS_WEIGHTS)}")
+        if not all(stage.class_agnostic for stage in self.stages):
+            raise ValueError("the stages predict a box per class: build them class_agnostic=True")
+        check_classes(num_classes, self.stages)
 
     def compute_loss(self, outputs: TwoStageOutputs, targets: list[Target]) -> dict[str, Tensor]:
         """Compare outputs with annotations.

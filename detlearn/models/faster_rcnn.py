@@ -18,6 +18,7 @@ losses are divided by the number of samples, as in torchvision.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -112,7 +113,7 @@ class TwoStageDetector(Detector):
         sizes = sizes or [size] * len(images)
         maps = self.backbone(images).values()
         features = OrderedDict((str(s), x) for s, x in zip(self.backbone.strides, maps))
-        return TwoStageOutputs(features, *self.rpn(features, sizes), size, sizes)
+        return TwoStageOutputs(features, *self.rpn(features, sizes, size), size, sizes)
 
     def predict_batch(self, batch: Batch) -> TwoStageOutputs:
         """Run `predict` on what the image batcher made."""
@@ -148,7 +149,7 @@ class FasterRCNN(TwoStageDetector):
         batcher, score_threshold, nms_threshold, max_detections: see `TwoStageDetector`.
 
     Raises:
-        ValueError: for another pooling.
+        ValueError: for another pooling, or a second stage for another number of classes.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class FasterRCNN(TwoStageDetector):
         if roi_heads is None:
             head = TwoMLPHead(backbone.out_channels[0] * 7 * 7)
             roi_heads = RoIHeads(num_classes, roi_pooler(backbone, pooling), head)
+        check_classes(num_classes, [roi_heads])
         self.roi_heads = roi_heads
 
     def compute_loss(self, outputs: TwoStageOutputs, targets: list[Target]) -> dict[str, Tensor]:
@@ -213,6 +215,15 @@ class FasterRCNN(TwoStageDetector):
         counts = [len(proposals) for proposals in outputs.proposals]
         boxes = clip_each(boxes, counts, sizes)
         return self.select(boxes, class_logits.softmax(dim=-1), counts)
+
+
+def check_classes(num_classes: int, heads: Iterable[RoIHeads]) -> None:
+    """Raise a ValueError if a second stage was built for another number of classes."""
+    for head in heads:
+        if head.num_classes != num_classes:
+            raise ValueError(
+                f"the detector has {num_classes} classes, its second stage {head.num_classes}"
+            )
 
 
 def clip_each(boxes: Tensor, counts: list[int], sizes: list[tuple[int, int]]) -> Tensor:
@@ -272,6 +283,7 @@ def fasterrcnn_resnet50_fpn(
     frozen_batch_norm: bool = False,
     round_anchors: bool = False,
     centre_offset: float = 0.5,
+    infer_strides: bool = False,
     aligned: bool = True,
 ) -> FasterRCNN:
     """Faster R-CNN with ResNet-50 and a feature pyramid: 41.8 million parameters for COCO.
@@ -284,7 +296,9 @@ def fasterrcnn_resnet50_fpn(
             train only the last three of the five parts. Offline it warns, and all parts start at
             random and are trained.
         frozen_batch_norm: use `FrozenBatchNorm2d` in the backbone.
-        round_anchors, centre_offset, aligned: the conventions; torchvision's are True, 0, False.
+        round_anchors, centre_offset, infer_strides, aligned: the conventions, see
+            `RegionProposalNetwork` and `detlearn.roi.roi_align`; torchvision's are True, 0, True
+            and False.
 
     Returns:
         The detector; `detlearn.pretrained.from_torchvision` makes one with COCO weights.
@@ -295,7 +309,7 @@ def fasterrcnn_resnet50_fpn(
     return FasterRCNN(
         num_classes,
         backbone,
-        _full_rpn(backbone, 1, round_anchors, centre_offset),
+        _full_rpn(backbone, 1, round_anchors, centre_offset, infer_strides),
         RoIHeads(num_classes, roi_pooler(backbone, aligned=aligned), TwoMLPHead(256 * 7 * 7)),
         batcher=ImageBatcher(min_size=min_size, max_size=max_size),
     )
@@ -309,6 +323,7 @@ def fasterrcnn_resnet50_fpn_v2(
     pretrained_backbone: bool = False,
     round_anchors: bool = False,
     centre_offset: float = 0.5,
+    infer_strides: bool = False,
     aligned: bool = True,
 ) -> FasterRCNN:
     """The improved recipe: normalised pyramid, two RPN convolutions, four in the second stage.
@@ -317,7 +332,9 @@ def fasterrcnn_resnet50_fpn_v2(
         num_classes: K; 90 for COCO.
         min_size, max_size, pretrained_backbone: see `fasterrcnn_resnet50_fpn`; batch
             normalisation is trained.
-        round_anchors, centre_offset, aligned: the conventions; torchvision's are True, 0, False.
+        round_anchors, centre_offset, infer_strides, aligned: the conventions, see
+            `RegionProposalNetwork` and `detlearn.roi.roi_align`; torchvision's are True, 0, True
+            and False.
 
     Returns:
         The detector: 43.7 million parameters for COCO.
@@ -327,7 +344,7 @@ def fasterrcnn_resnet50_fpn_v2(
     return FasterRCNN(
         num_classes,
         backbone,
-        _full_rpn(backbone, 2, round_anchors, centre_offset),
+        _full_rpn(backbone, 2, round_anchors, centre_offset, infer_strides),
         RoIHeads(num_classes, roi_pooler(backbone, aligned=aligned), ConvFCHead(256, 7)),
         batcher=ImageBatcher(min_size=min_size, max_size=max_size),
     )
@@ -343,7 +360,11 @@ def pretrained_resnet50(norm_layer: type[nn.Module]) -> ResNet | None:
 
 
 def _full_rpn(
-    backbone: nn.Module, conv_depth: int, round_anchors: bool, centre_offset: float
+    backbone: nn.Module,
+    conv_depth: int,
+    round_anchors: bool,
+    centre_offset: float,
+    infer_strides: bool,
 ) -> RegionProposalNetwork:
     return RegionProposalNetwork(
         256,
@@ -352,4 +373,5 @@ def _full_rpn(
         conv_depth=conv_depth,
         round_anchors=round_anchors,
         centre_offset=centre_offset,
+        infer_strides=infer_strides,
     )

@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
-from detlearn.distributed import mean_over_processes
+from detlearn.distributed import mean_over_processes, world_size
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
 from detlearn.models.batching import Detections, Target
 from detlearn.nms import batched_nms
@@ -70,6 +70,19 @@ class NormalisedHead(nn.Sequential):
             ]
         super().__init__(*layers)
         self.out_channels = representation_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C, ph, pw) → (R, D); a single one has no variance and uses the running statistics."""
+        if len(x) > 1 or not self.training or world_size() > 1:
+            return super().forward(x)
+        norms = [layer for layer in self if isinstance(layer, nn.BatchNorm1d)]
+        for norm in norms:
+            norm.eval()
+        try:
+            return super().forward(x)
+        finally:
+            for norm in norms:
+                norm.train()
 
 
 class ConvFCHead(nn.Sequential):
@@ -159,6 +172,7 @@ class RoIHeads(nn.Module):
         class_agnostic: bool = False,
     ) -> None:
         super().__init__()
+        self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.box_roi_pool = box_roi_pool
         self.box_head = box_head
         self.box_predictor = BoxPredictor(box_head.out_channels, num_classes, class_agnostic)
@@ -219,7 +233,7 @@ class RoIHeads(nn.Module):
         """
         padded = pad_sequence(list(boxes), batch_first=True)  # (B, r, 4)
         gt_boxes = pad_sequence([t["boxes"].to(padded) for t in targets], batch_first=True)
-        gt_labels = pad_sequence([t["labels"] for t in targets], batch_first=True)  # (B, N)
+        gt_labels = pad_sequence([t["labels"].to(padded.device) for t in targets], batch_first=True)
         matched = self.assign(padded, gt_boxes)  # (B, r), −1 for background
         # The background goes before the objects, so that match −1 finds it.
         labels = F.pad(gt_labels + 1, (1, 0)).gather(1, matched + 1)

@@ -17,7 +17,8 @@ Where we differ from the paper: one sigmoid per anchor instead of a softmax over
 anchors that cross the image's border are trained like others. Where we differ from torchvision:
 anchors stand in the middle of their cell and are not rounded (both by argument); an object that
 no anchor touches makes no anchor positive (see `detlearn.matching`); only the best boxes before
-NMS are decoded, not all.
+NMS are decoded, not all; a level's stride is a setting, where torchvision divides the batch's size
+by the map's, which gives 61 instead of 64 for 13 rows of 800 pixels (by argument).
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class RegionProposalNetwork(nn.Module):
         batch_size_per_image: anchors in the loss, per image …
         positive_fraction: … and the largest share of positives among them.
         round_anchors, centre_offset: see `detlearn.anchors.AnchorGenerator`.
+        infer_strides: for the anchors, divide the batch's size by the map's, as torchvision does.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class RegionProposalNetwork(nn.Module):
         positive_fraction: float = 0.5,
         round_anchors: bool = False,
         centre_offset: float = 0.5,
+        infer_strides: bool = False,
     ) -> None:
         super().__init__()
         self.shared_sizes = not isinstance(anchor_sizes[0], Sequence)
@@ -139,7 +142,7 @@ class RegionProposalNetwork(nn.Module):
         )
         num_anchors = len(levels[0]) * len(aspect_ratios)
         self.head = RPNHead(in_channels, num_anchors, conv_depth)
-        self.strides = strides
+        self.strides, self.infer_strides = strides, infer_strides
         self.pre_nms_top_n, self.post_nms_top_n = pre_nms_top_n, post_nms_top_n
         self.nms_threshold, self.min_size = nms_threshold, min_size
         self.box_coder = BoxCoder()
@@ -147,13 +150,17 @@ class RegionProposalNetwork(nn.Module):
         self.sampler = BalancedPositiveNegativeSampler(batch_size_per_image, positive_fraction)
 
     def forward(
-        self, features: FeatureMaps, image_sizes: Sequence[tuple[int, int]] | None = None
+        self,
+        features: FeatureMaps,
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        batch_size: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Predict for every anchor and, given the images' sizes, propose.
 
         Args:
             features: one map (B, C, H, W), or a pyramid of them as a list or dict, finest first.
             image_sizes: (height, width) in pixels of each image, without padding.
+            batch_size: (height, width) with padding, for ``infer_strides``.
 
         Returns:
             Objectness (B, P), deltas (B, P, 4) and anchors (P, 4); with image sizes also the
@@ -164,7 +171,7 @@ class RegionProposalNetwork(nn.Module):
         """
         maps = _as_list(features)
         objectness, deltas = self.head(maps)
-        anchors = self.anchors(maps)
+        anchors = self.anchors(maps, batch_size)
         if image_sizes is None:
             return objectness, deltas, torch.cat(anchors)
         counts = [len(level) for level in anchors]
@@ -172,17 +179,21 @@ class RegionProposalNetwork(nn.Module):
         proposals = self.propose(objectness, deltas, anchors, counts, image_sizes)
         return objectness, deltas, anchors, proposals
 
-    def anchors(self, features: FeatureMaps) -> list[Tensor]:
+    def anchors(
+        self, features: FeatureMaps, batch_size: tuple[int, int] | None = None
+    ) -> list[Tensor]:
         """The anchors of feature maps.
 
         Args:
             features: one map (B, C, H, W), or a pyramid of L, finest first.
+            batch_size: (height, width) in pixels of the padded batch, for ``infer_strides``.
 
         Returns:
             Per level (H_l·W_l·A, 4).
 
         Raises:
-            ValueError: if the number of maps does not fit strides or anchor sizes.
+            ValueError: if the number of maps does not fit strides or anchor sizes, or the batch's
+                size is needed and not given.
         """
         maps = _as_list(features)
         strides = self.strides
@@ -191,7 +202,12 @@ class RegionProposalNetwork(nn.Module):
         if len(strides) != len(maps):
             raise ValueError(f"{len(maps)} feature maps, but strides {list(strides)}: one for each")
         sizes = [tuple(x.shape[-2:]) for x in maps]
-        strides = [(stride, stride) for stride in strides]
+        if not self.infer_strides:
+            strides = [(stride, stride) for stride in strides]
+        elif batch_size is None:
+            raise ValueError("infer_strides is on: give batch_size, the padded batch's size")
+        else:
+            strides = [(batch_size[0] // h, batch_size[1] // w) for h, w in sizes]
         if self.shared_sizes:
             grid = self.anchor_generator.grid_anchors
             return [grid([size], [stride])[0] for size, stride in zip(sizes, strides)]
@@ -274,7 +290,8 @@ class RegionProposalNetwork(nn.Module):
             sums divided by the number of sampled anchors.
         """
         gt_boxes = pad_sequence([t["boxes"].to(anchors) for t in targets], batch_first=True)
-        assigned = self.assign(anchors, gt_boxes)  # (B, P)
+        # One image after the other: all IoUs of a full-size batch would take gigabytes.
+        assigned = torch.stack([self.assign(anchors, t["boxes"].to(anchors)) for t in targets])
         # The sampler's labels: 1 positive, 0 background, −1 ignored.
         samples = self.sampler((assigned + 1).clamp(min=-1, max=1))
         positive, negative = (torch.stack(masks).bool() for masks in samples)  # (B, P) twice

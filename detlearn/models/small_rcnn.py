@@ -2,7 +2,9 @@
 
 What differs from the published detectors is said at each part, and was found by trial: after 300
 steps AP was .13 without and .24 with positives from IoU 0.5 on in the first stage, .35 with batch
-normalisation in the second, .37 with a small sample in the first (one run each).
+normalisation in the second, .37 with a small sample in the first (one run each). After 600 to 660
+steps AP50 was .85 to .86, .86 with a normalised pyramid, .88 to .90 with layers of 512 instead of
+128 and half the weight on boxes.
 """
 
 from __future__ import annotations
@@ -22,8 +24,15 @@ SMALL_SIZES = ((6, 11), (16, 24), (34, 50))
 
 
 def small_pyramid() -> PyramidBackbone:
-    """The backbone of the small two-stage detectors: 32 channels at strides 4, 8 and 16."""
-    return PyramidBackbone(SmallBackbone(), 32, extra_level=False, num_levels=3)
+    """The backbone of the small two-stage detectors: 32 channels at strides 4, 8 and 16.
+
+    The pyramid is normalised. The second stage does not mind how large its features are, since it
+    normalises again, and nothing else keeps them small. But the first stage does mind: in eight
+    trainings without, their standard deviation ended between 4 and 10, and the larger, the worse.
+    """
+    return PyramidBackbone(
+        SmallBackbone(), 32, extra_level=False, norm_layer=nn.BatchNorm2d, num_levels=3
+    )
 
 
 def small_rpn(
@@ -53,19 +62,21 @@ def small_heads(
     pooling: str = "align",
     *,
     iou_threshold: float = 0.5,
-    bbox_reg_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0),
+    bbox_reg_weights: tuple[float, ...] = (5.0, 5.0, 2.5, 2.5),
     class_agnostic: bool = False,
 ) -> RoIHeads:
-    """Their second stage: RoIs of 5 × 5 and two layers of 128 with batch normalisation.
+    """Their second stage: RoIs of 5 × 5 and two layers of 512 with batch normalisation.
 
-    A box of 20 to 40 pixels is read from the map of stride 8, so that the 5 × 5 bins are about a
-    cell wide and one sample in each is enough.
+    A box of 20 to 40 pixels is read from the map of stride 8, so that the 5 × 5 bins are at most a
+    cell wide and one sample in each is enough. The box coder's weights are half the usual ones:
+    otherwise the loss of the boxes outweighs that of the classes, which take longer to learn. (The
+    cascade, which is there for its boxes, keeps the published ones.)
     """
     pooler = roi_pooler(backbone, pooling, output_size=5, sampling_ratio=1, canonical_scale=40)
     return RoIHeads(
         num_classes,
         pooler,
-        NormalisedHead(backbone.out_channels[0] * 5 * 5, 128),
+        NormalisedHead(backbone.out_channels[0] * 5 * 5, 512),
         iou_threshold=iou_threshold,
         batch_size_per_image=32,
         positive_fraction=0.5,

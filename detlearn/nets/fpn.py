@@ -76,8 +76,13 @@ class FeaturePyramidNetwork(nn.Module):
         Returns:
             Maps (B, D, H_l, W_l) by the same names, finest first; further ones are called "pool",
             or "pool1", "pool2", … if there are several.
+
+        Raises:
+            ValueError: for another number of maps.
         """
         maps = list(x.values())
+        if len(maps) != len(self.lateral):
+            raise ValueError(f"{len(maps)} maps came to a pyramid of {len(self.lateral)}")
         laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
         merged = [laterals[-1]]
         for finer in reversed(laterals[:-1]):

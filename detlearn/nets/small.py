@@ -71,7 +71,16 @@ class SmallBackbone(nn.Module):
 
         Returns:
             Ordered dict ``"4", "8", "16", "32"`` → (B, C_s, ⌈H/s⌉, ⌈W/s⌉), finest first.
+
+        Raises:
+            ValueError: in training, for a single image of at most 32 × 32 pixels.
         """
+        if self.training and len(images) == 1 and max(images.shape[-2:]) <= self.strides[-1]:
+            raise ValueError(
+                f"one image of {images.shape[-2]} × {images.shape[-1]} pixels is a single location "
+                "at stride 32, over which batch normalisation has no variance: train on larger "
+                "images or on two at a time"
+            )
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

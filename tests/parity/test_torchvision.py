@@ -12,6 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models import detection
 from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d as TheirFrozenBatchNorm2d
 
 from detlearn import pretrained
@@ -99,6 +100,26 @@ def test_same_detections(name):
         assert_close(mine["boxes"], wanted["boxes"], rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("size", [(800, 1088), (800, 1344), (1088, 800), (224, 192)])
+def test_same_anchors(size):
+    """Also on the coarsest map, which has 13 rows for 800 pixels: a stride of 61, not 64."""
+    oracle = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    ours = pretrained.from_torchvision(NAMES[0], oracle.state_dict())
+    maps = [torch.zeros(1, 1, -(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32, 64)]
+    batch = ImageList(torch.zeros(1, 3, *size), [size])
+    (wanted,) = oracle.rpn.anchor_generator(batch, maps)
+    assert torch.equal(torch.cat(ours.rpn.anchors(maps, size)), wanted)
+    if size[0] == 800:
+        ours.rpn.infer_strides = False  # as ours is when it is not built from torchvision's weights
+        assert (torch.cat(ours.rpn.anchors(maps)) - wanted).abs().max() > 30
+
+
+def test_inferred_strides_need_the_size():
+    ours = pretrained.from_torchvision(NAMES[0], theirs(NAMES[0]).state_dict(), **SIZES)
+    with pytest.raises(ValueError, match="infer_strides is on: give batch_size"):
+        ours.rpn([torch.zeros(1, 256, 8 // 2**i or 1, 8) for i in range(5)])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_same_losses(name, monkeypatch):
     oracle = theirs(name, frozen=name == NAMES[0])
@@ -151,6 +172,9 @@ def test_frozen_weights_and_their_eps(tmp_path, monkeypatch):
         ours = pretrained.from_torchvision(name, source, **SIZES)
         norms = [m for m in ours.modules() if isinstance(m, FrozenBatchNorm2d)]
         assert len(norms) == 53 and all(norm.eps == eps for norm in norms)
+        # As in torchvision, two parts of the backbone stay as published.
+        assert ours.backbone.body.layer1[0].conv1.weight.requires_grad == (eps > 0)
+        assert ours.backbone.body.layer2[0].conv1.weight.requires_grad
         overwrite_eps(oracle, eps)
         x = torch.rand(1, 3, 64, 64)
         with torch.no_grad():
