@@ -4,6 +4,7 @@
 under CI both are failures. The last tests open pages that are wrong on purpose.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_the_book_has_its_pages(site: Path) -> None:
 def test_no_link_is_broken(site: Path) -> None:
     faults = broken_links(site)
     assert not faults, "\n".join(faults)
+
+
+def test_tables_are_tables(site: Path) -> None:
+    """A table in Markdown that is not rendered stands as a paragraph that begins with a bar."""
+    pages = {path: path.read_text(encoding="utf-8") for path in html_files(site)}
+    raw = [path.name for path, text in pages.items() if re.search(r"<p>\s*\|", text)]
+    assert not raw
+    assert "ap_medium</p></th>" in pages[site / "chapters" / "01_foundations.html"]
 
 
 def test_formulas_are_typeset(site: Path, book_address: str, browser: object) -> None:
