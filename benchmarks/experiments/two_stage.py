@@ -32,10 +32,10 @@ VARIANTS = {
     "align": ("faster_rcnn", {}, "default", (0, 1, 2)),
     "cascade": ("cascade_rcnn", {}, "default", (0, 1, 2)),
     "pool": ("faster_rcnn", {"pooling": "pool"}, "default", (0, 1, 2)),
-    "usual anchors": ("faster_rcnn", {}, "elongated", (0,)),
-    "long anchors": ("faster_rcnn", {"aspect_ratios": LONG}, "elongated", (0,)),
-    "usual anchors, unforced": ("faster_rcnn", {}, "elongated", (0,)),
-    "long anchors, unforced": ("faster_rcnn", {"aspect_ratios": LONG}, "elongated", (0,)),
+    "usual anchors": ("faster_rcnn", {}, "elongated", (0, 1)),
+    "long anchors": ("faster_rcnn", {"aspect_ratios": LONG}, "elongated", (0, 1)),
+    "usual anchors, unforced": ("faster_rcnn", {}, "elongated", (0, 1)),
+    "long anchors, unforced": ("faster_rcnn", {"aspect_ratios": LONG}, "elongated", (0, 1)),
 }
 PREVIEW_SEED = 20  # of the eight scenes; the training scenes have seed 0
 KEPT = 0.3  # score below which a detection does not count as found
