@@ -265,11 +265,10 @@ class RegionProposalNetwork(nn.Module):
 
         Args:
             anchors: (P, 4).
-            gt_boxes: (N, 4) objects of one image, N may be 0; or (B, N, 4) of a batch, padded with
-                boxes of zeros.
+            gt_boxes: (N, 4) objects of one image, N may be 0.
 
         Returns:
-            (P,) or (B, P) int64: index of the object, −1 for background, −2 for anchors in no loss.
+            (P,) int64: index of the object, −1 for background, −2 for anchors in no loss.
         """
         return self.matcher(box_iou(gt_boxes, anchors))
 
