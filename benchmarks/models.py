@@ -24,7 +24,7 @@ from torch import nn
 from torchvision.models import detection
 
 from detlearn import pretrained
-from detlearn.hardware import default_device
+from detlearn.machine.hardware import default_device
 
 MODELS = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
 NUM_CLASSES = 90

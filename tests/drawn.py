@@ -3,7 +3,7 @@
 import torch
 from matplotlib.colors import to_hex
 
-from detlearn import _style as style
+from detlearn.plotting import style
 
 NAMES = ["person", "phone", "car"]
 

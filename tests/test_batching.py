@@ -8,7 +8,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detlearn.models import ImageBatcher
 from detlearn.models.base import Detector
-from detlearn.models.batching import check_images, check_targets
+from detlearn.models.images import check_images, check_targets
 
 BOX = [[2.0, 3.0, 10.0, 12.0]]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detlearn import checkpoints
-from detlearn.checkpoints import load_tensors, save_tensors, write_atomically
+from detlearn.machine import checkpoints
+from detlearn.machine.checkpoints import load_tensors, save_tensors, write_atomically
 
 
 def test_round_trip(tmp_path):

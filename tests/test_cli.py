@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detlearn import cli, doctor, training
-from detlearn.checkpoints import load_tensors
+from detlearn import training
 from detlearn.cli import main
+from detlearn.cli import main as cli
 from detlearn.data import ToyTown, transforms
+from detlearn.machine import doctor
+from detlearn.machine.checkpoints import load_tensors
 
 COMMANDS = ("train", "evaluate", "detect", "grade", "nbgrader", "doctor")
 XML = """<annotation><size><width>48</width><height>32</height><depth>3</depth></size>{}

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from detlearn import distributed
-from detlearn.distributed import SharedBatchNorm2d, mean_over_processes, share_batch_norm
+from detlearn.machine import distributed
+from detlearn.machine.distributed import SharedBatchNorm2d, mean_over_processes, share_batch_norm
 
 # What each of two processes does; it leaves its results in the folder given as argument.
 SCRIPT = """
@@ -21,7 +21,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detlearn import distributed, training
+from detlearn import training
+from detlearn.machine import distributed
 from detlearn.data import transforms
 from detlearn.models.point import PointDetector
 from detlearn.nets.small import SmallBackbone

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from detlearn import doctor
+from detlearn.machine import doctor
 
 
 @pytest.fixture

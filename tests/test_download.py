@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detlearn.data import download
-from detlearn.data.download import content_digest, download_bccd, extract, fetch
+from detlearn.data import bccd as download
+from detlearn.data.bccd import content_digest, download_bccd, extract, fetch
 
 DATA = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -248,7 +248,7 @@ def test_progress_bar_shows_the_bytes(server, tmp_path, capsys):
 def test_killed_halfway_the_part_stays_and_the_next_process_goes_on(server, tmp_path):
     server.release.clear()  # the server stops after 100 000 bytes
     path, part = tmp_path / "file.bin", tmp_path / "file.bin.part"
-    code = f"from detlearn.data.download import fetch; fetch({server.url!r}, {str(path)!r})"
+    code = f"from detlearn.data.bccd import fetch; fetch({server.url!r}, {str(path)!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from detlearn import models
 from detlearn.boxes import box_iou
-from detlearn.models import CascadeRCNN, FasterRCNN, cascade_rcnn, faster_rcnn, small_rcnn
+from detlearn.models import CascadeRCNN, FasterRCNN, cascade_rcnn, faster_rcnn, small
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.small import SmallBackbone
@@ -238,13 +238,13 @@ def test_boxes_are_clipped_to_their_own_image(name):
 
 
 def test_parts_that_do_not_fit():
-    backbone = small_rcnn.small_pyramid()
-    rpn, heads = small_rcnn.small_rpn(backbone), small_rcnn.small_heads(3, backbone)
+    backbone = small.small_pyramid()
+    rpn, heads = small.small_rpn(backbone), small.small_heads(3, backbone)
     with pytest.raises(ValueError, match="the detector has 5 classes, its second stage 3"):
         FasterRCNN(5, backbone, rpn, heads)
     with pytest.raises(ValueError, match="build them class_agnostic=True"):
         CascadeRCNN(3, backbone, rpn, [heads] * 3)
-    agnostic = [small_rcnn.small_heads(3, backbone, class_agnostic=True) for _ in range(3)]
+    agnostic = [small.small_heads(3, backbone, class_agnostic=True) for _ in range(3)]
     with pytest.raises(ValueError, match="the detector has 4 classes, its second stage 3"):
         CascadeRCNN(4, backbone, rpn, agnostic)
 
@@ -291,9 +291,9 @@ def test_unknown_pooling():
 
 
 def test_class_agnostic_heads_detect():
-    backbone = small_rcnn.small_pyramid()
-    heads = small_rcnn.small_heads(3, backbone, class_agnostic=True)
-    model = FasterRCNN(3, backbone, small_rcnn.small_rpn(backbone), heads).eval()
+    backbone = small.small_pyramid()
+    heads = small.small_heads(3, backbone, class_agnostic=True)
+    model = FasterRCNN(3, backbone, small.small_rpn(backbone), heads).eval()
     model.score_threshold = 0.0
     assert len(model([torch.rand(3, 64, 64)])[0]["boxes"]) > 0
 

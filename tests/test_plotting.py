@@ -14,10 +14,10 @@ import pytest
 import torch
 from drawn import NAMES, Scenes, boxes, detections, outlines, tags, target
 
-from detlearn import _style as style
 from detlearn import plotting
-from detlearn._draw import TagLayer
-from detlearn._inputs import image_array
+from detlearn.plotting import style
+from detlearn.plotting.draw import TagLayer
+from detlearn.plotting.inputs import image_array
 
 
 @pytest.fixture(autouse=True)

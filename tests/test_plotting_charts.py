@@ -10,9 +10,9 @@ import torch
 from drawn import NAMES, Scenes, detections, tags, target
 from matplotlib.colors import to_rgb
 
-from detlearn import _style as style
 from detlearn import plotting
 from detlearn.metrics import coco_metrics, error_analysis
+from detlearn.plotting import style
 
 DEFAULTS = dict(matplotlib.rcParamsDefault)
 

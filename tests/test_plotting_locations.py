@@ -6,8 +6,8 @@ import pytest
 import torch
 from drawn import outlines, scatters, tags, target
 
-from detlearn import _style as style
 from detlearn import plotting
+from detlearn.plotting import style
 
 
 @pytest.fixture(autouse=True)

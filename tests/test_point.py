@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from detlearn import models
-from detlearn.models import batching, point
+from detlearn.models import images as batching
+from detlearn.models import point
 from detlearn.models.point import PointDetector, PointOutputs, grid_points, point_targets
 from detlearn.nets.small import SmallBackbone
 from detlearn.training import fit

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from detlearn import models
-from detlearn.checkpoints import save_tensors
+from detlearn.machine.checkpoints import save_tensors
 from detlearn.pretrained import load_detector, save_detector, wrap_torchvision
 
 NAMES = ["cat", "größer", "car"]

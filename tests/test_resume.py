@@ -12,7 +12,7 @@ import torch
 from test_training import Samples, foreign, same_weights, train
 
 from detlearn import training
-from detlearn.checkpoints import load_tensors, save_tensors
+from detlearn.machine.checkpoints import load_tensors, save_tensors
 
 STEPS = 40
 SCRIPT = """

@@ -11,8 +11,8 @@ from PIL import Image
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
-from detlearn.data._grounds import draw_ground
-from detlearn.data._layout import (
+from detlearn.data.toytown.grounds import draw_ground
+from detlearn.data.toytown.layout import (
     CLASS_NAMES,
     Layout,
     Thing,
@@ -21,9 +21,9 @@ from detlearn.data._layout import (
     max_hidden,
     shares_by_size,
 )
-from detlearn.data._pen import draw_sprite, shade
-from detlearn.data.sprites import SPRITES
-from detlearn.data.toytown import SCENARIOS, ToyTown, paint_things
+from detlearn.data.toytown.pen import draw_sprite, shade
+from detlearn.data.toytown.scenes import SCENARIOS, ToyTown, paint_things
+from detlearn.data.toytown.sprites import SPRITES
 
 SCENES = 100
 PERSON, PHONE = CLASS_NAMES.index("person"), CLASS_NAMES.index("phone")

@@ -13,11 +13,13 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from detlearn import batches, distributed, hardware, training
-from detlearn.batches import StepBatches, seeded
+from detlearn import training
 from detlearn.data import transforms
+from detlearn.machine import distributed, hardware
 from detlearn.pretrained import wrap_torchvision
 from detlearn.training import History, fit, lr_factor
+from detlearn.training import steps as batches
+from detlearn.training.steps import StepBatches, seeded
 
 
 class Samples(Dataset):

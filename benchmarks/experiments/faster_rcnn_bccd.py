@@ -11,7 +11,7 @@ import json
 from point_bccd import run
 
 from detlearn import results
-from detlearn.checkpoints import load_tensors
+from detlearn.machine.checkpoints import load_tensors
 
 OUT = "runs/bccd_faster_rcnn"
 SETTINGS = (

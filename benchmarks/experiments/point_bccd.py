@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from detlearn import results
-from detlearn.checkpoints import load_tensors
+from detlearn.machine.checkpoints import load_tensors
 
 OUT = Path("runs/bccd")
 SETTINGS = (

@@ -13,23 +13,23 @@ from __future__ import annotations
 
 from html import escape
 
-from detlearn.check.anchors import MAKE_ANCHORS as make_anchors
-from detlearn.check.assignment import MATCH_ANCHORS as match_anchors
-from detlearn.check.curves import AVERAGE_PRECISION as average_precision
-from detlearn.check.curves import PRECISION_RECALL as precision_recall
-from detlearn.check.decoding import DECODE_DELTAS as decode_deltas
-from detlearn.check.display import SIGNS
-from detlearn.check.encoding import ENCODE_DELTAS as encode_deltas
 from detlearn.check.engine import STATE, Exercise, NotSolved
-from detlearn.check.iou import BOX_IOU as box_iou
-from detlearn.check.iou_losses import CIOU as ciou_loss
-from detlearn.check.iou_losses import DIOU as diou_loss
-from detlearn.check.iou_losses import GIOU as giou_loss
-from detlearn.check.matching import TRUE_POSITIVES as true_positives
-from detlearn.check.proposals import PROPOSE as propose
-from detlearn.check.sampling import BILINEAR_SAMPLE as bilinear_sample
-from detlearn.check.soft_suppression import SOFT_NMS as soft_nms
-from detlearn.check.suppression import NMS as nms
+from detlearn.check.engine.display import SIGNS
+from detlearn.check.foundations.box_iou import BOX_IOU as box_iou
+from detlearn.check.foundations.curves import AVERAGE_PRECISION as average_precision
+from detlearn.check.foundations.curves import PRECISION_RECALL as precision_recall
+from detlearn.check.foundations.nms import NMS as nms
+from detlearn.check.foundations.true_positives import TRUE_POSITIVES as true_positives
+from detlearn.check.iou_losses.box_losses import CIOU as ciou_loss
+from detlearn.check.iou_losses.box_losses import DIOU as diou_loss
+from detlearn.check.iou_losses.box_losses import GIOU as giou_loss
+from detlearn.check.iou_losses.soft_nms import SOFT_NMS as soft_nms
+from detlearn.check.two_stage.bilinear_sample import BILINEAR_SAMPLE as bilinear_sample
+from detlearn.check.two_stage.decode_deltas import DECODE_DELTAS as decode_deltas
+from detlearn.check.two_stage.encode_deltas import ENCODE_DELTAS as encode_deltas
+from detlearn.check.two_stage.make_anchors import MAKE_ANCHORS as make_anchors
+from detlearn.check.two_stage.match_anchors import MATCH_ANCHORS as match_anchors
+from detlearn.check.two_stage.propose import PROPOSE as propose
 from detlearn.explore import source
 
 EXERCISES: dict[str, Exercise] = {

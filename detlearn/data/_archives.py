@@ -23,7 +23,7 @@ from pathlib import Path
 from shutil import copyfileobj
 from typing import IO
 
-from detlearn.data._reading import path_inside
+from detlearn.data.reading import path_inside
 
 BROKEN_ARCHIVE = (  # what Python's modules raise for one; RuntimeError if it is encrypted
     zipfile.BadZipFile,

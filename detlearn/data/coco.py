@@ -23,7 +23,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from detlearn.data._reading import (
+from detlearn.data.reading import (
     AnnotatedObject,
     AnnotatedPictures,
     BadAnnotation,

@@ -26,7 +26,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
-from detlearn.data._reading import (
+from detlearn.data.reading import (
     AnnotatedObject,
     AnnotatedPictures,
     BadAnnotation,

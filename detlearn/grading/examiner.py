@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from detlearn.check import EXERCISES
-from detlearn.check.display import Verdict
 from detlearn.check.engine import judge
+from detlearn.check.engine.display import Verdict
 from detlearn.grading import references, tasks, wire
 from detlearn.grading.submissions import Submission
 from detlearn.grading.worker import Limits, Outcome, Task, run_confined

@@ -11,13 +11,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from detlearn.check import EXERCISES
-from detlearn.checkpoints import write_atomically
 from detlearn.grading.examiner import Row, Settings, serve
 from detlearn.grading.journal import Journal, key_of
 from detlearn.grading.submissions import Submission, find_submissions, read_submission
 from detlearn.grading.tables import csv_table, gradescope_results
 from detlearn.grading.worker import Limits, context, run_confined, start
-from detlearn.progress import progress_bar
+from detlearn.machine.checkpoints import write_atomically
+from detlearn.machine.progress import progress_bar
 
 TRIES = 2  # for a submission whose processes are lost, by no fault that can be told
 LOST = "the grader's own process ended on this submission; grade it again by the same command"

@@ -12,8 +12,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from detlearn.checkpoints import write_atomically
 from detlearn.grading.exports import Chapter, Stub, read_chapter, solved
+from detlearn.machine.checkpoints import write_atomically
 
 CONFIG = """\
 # What nbgrader is told about this course; see https://nbgrader.readthedocs.io for more.

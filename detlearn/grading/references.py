@@ -42,7 +42,11 @@ TORCHVISION = (
 )
 # Of those, what is no reference: the engine, and parts of networks.
 HARMLESS = (
-    *(f"check/{name}.py" for name in ("__init__", "engine", "sandbox", "cases", "display")),
+    "check/__init__.py",
+    *(
+        f"check/engine/{name}.py"
+        for name in ("__init__", "exercise", "sandbox", "cases", "display")
+    ),
     *(f"ops/{name}.py" for name in ("__init__", "misc", "drop_block", "stochastic_depth")),
 )
 HINT = (

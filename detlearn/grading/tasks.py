@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detlearn.check import EXERCISES
-from detlearn.check.cases import Case
 from detlearn.check.engine import ask
+from detlearn.check.engine.cases import Case
 from detlearn.grading import references
 from detlearn.grading.slicing import (
     HANDED,

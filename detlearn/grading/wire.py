@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from detlearn.check.cases import Answer, Trouble
+from detlearn.check.engine.cases import Answer, Trouble
 
 ANSWERS, SENTENCE, REFERENCE, SURVEY = b"A", b"S", b"R", b"V"
 KINDS = (ANSWERS, SENTENCE, REFERENCE, SURVEY)

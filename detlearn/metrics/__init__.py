@@ -12,7 +12,7 @@
 from detlearn.metrics.coco import coco_metrics
 from detlearn.metrics.curves import average_precision, precision_recall, true_positives
 from detlearn.metrics.inference import evaluate, predict
-from detlearn.metrics.results import CocoMetrics
+from detlearn.metrics.summary import CocoMetrics
 from detlearn.metrics.tide import ERROR_KINDS, ErrorAnalysis, error_analysis
 from detlearn.metrics.voc import VocMetrics, voc_ap, voc_metrics
 

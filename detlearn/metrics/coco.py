@@ -33,8 +33,8 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from detlearn.metrics.inputs import FlatDetections, FlatTargets, flatten, overlapping_pairs
-from detlearn.metrics.results import (
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.summary import (
     AREA_RANGES,
     IOU_THRESHOLDS,
     MAX_DETECTIONS,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from detlearn.machine.progress import progress_bar
 from detlearn.metrics.coco import coco_metrics
-from detlearn.metrics.results import CocoMetrics
-from detlearn.progress import progress_bar
+from detlearn.metrics.summary import CocoMetrics
 
 
 def evaluate(

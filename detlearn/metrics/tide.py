@@ -46,7 +46,7 @@ import numpy as np
 from torch import Tensor
 
 from detlearn.metrics.coco import NOT_MATCHED, match, precision_at_levels, rank_detections
-from detlearn.metrics.inputs import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
 
 FALSE_POSITIVE_KINDS = ("classification", "localisation", "both", "duplicate", "background")
 ERROR_KINDS = (*FALSE_POSITIVE_KINDS, "missed")

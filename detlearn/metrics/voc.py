@@ -31,8 +31,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from detlearn.metrics.inputs import FlatDetections, FlatTargets, flatten, overlapping_pairs
-from detlearn.metrics.results import format_percent, names_or_numbers
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.summary import format_percent, names_or_numbers
 
 # In steps of a float 0.1, as in the official code: the fourth is 0.30000000000000004, and a recall
 # of exactly 0.3 does not reach it.

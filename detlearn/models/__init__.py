@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from detlearn.models.base import Detector
-from detlearn.models.batching import ImageBatcher
 from detlearn.models.cascade_rcnn import CascadeRCNN
 from detlearn.models.faster_rcnn import (
     FasterRCNN,
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet50_fpn_v2,
 )
+from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector, point_small
 from detlearn.models.rpn import RegionProposalNetwork
-from detlearn.models.small_rcnn import cascade_rcnn_small, faster_rcnn_small
+from detlearn.models.small import cascade_rcnn_small, faster_rcnn_small
 from detlearn.nets.fpn import FeaturePyramidNetwork
 
 BUILDERS: dict[str, Callable[..., Detector]] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detlearn.models.batching import (
+from detlearn.models.images import (
     Batch,
     Detections,
     ImageBatcher,

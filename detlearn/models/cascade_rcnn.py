@@ -22,7 +22,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detlearn.models.batching import Detections, ImageBatcher, Target
 from detlearn.models.faster_rcnn import (
     TwoStageDetector,
     TwoStageOutputs,
@@ -30,6 +29,7 @@ from detlearn.models.faster_rcnn import (
     clip_each,
     roi_pooler,
 )
+from detlearn.models.images import Detections, ImageBatcher, Target
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
 from detlearn.models.rpn import RegionProposalNetwork
 

@@ -27,7 +27,7 @@ from torchvision.models import ResNet50_Weights
 
 from detlearn.boxes import clip_boxes_to_image
 from detlearn.models.base import Detector
-from detlearn.models.batching import Batch, Detections, ImageBatcher, Target
+from detlearn.models.images import Batch, Detections, ImageBatcher, Target
 from detlearn.models.roi_heads import (
     ConvFCHead,
     RoIHeads,

@@ -31,10 +31,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detlearn.boxes import clip_boxes_to_image
-from detlearn.distributed import mean_over_processes, world_size
 from detlearn.losses import giou_loss, heatmap_focal_loss
+from detlearn.machine.distributed import mean_over_processes, world_size
 from detlearn.models.base import Detector
-from detlearn.models.batching import Detections, ImageBatcher, Target
+from detlearn.models.images import Detections, ImageBatcher, Target
 from detlearn.nets.small import SmallBackbone, conv_bn_relu
 from detlearn.nms import batched_nms
 

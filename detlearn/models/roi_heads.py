@@ -25,9 +25,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
-from detlearn.distributed import mean_over_processes, world_size
+from detlearn.machine.distributed import mean_over_processes, world_size
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
-from detlearn.models.batching import Detections, Target
+from detlearn.models.images import Detections, Target
 from detlearn.nms import batched_nms
 
 SMALLEST_SIDE = 1e-2  # detections narrower or lower than this many pixels are dropped

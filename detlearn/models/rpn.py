@@ -33,9 +33,9 @@ from torch.nn.utils.rnn import pad_sequence
 from detlearn.anchors import AnchorGenerator
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
-from detlearn.distributed import mean_over_processes
+from detlearn.machine.distributed import mean_over_processes
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
-from detlearn.models.batching import Target
+from detlearn.models.images import Target
 from detlearn.nms import batched_nms
 
 FeatureMaps = Tensor | Sequence[Tensor] | Mapping[str, Tensor]

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from detlearn.checkpoints import write_atomically
-from detlearn.doctor import versions
-from detlearn.hardware import default_device
+from detlearn.machine.checkpoints import write_atomically
+from detlearn.machine.doctor import versions
+from detlearn.machine.hardware import default_device
 
 FOLDER = Path(__file__).parent
 

@@ -197,7 +197,7 @@ SAMPLES = {
         says=WRONG_HINT,
     ),
     "patches_the_engine": handed_in(
-        "import detlearn.check.engine as engine, detlearn.check.cases as cases",
+        "import detlearn.check.engine as engine, detlearn.check.engine.cases as cases",
         "engine.judge = cases.fault = cases.close = lambda *a: None",
         body("engine.judge = cases.fault = cases.close = lambda *a: None", then=WRONG),
         says=WRONG_HINT,

@@ -14,8 +14,8 @@ from functools import cache
 from answers import answers
 
 from detlearn.check import EXERCISES
-from detlearn.check.display import Verdict
 from detlearn.check.engine import SEED, ask, judge
+from detlearn.check.engine.display import Verdict
 
 PATIENCE = 300.0  # seconds; a slow machine is no fault of the answer
 HEAD = ("exercise", "wrong", "rejected", "named", "0.1 % off", "rejected", "right", "accepted")

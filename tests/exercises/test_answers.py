@@ -13,9 +13,10 @@ from answers import answers
 from table import PATIENCE, names_the_mistake, rows, verdict
 
 from detlearn import check
-from detlearn.check import EXERCISES, NotSolved, engine, sandbox
-from detlearn.check.cases import agree
-from detlearn.check.engine import ask, expected_answer, judge
+from detlearn.check import EXERCISES, NotSolved
+from detlearn.check.engine import ask, expected_answer, judge, sandbox
+from detlearn.check.engine import exercise as engine
+from detlearn.check.engine.cases import agree
 
 PRIVATE_SEEDS = (1, 20_260, 31_337)
 

@@ -9,10 +9,11 @@ import torch
 
 from detlearn import check
 from detlearn.boxes import box_iou
-from detlearn.check import NotSolved, display, engine, sandbox
-from detlearn.check.cases import RUNGS, Answer, Case, Trouble, agree, close, fault, number
-from detlearn.check.display import Verdict, picture
-from detlearn.check.engine import Exercise, Misconception, ask, judge
+from detlearn.check import NotSolved
+from detlearn.check.engine import Exercise, Misconception, ask, display, judge, sandbox
+from detlearn.check.engine import exercise as engine
+from detlearn.check.engine.cases import RUNGS, Answer, Case, Trouble, agree, close, fault, number
+from detlearn.check.engine.display import Verdict, picture
 
 BOXES = torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 3]])
 

@@ -29,8 +29,8 @@ from grading_samples import (
 )
 
 from detlearn.check import EXERCISES
-from detlearn.check.cases import Answer, Trouble
 from detlearn.check.engine import Exercise
+from detlearn.check.engine.cases import Answer, Trouble
 from detlearn.cli import main
 from detlearn.grading import examiner, grader, references, wire, worker
 from detlearn.grading.examiner import Row, Settings
@@ -395,7 +395,7 @@ class TestReferences:
         from torchvision import ops
 
         from detlearn import boxes, losses, nms
-        from detlearn.check.iou import BOX_IOU
+        from detlearn.check.foundations.box_iou import BOX_IOU
 
         scores = torch.ones(1)
         for function, name in (

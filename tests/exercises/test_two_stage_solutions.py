@@ -13,8 +13,8 @@ from detlearn.anchors import AnchorGenerator
 from detlearn.boxes import box_iou
 from detlearn.check import EXERCISES
 from detlearn.check import two_stage_solutions as solutions
-from detlearn.check._boxes import random_boxes
 from detlearn.check.engine import ask, judge
+from detlearn.check.engine.boxes import random_boxes
 from detlearn.coders import LARGEST_STRETCH, BoxCoder
 from detlearn.grading.references import ReferenceUsed, poisoned
 from detlearn.matching import Matcher

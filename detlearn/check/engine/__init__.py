@@ -1,0 +1,13 @@
+"""How an exercise is asked, judged and shown; the exercises lie in the chapters' folders."""
+
+from detlearn.check.engine.exercise import (
+    SEED,
+    STATE,
+    Exercise,
+    Misconception,
+    NotSolved,
+    ask,
+    judge,
+)
+
+__all__ = ["SEED", "STATE", "Exercise", "Misconception", "NotSolved", "ask", "judge"]

@@ -1,0 +1,253 @@
+"""The check engine: a diagnosis of the learner's function instead of a verdict alone.
+
+A check calls the function on a ladder of cases (worked out by hand, degenerate, random, properties,
+gradients, no loop over boxes), compares the answers with the reference's and explains the first
+difference. Known misconceptions are recognised by computing what they would return and comparing,
+never by reading the learner's source. Calling and judging are separate: `ask` may happen in another
+process, `judge` needs its answers only.
+
+A check never raises in the reading flow. With ``DETLEARN_STRICT=1`` anything but ✅ raises.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Trouble, agree, fault
+from detlearn.check.engine.display import Verdict, show
+from detlearn.check.engine.sandbox import SECONDS, call, named
+
+SEED = 0  # of the cases that a reader sees; graders use others
+
+
+class NotSolved(AssertionError):
+    """With ``DETLEARN_STRICT=1``: an exercise is wrong or not attempted."""
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A wrong answer that many people give.
+
+    Attributes:
+        hint: the sentence that names the mistake and says what to do.
+        function: computes what the mistake would return.
+    """
+
+    hint: str
+    function: Callable
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise; calling it checks a function.
+
+    Attributes:
+        number: as in the book, "6.1".
+        name: of the learner's function and of this check.
+        reference: the package's function.
+        cases: makes the cases from a random generator; the same generator, the same cases.
+        misconceptions: known wrong answers; of several that fit, the first is named.
+        returns: what each returned tensor is called.
+        draw: the boxes that show the failing case, as (box, label, style) with style "a", "b" or
+            "c"; empty if nothing is to be drawn.
+        narrow: the part of a failing case to show: takes the case and the fault, gives one line.
+        solution: the functions whose source is the solution; the reference by default.
+        allowed: names of the package's functions that the learner's may call.
+        counted: what a loop would run over; the size of a case counts them.
+        points: what it is worth.
+    """
+
+    number: str
+    name: str
+    reference: Callable
+    cases: Callable[[torch.Generator], list[Case]]
+    misconceptions: tuple[Misconception, ...]
+    returns: tuple[str, ...]
+    draw: Callable[[Case, Fault], list[tuple[Tensor, str, str]]] = lambda case, fault: []
+    narrow: Callable[[Case, Fault], str] = lambda case, fault: ""
+    solution: tuple[Callable, ...] = ()
+    allowed: frozenset[str] = field(default_factory=frozenset)
+    counted: str = "boxes"
+    points: int = 10
+
+    def __call__(self, function: Callable) -> Callable:
+        """Check a function, print the verdict, and return a function to go on with.
+
+        Args:
+            function: the learner's.
+
+        Returns:
+            The very same function if it is right, else the package's.
+
+        Raises:
+            NotSolved: if it is not right and ``DETLEARN_STRICT=1`` is set.
+        """
+        cases = self.ladder(SEED)
+        verdict = judge(self, cases, ask(function, cases, SECONDS))
+        STATE[self.name] = verdict.status
+        show(verdict)
+        if verdict.status == "right":
+            return function
+        if os.environ.get("DETLEARN_STRICT", "0") not in ("", "0"):
+            raise NotSolved(str(verdict))
+        return self.reference
+
+    def ladder(self, seed: int) -> list[Case]:
+        """The cases of a seed, first rung first."""
+        cases = self.cases(torch.Generator().manual_seed(seed))
+        return sorted(cases, key=lambda case: RUNGS.index(case.rung))
+
+
+# name → "right", "wrong" or "todo": what the checks found since the kernel started.
+STATE: dict[str, str] = {}
+
+
+def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[Answer]:
+    """Call a function on the cases, one after the other.
+
+    Args:
+        function: the learner's.
+        cases: what to call it with.
+        seconds: for all calls together. After a stop the remaining cases are not tried.
+
+    Returns:
+        The answers; fewer than cases if the first says "not attempted" or one was stopped.
+    """
+    if not callable(function):
+        text = f"the check was given {named(function)}; give it your function"
+        return [Answer(trouble=Trouble("no function", text))]
+    answers, deadline = [], time.monotonic() + seconds
+    for case in cases:
+        answers.append(call(function, case, max(0.1, deadline - time.monotonic())))
+        trouble = answers[-1].trouble
+        if trouble and trouble.kind == "timeout":
+            trouble.message = f"your function was stopped after {seconds:g} seconds"
+        if trouble and trouble.kind in ("blank", "timeout", "memory", "exit"):
+            break
+    return answers
+
+
+def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) -> Verdict:
+    """Compare answers with the reference's and find the mistake.
+
+    Args:
+        exercise: the exercise.
+        cases: what was asked.
+        answers: what came back, in the order of the cases; they may end early.
+
+    Returns:
+        The verdict, with a hint if it is wrong.
+    """
+    name, number = exercise.name, exercise.number
+    if answers and answers[0].trouble and answers[0].trouble.kind == "blank":
+        return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
+    expected = [expected_answer(exercise, case) for case in cases[: len(answers)]]
+    faults = [fault(c, a, e, exercise.returns) for c, a, e in zip(cases, answers, expected)]
+    faults = _with_loops(exercise.counted, cases, answers, faults)
+    first = next((i for i, found in enumerate(faults) if found), None)
+    if first is None and len(answers) == len(cases):
+        return Verdict(
+            "right", number, name, f"right in {len(cases)} cases", points=exercise.points
+        )
+    if first is None:  # the process that ran it is gone
+        return Verdict("wrong", number, name, "your function did not come back", hint="")
+    case, found = cases[first], faults[first]
+    trouble = answers[first].trouble
+    kind = trouble.kind if trouble else ""
+    return Verdict(
+        "wrong",
+        number,
+        name,
+        found.text if kind == "no function" else f"on {case.note}: {found.text}",
+        hint=_diagnose(exercise, cases, answers, faults) or generic_hint(case, found),
+        line=trouble.line if trouble else "",
+        shown=exercise.narrow(case, found) if kind in ("", "exception") else "",
+        boxes=[] if trouble else exercise.draw(case, found),
+        printed=answers[first].printed,
+    )
+
+
+def expected_answer(exercise: Exercise, case: Case) -> Answer:
+    """The right answer: as worked out by hand where a case says so, else the reference's."""
+    answer = call(exercise.reference, case)
+    if answer.trouble is not None:
+        raise AssertionError(f"the reference of {exercise.name} fails: {answer.trouble.message}")
+    if case.expected is None:
+        return answer
+    values = case.expected if isinstance(case.expected, tuple) else (case.expected,)
+    return replace(answer, values=values)
+
+
+def _with_loops(
+    counted: str, cases: Sequence[Case], answers: Sequence[Answer], faults: list[Fault | None]
+) -> list[Fault | None]:
+    """Adds the fault of a loop over boxes, seen in the growth of the steps with their number."""
+    sized = [i for i, case in enumerate(cases[: len(answers)]) if case.size]
+    for small, large in itertools.pairwise(sized):
+        few, many = answers[small].steps, answers[large].steps
+        added = cases[large].size - cases[small].size
+        if not faults[large] and few > 0 and many - few >= added:  # a step for each more box
+            faults[large] = Fault(
+                f"Python takes {many / few:.2g} times as many steps for {cases[large].size} "
+                f"{counted} as for {cases[small].size}: there is a loop over {counted}; let "
+                "broadcasting do it",
+                "value",
+            )
+    return faults
+
+
+def _diagnose(
+    exercise: Exercise,
+    cases: Sequence[Case],
+    answers: Sequence[Answer],
+    faults: Sequence[Fault | None],
+) -> str:
+    """The hint of the misconception that returns what the learner's function returned, or ""."""
+    stopped = ("timeout", "memory", "exit", "died")
+    troubles = [answer.trouble.kind if answer.trouble else "" for answer in answers]
+    asked = [i for i, k in enumerate(troubles) if k not in stopped and not cases[i].size]
+    failing = [i for i in asked if faults[i]]
+    if not failing or any(found for found in faults[: failing[0]]):
+        return ""
+    # First: the same answers everywhere. Then: the same on the lowest rung that fails, for a
+    # function with a second mistake that shows elsewhere.
+    rung = cases[failing[0]].rung
+    said = functools.cache(lambda known, i: call(known.function, cases[i]))
+    # That both raise on the same input is no evidence: many a mistake does on an empty list.
+    spoken = [i for i in failing if troubles[i] != "exception"]
+    for among in (asked, [i for i in asked if cases[i].rung == rung]):
+        if not set(among) & set(spoken):
+            continue
+        for known in exercise.misconceptions:
+            if all(agree(cases[i], answers[i], said(known, i)) for i in among):
+                return known.hint
+    return ""
+
+
+def generic_hint(case: Case, found: Fault) -> str:
+    """What to look at when no known misconception fits."""
+    if "positional argument" in found.text:
+        return (
+            f"the check calls it with {len(case.args)} arguments; keep the first line of the stub"
+        )
+    empty = any(isinstance(value, Tensor) and value.numel() == 0 for value in case.args)
+    if empty and found.kind == "trouble" and " raises " in found.text:
+        return "check for an empty list first; what should come back then?"
+    if empty and found.kind == "form" and "float32; expected" in found.text:
+        return "torch.tensor of an empty list is float32; name the dtype, as in dtype=torch.int64"
+    if found.kind == "finite":
+        return "somewhere a number is divided by zero; what is zero here?"
+    if found.kind == "gradient":
+        return "the values are right, their gradient is not; is a part detached, or should one be?"
+    if case.rung == "property" and found.kind == "value":
+        return "the formula has this property, yours lacks it; does it use absolute coordinates?"
+    return ""

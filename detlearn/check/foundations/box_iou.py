@@ -1,0 +1,201 @@
+"""Exercise 1.1: the IoU of each box with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from detlearn import boxes as package
+from detlearn.check.engine import Exercise, Misconception
+from detlearn.check.engine.boxes import NEGATIVE_SIDES, Drawing, boxes_of, random_boxes, row
+from detlearn.check.engine.cases import Case, Fault
+
+
+def _iou_cases(random: torch.Generator) -> list[Case]:
+    one = boxes_of((0, 0, 4, 4))
+    others = boxes_of((2, 0, 6, 4), (0, 0, 4, 4), (1, 1, 3, 3), (4, 0, 8, 4), (7, 6, 9, 9))
+    flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
+    none, a, b = torch.zeros(0, 4), random_boxes(7, random), random_boxes(5, random)
+    return [
+        Case("by hand", (one, others[:1]), "boxes that share a third", torch.tensor([[1 / 3]])),
+        Case("by hand", (one, others[2:3]), "a box inside a box", torch.tensor([[0.25]])),
+        Case("by hand", (one, others[3:4]), "boxes that touch", torch.tensor([[0.0]])),
+        Case("by hand", (one, others[4:]), "boxes diagonally apart", torch.tensor([[0.0]])),
+        Case(
+            "by hand",
+            (one, others),
+            "one box against five",
+            torch.tensor([[1 / 3, 1.0, 0.25, 0.0, 0.0]]),
+        ),
+        Case("degenerate", (none, others), "no boxes in the first list"),
+        Case("degenerate", (others, none), "no boxes in the second list"),
+        Case("degenerate", (flat, flat), "boxes without area", only_finite=True),
+        Case("random", (a, b), "7 against 5 random boxes"),
+        Case("property", (a - 300, b - 300), "the same boxes moved below zero"),
+        Case("property", (a * 8, b * 8), "the same boxes, eight times as large"),
+        Case("property", (b, a), "the two lists exchanged"),
+        Case("gradient", (a, b), "7 against 5 random boxes", gradient=True),
+        Case("no loop", (random_boxes(8, random), b), "8 against 5 random boxes", size=8),
+        Case("no loop", (random_boxes(64, random), b), "64 against 5 random boxes", size=64),
+    ]
+
+
+def _parts(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Width and height of what each pair shares, negative where they are apart; both areas."""
+    w = torch.min(a[:, None, 2], b[:, 2]) - torch.max(a[:, None, 0], b[:, 0])
+    h = torch.min(a[:, None, 3], b[:, 3]) - torch.max(a[:, None, 1], b[:, 1])
+    return w, h, package.box_area(a)[:, None], package.box_area(b)
+
+
+def _iou_with(
+    formula: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of the intersection and the two areas in place of I / U."""
+
+    def function(a: Tensor, b: Tensor) -> Tensor:
+        w, h, area_a, area_b = _parts(a, b)
+        shared = w.clamp(min=0) * h.clamp(min=0)
+        return formula(shared, area_a.expand_as(shared), area_b.expand_as(shared))
+
+    return function
+
+
+def _no_clamp(a: Tensor, b: Tensor) -> Tensor:
+    w, h, area_a, area_b = _parts(a, b)
+    return w * h / (area_a + area_b - w * h + 1e-9)
+
+
+def _late_clamp(a: Tensor, b: Tensor) -> Tensor:
+    w, h, area_a, area_b = _parts(a, b)
+    shared = (w * h).clamp(min=0)
+    return shared / (area_a + area_b - shared + 1e-9)
+
+
+def _plus_one(a: Tensor, b: Tensor) -> Tensor:
+    grown = [boxes + torch.tensor([0, 0, 1, 1]) for boxes in (a, b)]
+    return package.box_iou(*grown)
+
+
+def _as_xywh(a: Tensor, b: Tensor) -> Tensor:
+    return package.box_iou(a, b, fmt="xywh")
+
+
+def _mixed_axes(a: Tensor, b: Tensor) -> Tensor:
+    return package.box_iou(a[:, [0, 2, 1, 3]], b[:, [0, 2, 1, 3]])
+
+
+def _enclosing_ratio(a: Tensor, b: Tensor) -> Tensor:
+    w = torch.max(a[:, None, 2], b[:, 2]) - torch.min(a[:, None, 0], b[:, 0])
+    h = torch.max(a[:, None, 3], b[:, 3]) - torch.min(a[:, None, 1], b[:, 1])
+    return w * h / (package.box_area(a)[:, None] + package.box_area(b) - w * h + 1e-9)
+
+
+def _absolute(a: Tensor, b: Tensor) -> Tensor:
+    w, h, area_a, area_b = _parts(a, b)
+    shared = w.abs() * h.abs()
+    return shared / (area_a + area_b - shared + 1e-9)
+
+
+def _cell_of(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
+    if len(case.args[0]) == 0 or len(case.args[1]) == 0:
+        return None
+    at = (*found.index, 0, 0)[:2]
+    i, j = at if len(found.index) == 2 and found.kind != "gradient" else (at[0], 0)
+    return case.args[0][min(i, len(case.args[0]) - 1)], case.args[1][min(j, len(case.args[1]) - 1)]
+
+
+def _show_cell(case: Case, found: Fault) -> str:
+    pair = _cell_of(case, found)
+    return f"boxes1: {row(pair[0])}, boxes2: {row(pair[1])}" if pair else ""
+
+
+def _draw_cell(case: Case, found: Fault) -> Drawing:
+    pair = _cell_of(case, found)
+    return [(pair[0], "boxes1", "a"), (pair[1], "boxes2", "b")] if pair else []
+
+
+BOX_IOU = Exercise(
+    "1.1",
+    "box_iou",
+    package.box_iou,
+    _iou_cases,
+    (
+        Misconception(NEGATIVE_SIDES, _no_clamp),
+        Misconception(
+            "you clamp the product; of boxes diagonally apart both factors are negative, so clamp "
+            "width and height at zero before they are multiplied",
+            _late_clamp,
+        ),
+        Misconception(
+            "an absolute value turns the gap between two boxes into an overlap; clamp width and "
+            "height at zero",
+            _absolute,
+        ),
+        Misconception(
+            "coordinates are continuous: the width is x2 − x1, without the + 1 of pixel counts",
+            _plus_one,
+        ),
+        Misconception(
+            "the union is the sum of both areas minus the intersection; without the minus what "
+            "they share counts twice",
+            _iou_with(lambda i, a, b: i / (a + b)),
+        ),
+        Misconception(
+            "this is 2·I / (A + B), the Dice coefficient; the IoU is I / (A + B − I)",
+            _iou_with(lambda i, a, b: 2 * i / (a + b + 1e-9)),
+        ),
+        Misconception(
+            "you divide by the smaller area, so that a box inside another gets 1; divide by the "
+            "union",
+            _iou_with(lambda i, a, b: i / torch.min(a, b).clamp(min=1e-9)),
+        ),
+        Misconception(
+            "you divide by the larger area; divide by the union",
+            _iou_with(lambda i, a, b: i / torch.max(a, b).clamp(min=1e-9)),
+        ),
+        Misconception(
+            "you divide by the area of the first box alone; divide by the union",
+            _iou_with(lambda i, a, b: i / a.clamp(min=1e-9)),
+        ),
+        Misconception(
+            "you divide by the area of the second box alone; divide by the union",
+            _iou_with(lambda i, a, b: i / b.clamp(min=1e-9)),
+        ),
+        Misconception(
+            "this is the intersection in square pixels; divide it by the union",
+            _iou_with(lambda i, a, b: i),
+        ),
+        Misconception(
+            "this is union over intersection; turn the fraction over",
+            _iou_with(lambda i, a, b: (a + b - i) / i),
+        ),
+        Misconception(
+            "two boxes without area have a union of zero, and 0 / 0 is not a number: add a small "
+            "epsilon to the union or clamp it",
+            _iou_with(lambda i, a, b: i / (a + b - i)),
+        ),
+        Misconception(
+            "the result is transposed: rows belong to boxes1, columns to boxes2",
+            lambda a, b: package.box_iou(b, a),
+        ),
+        Misconception("the boxes are corners x1, y1, x2, y2, not corner and size", _as_xywh),
+        Misconception("x and y are mixed up: a box is x1, y1, x2, y2, in this order", _mixed_axes),
+        Misconception(
+            "min and max are exchanged: the intersection begins at the larger of the two left "
+            "edges and ends at the smaller of the two right ones",
+            _enclosing_ratio,
+        ),
+        Misconception(
+            "compare each box of the first list with each of the second, (N, M): boxes1[:, None] "
+            "and broadcasting do it; you compare them one to one",
+            lambda a, b: package.paired_iou(a, b),
+        ),
+    ),
+    ("the IoU",),
+    _draw_cell,
+    _show_cell,
+    solution=(package.box_iou, package.paired_iou, package.intersection_and_union),
+    allowed=frozenset({"box_area"}),
+)

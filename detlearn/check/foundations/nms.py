@@ -1,0 +1,179 @@
+"""Exercise 1.2: greedy non-maximum suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from detlearn.boxes import box_iou
+from detlearn.check.engine import Exercise, Misconception
+from detlearn.check.engine.boxes import boxes_of, draw_scored, random_boxes, show_scored
+from detlearn.check.engine.cases import Case
+from detlearn.nms import naive_nms
+
+
+def _nms_cases(random: torch.Generator) -> list[Case]:
+    # IoU of neighbours 0.6, of the first with the third 1/3: a chain.
+    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40), (80, 80, 99, 99))
+    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
+    one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
+    few, some = _crowded(6, random), _crowded(40, random)
+    order = torch.randperm(40, generator=random)
+    return [
+        Case(
+            "by hand",
+            (chain[:2], torch.tensor([0.8, 0.9]), 0.5),
+            "two boxes with an IoU of 0.6",
+            torch.tensor([1]),
+        ),
+        Case(
+            "by hand",
+            (chain[[2, 3, 0]], torch.tensor([0.3, 0.9, 0.6]), 0.5),
+            "three boxes that overlap little",
+            torch.tensor([1, 2, 0]),
+        ),
+        Case(
+            "by hand",
+            (chain, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5),
+            "a chain: the first suppresses the second, which therefore spares the third",
+            torch.tensor([0, 2, 3]),
+        ),
+        Case(
+            "by hand",
+            (chain[[1, 0, 3]], torch.tensor([0.5, 0.9, 0.7]), 0.5),
+            "two boxes with an IoU of 0.6 and one apart, which is the second best",
+            torch.tensor([1, 2]),
+        ),
+        Case(
+            "by hand",
+            (half, torch.tensor([0.9, 0.8]), 0.5),
+            "an IoU of exactly the threshold",
+            torch.tensor([0, 1]),
+        ),
+        Case("degenerate", (none, torch.zeros(0), 0.5), "no boxes at all"),
+        Case("degenerate", (one, torch.tensor([0.1]), 0.5), "a single box"),
+        Case(
+            "degenerate",
+            (one.repeat(4, 1), torch.tensor([0.2, 0.5, 0.9, 0.7]), 0.5),
+            "four equal boxes",
+        ),
+        Case("random", (*few, 0.5), "6 boxes in a crowd"),
+        Case("random", (*some, 0.5), "40 boxes in a crowd"),
+        Case("random", (*some, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
+        Case("random", (*some, 0.7), "40 boxes in a crowd, with a threshold of 0.7"),
+        Case("property", (some[0] - 300, some[1], 0.5), "the same boxes moved below zero"),
+        Case("property", (some[0][order], some[1][order], 0.5), "the boxes in another order"),
+        Case("property", (some[0], some[1] - 2, 0.5), "the same boxes with negative scores"),
+    ]
+
+
+def _crowded(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    scores = torch.randperm(number, generator=random) / number + 0.5 / number
+    return random_boxes(number, random, size=60.0), scores
+
+
+def _nms_with(
+    suppresses: Callable[[Tensor, float], Tensor] = lambda iou, t: iou > t,
+    order: Callable[[Tensor], Tensor] = lambda s: s.argsort(descending=True, stable=True),
+    by: str = "kept",
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Greedy suppression with something changed; ``by``: what may suppress a box."""
+
+    def function(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+        ranked = order(scores).tolist()
+        hits = suppresses(box_iou(boxes, boxes), iou_threshold)
+        keep: list[int] = []
+        for rank, i in enumerate(ranked):
+            rivals = {"kept": keep, "better": ranked[:rank], "last": keep[-1:], "first": keep[:1]}[
+                by
+            ]
+            if not any(hits[j, i] for j in rivals):
+                keep.append(i)
+        return torch.tensor(keep, dtype=torch.int64)
+
+    return function
+
+
+def _positions(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    order = scores.argsort(descending=True, stable=True)
+    return naive_nms(boxes[order], scores[order], iou_threshold)
+
+
+def _kept(convert: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda boxes, scores, t: convert(naive_nms(boxes, scores, t), boxes, scores)
+
+
+NMS = Exercise(
+    "1.2",
+    "nms",
+    naive_nms,
+    _nms_cases,
+    (
+        Misconception(
+            "you return positions in the sorted list; look up which boxes stand there: order[…]",
+            _positions,
+        ),
+        Misconception(
+            "the boxes are sorted from the lowest score to the highest; the best comes first",
+            _nms_with(order=lambda s: s.argsort(stable=True)),
+        ),
+        Misconception(
+            "you take the boxes as they come; take the one with the highest score first",
+            _nms_with(order=lambda s: torch.arange(len(s))),
+        ),
+        Misconception(
+            "a box goes if its IoU is above the threshold; at the threshold itself it stays",
+            _nms_with(lambda iou, t: iou >= t),
+        ),
+        Misconception(
+            "a suppressed box suppresses others in your function; only boxes that are kept may",
+            _nms_with(by="better"),
+        ),
+        Misconception(
+            "you compare with the last kept box only; compare with all that are kept",
+            _nms_with(by="last"),
+        ),
+        Misconception(
+            "only the best box of all suppresses others; go on with the next one that is left",
+            _nms_with(by="first"),
+        ),
+        Misconception(
+            "the threshold is the one you are given, iou_threshold; yours is always 0.5",
+            lambda boxes, scores, iou_threshold: naive_nms(boxes, scores, 0.5),
+        ),
+        Misconception(
+            "the comparison is the wrong way round: boxes with a large overlap go, the others stay",
+            _nms_with(lambda iou, t: iou < t),
+        ),
+        Misconception(
+            "nothing is suppressed: this is the list of boxes sorted by score",
+            _nms_with(lambda iou, t: torch.zeros_like(iou, dtype=torch.bool)),
+        ),
+        Misconception(
+            "the kept boxes are in the order of their indices; return the best first",
+            _kept(lambda keep, boxes, scores: keep.sort().values),
+        ),
+        Misconception(
+            "you return boxes; return their indices, int64", _kept(lambda k, boxes, s: boxes[k])
+        ),
+        Misconception(
+            "you return scores; return the indices of the boxes, int64",
+            _kept(lambda keep, boxes, scores: scores[keep]),
+        ),
+        Misconception(
+            "you return a mask; return the indices of the kept boxes, best first",
+            _kept(lambda keep, boxes, scores: torch.isin(torch.arange(len(boxes)), keep)),
+        ),
+        Misconception(
+            "the last box of the result is missing: check where the loop ends",
+            _kept(lambda keep, boxes, scores: keep[:-1]),
+        ),
+    ),
+    ("keep",),
+    draw_scored,
+    show_scored,
+    solution=(naive_nms,),
+    allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
+)

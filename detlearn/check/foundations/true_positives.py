@@ -1,0 +1,248 @@
+"""Exercise 1.3: which detections of an image are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from detlearn.boxes import box_iou
+from detlearn.check.engine import Exercise, Misconception
+from detlearn.check.engine.boxes import Drawing, boxes_of, random_boxes, row
+from detlearn.check.engine.cases import Case, Fault
+from detlearn.metrics.curves import true_positives
+
+
+def _match_cases(random: torch.Generator) -> list[Case]:
+    gt = random_boxes(8, random, size=60.0)
+    noisy = gt.repeat(3, 1) + 5 * torch.randn(24, 4, generator=random)
+    noisy = torch.cat((torch.min(noisy[:, :2], noisy[:, 2:] - 1), noisy[:, 2:]), 1)
+    noisy = noisy[torch.randperm(24, generator=random)]
+    one, other, none = boxes_of((0, 0, 40, 40)), boxes_of((10, 0, 50, 40)), torch.zeros(0, 4)
+    return [
+        *_match_by_hand(),
+        Case("degenerate", (none, one, 0.5), "no detections"),
+        Case("degenerate", (other, none, 0.5), "no objects"),
+        Case("degenerate", (none, none, 0.5), "neither detections nor objects"),
+        Case("random", (noisy, gt, 0.5), "24 detections of 8 objects"),
+        Case("random", (noisy, gt, 0.75), "24 detections of 8 objects at a threshold of 0.75"),
+        Case("property", (noisy - 300, gt - 300, 0.5), "the same boxes moved below zero"),
+        Case(
+            "property", (noisy, gt.flip(0), 0.5), "the same boxes with the objects in another order"
+        ),
+    ]
+
+
+def _match_by_hand() -> list[Case]:
+    car = boxes_of((0, 0, 40, 40))
+    good, better, poor = (boxes_of((x, 0, 40 + x, 40)) for x in (10, 2, 30))
+    pair = boxes_of((0, 0, 40, 40), (12, 0, 52, 40))
+    half = boxes_of((0, 0, 40, 20))
+
+    def mask(*values: int) -> Tensor:
+        return torch.tensor(values, dtype=torch.bool)
+
+    return [
+        Case("by hand", (good, car, 0.5), "a detection with an IoU of 0.6", mask(1)),
+        Case("by hand", (poor, car, 0.5), "a detection with an IoU of 0.14", mask(0)),
+        Case("by hand", (half, car, 0.5), "an IoU of exactly the threshold", mask(1)),
+        Case(
+            "by hand",
+            (torch.cat((good, better)), car, 0.5),
+            "two detections of one object",
+            mask(1, 0),
+        ),
+        Case(
+            "by hand",
+            (torch.cat((better, good)), car, 0.5),
+            "two detections of one object, the better one first",
+            mask(1, 0),
+        ),
+        Case(
+            "by hand",
+            (torch.cat((poor, good)), car, 0.5),
+            "a poor detection before a good one",
+            mask(0, 1),
+        ),
+        # Both detections overlap the first object most; the second is left with the other object.
+        Case(
+            "by hand",
+            (boxes_of((0, 0, 40, 40), (4, 0, 44, 40)), pair, 0.5),
+            "two objects side by side, of which both detections prefer the first",
+            mask(1, 1),
+        ),
+        # The best detection takes the object it overlaps most, and leaves the other to the second.
+        Case(
+            "by hand",
+            (boxes_of((8, 0, 48, 40), (-4, 0, 36, 40)), pair, 0.5),
+            "a first detection that covers two objects well enough",
+            mask(1, 1),
+        ),
+        Case(
+            "by hand",
+            (boxes_of((5, 0, 45, 40), (5, 4, 45, 44)), pair, 0.5),
+            "two detections of two objects, of which the first covers both better",
+            mask(1, 1),
+        ),
+        Case(
+            "by hand",
+            (boxes_of((4, 0, 44, 40), (-8, 0, 32, 40)), pair, 0.5),
+            "a first detection that takes the only object of the second",
+            mask(1, 0),
+        ),
+    ]
+
+
+def _match_with(
+    reaches: Callable[[Tensor, float], Tensor] = lambda iou, t: iou >= t,
+    free_only: bool = True,
+    retake: bool = False,
+    always_takes: bool = False,
+    first: bool = False,
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Greedy matching with something changed."""
+
+    def function(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+        iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+        taken = torch.zeros(len(gt_boxes), dtype=torch.bool)
+        for d in range(len(boxes) if len(gt_boxes) else 0):
+            scores = torch.where(taken & free_only, -1.0, iou[d])
+            best = int(reaches(scores, iou_threshold).int().argmax() if first else scores.argmax())
+            hit = bool(reaches(scores[best], iou_threshold))
+            right[d] = hit and (retake or not taken[best])
+            taken[best] |= hit or always_takes
+        return right
+
+    return function
+
+
+def _by_object(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    for g in range(len(gt_boxes) if len(boxes) else 0):
+        best = iou[:, g].argmax()
+        if iou[best, g] >= iou_threshold:
+            right[best] = True
+    return right
+
+
+def _optimal(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    rows, columns = linear_sum_assignment(iou.numpy(), maximize=True)
+    for d, g in zip(rows, columns):
+        right[d] = bool(iou[d, g] >= iou_threshold)
+    return right
+
+
+def _largest_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    while iou.numel() > 0 and iou.max() >= iou_threshold:
+        d, g = divmod(int(iou.argmax()), len(gt_boxes))
+        right[d] = True
+        iou[d, :] = iou[:, g] = -1
+    return right
+
+
+def _matches(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    """The object of each detection, −1 if it has none."""
+    iou, match = box_iou(boxes, gt_boxes), torch.full((len(boxes),), -1)
+    for d in range(len(boxes) if len(gt_boxes) else 0):
+        if iou[d].max() >= iou_threshold:
+            match[d] = iou[d].argmax()
+            iou[:, match[d]] = -1
+    return match
+
+
+def _found(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    return torch.isin(torch.arange(len(gt_boxes)), _matches(boxes, gt_boxes, iou_threshold))
+
+
+def _worst_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    return true_positives(boxes.flip(0), gt_boxes, iou_threshold).flip(0)
+
+
+def _show_match(case: Case, found: Fault) -> str:
+    boxes, gt_boxes, threshold = case.args
+    if len(boxes) + len(gt_boxes) > 6:
+        return ""
+    listed = [", ".join(row(box) for box in some) or "none" for some in (boxes, gt_boxes)]
+    return f"boxes {listed[0]}; gt_boxes {listed[1]}; iou_threshold {threshold:g}"
+
+
+def _draw_match(case: Case, found: Fault) -> Drawing:
+    boxes, gt_boxes, _ = case.args
+    if not 0 < len(boxes) + len(gt_boxes) <= 6:
+        return []
+    detections = [(box, f"detection {i}", "a") for i, box in enumerate(boxes)]
+    return detections + [(box, f"object {i}", "b") for i, box in enumerate(gt_boxes)]
+
+
+TRUE_POSITIVES = Exercise(
+    "1.3",
+    "true_positives",
+    true_positives,
+    _match_cases,
+    (
+        Misconception(
+            "an object can be found once: the second detection of it is a false positive; remember "
+            "which objects are taken",
+            _match_with(free_only=False, retake=True),
+        ),
+        Misconception(
+            "when the object it overlaps most is taken, a detection may still have the next one: "
+            "choose the best among those that are free (VOC's old rule differs here)",
+            _match_with(free_only=False),
+        ),
+        Misconception(
+            "an IoU of exactly the threshold counts as right: at least, not above",
+            _match_with(lambda iou, t: iou > t),
+        ),
+        Misconception(
+            "a detection that fails the threshold must not take the object away from a later one",
+            _match_with(always_takes=True),
+        ),
+        Misconception(
+            "of the objects above the threshold take the one with the largest IoU, not the first",
+            _match_with(first=True),
+        ),
+        Misconception(
+            "the order of the detections decides, not the largest IoU: the better score comes "
+            "first even if its box is worse",
+            _by_object,
+        ),
+        Misconception(
+            "the order of the detections decides, not the largest IoU: the better score comes "
+            "first even if its box is worse",
+            _largest_first,
+        ),
+        Misconception(
+            "the threshold is the one you are given, iou_threshold; yours is always 0.5",
+            lambda boxes, gt_boxes, iou_threshold: true_positives(boxes, gt_boxes, 0.5),
+        ),
+        Misconception("return one verdict for each detection, (D,), not for each object", _found),
+        Misconception(
+            "return whether a detection is right, True or False, not the index of its object",
+            _matches,
+        ),
+        Misconception(
+            "this is the best assignment of all; the rule is greedy: detection by detection, the "
+            "highest score first",
+            _optimal,
+        ),
+        Misconception(
+            "the detections are taken from the last to the first; the first one has the highest "
+            "score and chooses first",
+            _worst_first,
+        ),
+        Misconception(
+            "the verdicts are inverted: True means that the detection is right",
+            lambda *args: ~true_positives(*args),
+        ),
+    ),
+    ("the verdict",),
+    _draw_match,
+    _show_match,
+    solution=(true_positives,),
+    allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
+)

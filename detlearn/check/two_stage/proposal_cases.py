@@ -1,0 +1,137 @@
+"""What exercise 2.5 asks: predictions of an RPN and the proposals that come of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detlearn.check.engine.boxes import boxes_of, random_boxes
+from detlearn.check.engine.cases import Case
+
+# Anchor 1 has IoU 9/11 with anchor 0; anchor 2 lies apart; anchor 3 crosses the upper border.
+ANCHORS = boxes_of((0, 0, 40, 40), (4, 0, 44, 40), (60, 60, 80, 90), (50, -10, 90, 10))
+
+
+def proposal_cases(random: torch.Generator) -> list[Case]:
+    """The ladder of the exercise."""
+    some, sizes = _predictions(60, random), [(80, 100), (65, 70)]
+    tops = (20, 6, 0.4, 8.0)
+    objectness, deltas, anchors = some
+    none = torch.zeros(2, 0), torch.zeros(2, 0, 4), torch.zeros(0, 4), [(10, 20), (30, 10)]
+    tiny = torch.full((2, 60, 4), -9.0)
+    cases = [
+        Case("degenerate", none, "two images without anchors"),
+        Case("degenerate", (objectness, tiny, anchors, sizes), "boxes that are all too small"),
+        Case("random", (*some, sizes), "two images with 60 anchors"),
+        Case("random", (*some, sizes, *tops), "the same with other settings"),
+        Case("random", (*some, sizes, 25, 100, 0.5), "the same with 25 boxes before NMS"),
+        Case(
+            "property",
+            (objectness.flip(0), deltas.flip(0), anchors, sizes[::-1]),
+            "the two images exchanged",
+        ),
+        Case("property", (objectness - 9, deltas, anchors, sizes), "logits that are all negative"),
+        Case("gradient", (*some, sizes), "predictions that carry a gradient", detached=True),
+    ]
+    return [*_by_hand(), *_more_by_hand(), *_two_images(), *(_listed(case) for case in cases)]
+
+
+def _listed(case: Case) -> Case:
+    return Case(case.rung, case.args, case.note, case.expected, listed=True, detached=case.detached)
+
+
+def _predictions(number: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct logits (2, P), deltas (2, P, 4), and anchors (P, 4) in and around 100 pixels."""
+    orders = [torch.randperm(number, generator=random) for _ in range(2)]
+    objectness = 8 * torch.stack(orders) / number - 3.9
+    deltas = 0.3 * torch.randn(2, number, 4, generator=random)
+    return objectness, deltas, random_boxes(number, random) - 10
+
+
+def _case(note: str, logits: list, answers: list[Tensor], *rest: float, **more) -> Case:
+    """A case by hand: one row of logits for each image; deltas, anchors, sizes are in `more`."""
+    objectness = torch.tensor(logits, dtype=torch.float32)
+    anchors = more.get("anchors", ANCHORS[: objectness.shape[1]])
+    deltas = more.get("deltas", torch.zeros(*objectness.shape, 4))
+    sizes = more.get("sizes", [(100, 100)] * len(objectness))
+    args = (objectness, deltas, anchors, sizes, *rest)
+    return Case("by hand", args, note, tuple(answers), listed=True)
+
+
+def _by_hand() -> list[Case]:
+    a, b, c, _ = ANCHORS
+    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
+    move = torch.tensor([[[0.25, 0.5, 0, 0], [0, 0, 0, 0]]])
+    return [
+        _case("anchors that lie apart", [[1.0, 2]], [torch.stack((c, a))], anchors=ANCHORS[[0, 2]]),
+        _case("two boxes with an IoU of 0.82 and one apart", [[1, 3, 2.0]], [torch.stack((b, c))]),
+        _case(
+            "a box that is moved by a quarter of its width and half its height",
+            [[2.0, 1]],
+            [torch.cat((boxes_of((10, 20, 50, 60)), c[None]))],
+            anchors=ANCHORS[[0, 2]],
+            deltas=move,
+        ),
+        _case(
+            "a box that crosses the upper border",
+            [[-1, -9, -2, 2.0]],
+            [torch.stack((boxes_of((50, 0, 90, 10))[0], a, c))],
+        ),
+        _case("an IoU of exactly the threshold", [[2.0, 1]], [half], 9, 9, 0.5, anchors=half),
+        _case("2 boxes before NMS, which overlap", [[3.0, 2, 1]], [a[None]], *(2, 100)),
+        _case("1 proposal asked for", [[1.0, 0, 2]], [c[None]], *(1000, 1)),
+    ]
+
+
+def _more_by_hand() -> list[Case]:
+    sides = boxes_of((0, 0, 1, 30), (50, 0, 50.5, 30), (0, 50, 30, 50.9), (50, 50, 80, 80))
+    gone = boxes_of((-30, 40, 0.5, 70), (10, 40, 30, 70))
+    # As they are their IoU is 1/2; within the image they are equal.
+    twins = boxes_of((60, 0, 100, 40), (60, 0, 140, 40))
+    # As they are their IoU is 0.85; within an image of width 60 it is 8/20.
+    apart = boxes_of((40, 0, 120, 40), (52, 0, 120, 40))
+    return [
+        _case(
+            "sides of 1, 0.5, 0.9 and 30 pixels",
+            [[4.0, 3, 2, 1]],
+            [sides[[0, 3]]],
+            anchors=sides,
+        ),
+        _case("a min_size of 20", [[4.0, 3]], [gone[1:]], 9, 9, 0.7, 20.0, anchors=gone),
+        _case("a box of which half a pixel is inside", [[4.0, 3]], [gone[1:]], anchors=gone),
+        _case("boxes that are equal within the image", [[2.0, 1]], [twins[:1]], anchors=twins),
+        _case(
+            "boxes that overlap less within the image",
+            [[2.0, 1]],
+            [boxes_of((40, 0, 60, 40), (52, 0, 60, 40))],
+            anchors=apart,
+            sizes=[(100, 60)],
+        ),
+    ]
+
+
+def _two_images() -> list[Case]:
+    a, b, c, _ = ANCHORS
+    still, moved = torch.zeros(3, 4), torch.tensor([[0.25, 0, 0, 0]] * 3)
+    return [
+        _case(
+            "two images with different logits",
+            [[3.0, 2, 1], [1.0, 2, 3]],
+            [torch.stack((a, c)), torch.stack((c, b))],
+        ),
+        _case(
+            "two images, in the second of which all boxes are moved",
+            [[3.0, 2, 1], [3.0, 2, 1]],
+            [
+                torch.stack((a, c)),
+                torch.stack((a + torch.tensor([10, 0, 10, 0]), c + torch.tensor([5, 0, 5, 0]))),
+            ],
+            deltas=torch.stack((still, moved)),
+        ),
+        _case(
+            "two images of different size with the same predictions",
+            [[1.0, -3, 2], [1.0, -3, 2]],
+            [torch.stack((c, a)), boxes_of((60, 60, 65, 70), (0, 0, 40, 40))],
+            sizes=[(100, 90), (70, 65)],
+        ),
+    ]

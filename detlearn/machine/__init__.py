@@ -1,0 +1,1 @@
+"""What the rest stands on: hardware, processes, files that survive a crash, progress bars."""

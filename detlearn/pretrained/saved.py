@@ -1,0 +1,73 @@
+"""Our own files: a trained detector with what is needed to build it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detlearn import models
+from detlearn.machine.checkpoints import load_tensors, save_tensors
+from detlearn.models.base import Detector
+
+
+@dataclass
+class SavedDetector:
+    """A detector read from a file.
+
+    Attributes:
+        model: with its weights, in eval mode, on the CPU.
+        name: what `models.create` calls it.
+        class_names: the names of labels 0 … K−1.
+    """
+
+    model: Detector
+    name: str
+    class_names: list[str]
+
+
+def save_detector(
+    path: str | os.PathLike,
+    model: Detector,
+    name: str,
+    class_names: Sequence[str],
+    **options: Any,
+) -> None:
+    """Write a detector's weights and what is needed to build it again, atomically.
+
+    Args:
+        path: the file, in the safetensors format.
+        model: as returned by ``models.create(name, len(class_names), **options)``, trained.
+        name: the builder's name.
+        class_names: the names of labels 0 … K−1.
+        options: the builder's options.
+    """
+    info = {"model": name, "class_names": list(class_names), "options": options}
+    save_tensors(path, model.state_dict(), info)
+
+
+def load_detector(path: str | os.PathLike) -> SavedDetector:
+    """Read what `save_detector` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The detector, ready to detect.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no detector of this package.
+    """
+    tensors, info = load_tensors(path)
+    if "class_names" not in info:
+        raise ValueError(f"{path} holds the state of a training; the detector lies beside it")
+    model = models.create(info["model"], len(info["class_names"]), **info["options"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} was written by another version of {info['model']}, train again: {error}"
+        ) from error
+    return SavedDetector(model.eval(), info["model"], info["class_names"])

@@ -1,0 +1,356 @@
+"""One trainer for every detector of the book.
+
+AdamW, a linear warm-up, a cosine down to zero, clipped gradients, an average of the weights: the
+recipe that all model families share, so that a comparison compares models. Everything random at a
+step (which images, how they are augmented, what the model draws) is a function of the seed and the
+step's number alone. Hence a run that was killed continues from its last checkpoint to the very
+weights of an uninterrupted one, and several processes see together what one would have seen.
+
+Sources: AdamW (Loshchilov and Hutter 2019); cosine schedule (Loshchilov and Hutter 2017); warm-up
+(Goyal et al. 2017); averaging of weights along the trajectory (Polyak and Juditsky 1992).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+
+from detlearn.data.transforms import Transform, flip
+from detlearn.machine import distributed
+from detlearn.machine.checkpoints import load_tensors, save_tensors
+from detlearn.machine.hardware import default_device, has_native_bfloat16
+from detlearn.machine.progress import progress_bar
+from detlearn.metrics import evaluate
+from detlearn.training.history import History
+from detlearn.training.steps import StepBatches, seeded
+
+WARMUP_STEPS = 50
+# AdamW averages squared gradients over about 1 / (1 − 0.98) = 50 steps. The usual 0.999 looks back
+# over 1000, which is all that a training of a minute has.
+BETAS = (0.9, 0.98)
+CHECKPOINT_EVERY = 50  # steps
+
+
+def lr_factor(step: int, progress: float, warmup: int = WARMUP_STEPS) -> float:
+    """Share of the full learning rate: a line up over the warm-up, a half cosine down to zero.
+
+    Args:
+        step: steps done.
+        progress: share of the training done, 0 to 1.
+        warmup: steps of the warm-up.
+
+    Returns:
+        A number in [0, 1].
+    """
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _averaged(decay: float) -> Any:
+    """The update of the averaged weights, for `AveragedModel`."""
+
+    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
+        if not averages[0].is_floating_point():  # counters of batch normalisation
+            torch._foreach_copy_(averages, values)
+            return
+        # Early on the average is short, else it would drag the random start along.
+        kept = min(decay, float((1 + updates) / (10 + updates)))
+        torch._foreach_lerp_(averages, values, 1 - kept)  # all tensors in one call
+
+    return update
+
+
+class _Trainer:
+    """All that changes during a training: one step of it, and its way into a file and back."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: dict[str, Any],
+        device: torch.device,
+        amp: bool,
+    ) -> None:
+        self.model, self.optimizer, self.settings = model, optimizer, settings
+        self.device, self.amp = device, amp
+        self.history, self.steps_done = History(), 0
+        self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
+        decay = settings["ema"]
+        self.averaged = decay and AveragedModel(
+            model, multi_avg_fn=_averaged(decay), use_buffers=True
+        )
+        several = distributed.world_size() > 1
+        self.replica = DistributedDataParallel(model) if several else model
+
+    def progress(self) -> float:
+        """Share of the training that is done, 0 to 1, the same in all processes."""
+        if self.settings["minutes"] is None:
+            return self.steps_done / self.settings["total"]
+        seconds = distributed.mean_over_processes(self.history.seconds, self.device)
+        return seconds / (60 * self.settings["minutes"])
+
+    def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
+        """One step of gradient descent on a batch, logged in the history."""
+        factor = lr_factor(self.steps_done, self.progress(), self.settings["warmup"])
+        for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
+            group["lr"] = peak * factor
+        images = [image.to(self.device, non_blocking=True) for image in images]
+        targets = [{name: t.to(self.device) for name, t in target.items()} for target in targets]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            seeded(self.settings["seed"], self.steps_done, devices),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp),
+        ):
+            losses = self.replica(images, targets)
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist()))
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
+        # A finite loss may have a gradient that is not; one step with it ruins all weights. Checked
+        # after backward(), so that all processes see the same gradient and stop together.
+        self._check_finite({**values, "norm of the gradient": float(norm)})
+        self.optimizer.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.model)
+        self.steps_done += 1
+        self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
+        self.history.images += len(images) * distributed.world_size()
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        if not all(math.isfinite(value) for value in values.values()):
+            lr = self.optimizer.param_groups[0]["lr"]
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.steps_done + 1}: {values}, learning rate "
+                f"{lr:.2g}. Try a lower lr, a smaller clip_norm, or amp=False; and look at the "
+                "images and boxes of this batch: StepBatches(train, batch_size, seed)[step - 1]"
+            )
+
+    def save(self, path: str | Path, finished: bool = False) -> None:
+        """Write everything to a file, atomically."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.averaged:
+            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+        info = {"settings": self.settings, "steps_done": self.steps_done, "finished": finished}
+        save_tensors(path, tensors, {**info, "history": asdict(self.history)})
+
+    def load(self, path: str | Path) -> bool:
+        """Continue from a file; returns True if the training in it is finished."""
+        tensors, info = load_tensors(path)
+        if "settings" not in info:
+            raise ValueError(f"{path} holds no state of a training; give another path")
+        _check_same_settings(path, info["settings"], self.settings)
+        parts: dict[str, dict[str, Any]] = {"model": {}, "averaged": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, key = name.split(".", 1)
+            parts[part][key] = tensor
+        try:
+            self.model.load_state_dict(parts["model"])
+        except RuntimeError as error:
+            raise ValueError(f"the checkpoint {path} is of another model: {error}") from error
+        if self.averaged:
+            self.averaged.load_state_dict(parts["averaged"])
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, key = name.split(".", 1)
+            if tensor.ndim > 0:
+                # In the weight's own memory layout, which the fused optimizer takes for granted.
+                tensor = torch.empty_like(weights[int(index)]).copy_(tensor)
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.steps_done, self.history = info["steps_done"], History(**info["history"])
+        self.history.val = [(step, values) for step, values in self.history.val]
+        return info["finished"]
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset,
+    val: Dataset | None = None,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    batch_size: int = 16,
+    lr: float = 2e-3,
+    weight_decay: float = 1e-4,
+    clip_norm: float = 10.0,
+    warmup: int = WARMUP_STEPS,
+    device: torch.device | str | None = None,
+    amp: bool | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    augment: Transform | None = flip,
+    ema: float | None = 0.995,
+    param_groups: Iterable[dict[str, Any]] | None = None,
+    multi_scale: tuple[Sequence[int], int] | None = None,
+    workers: int = 0,
+) -> History:
+    """Train a detector.
+
+    Args:
+        model: in training mode ``model(images, targets)`` returns a dict of scalars whose sum is
+            the loss: every detector of the package, and torchvision's.
+        train: samples ``(image, target)``.
+        val: if given, COCO AP on it is computed at the end and kept in the history.
+        epochs, steps, minutes: how long; give exactly one. With ``minutes`` the result depends on
+            the machine's speed.
+        batch_size: images of a step, over all processes.
+        lr: the peak learning rate.
+        weight_decay: AdamW's.
+        clip_norm: gradients are scaled down to this norm if they exceed it.
+        warmup: steps in which the learning rate rises to its peak.
+        device: the GPU if there is one, by default.
+        amp: bfloat16 autocast; by default where the hardware multiplies bfloat16 itself.
+        seed: decides order, augmentation and what the model draws, not its initial weights.
+        progress: show a bar.
+        checkpoint: a file to continue from if it exists, written every 50 steps and at the end.
+        augment: transform of a training sample; mirrors half of them by default.
+        ema: decay of the averaged weights that the model has in the end; None keeps the last ones.
+        param_groups: AdamW's parameter groups with learning rates of their own.
+        multi_scale: ``(sizes, k)``: every k steps another image size.
+        workers: processes that load images; 0 loads them in this one.
+
+    Returns:
+        The `History`. The model is left in eval mode on ``device``.
+
+    Raises:
+        ValueError: on settings that cannot be, or a checkpoint of another training.
+        FloatingPointError: if the loss is no longer finite.
+    """
+    device = torch.device(device) if device else default_device()
+    joined = distributed.join_process_group(device)
+    try:
+        _check_arguments(train, epochs, steps, minutes, batch_size, lr)
+        _check_options(ema, multi_scale, warmup)
+        settings = {
+            "total": steps if epochs is None else max(1, round(epochs * len(train) / batch_size)),
+            **{"minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed, "ema": ema},
+            **{"weight_decay": weight_decay, "clip_norm": clip_norm, "train_images": len(train)},
+            "multi_scale": multi_scale and [list(multi_scale[0]), multi_scale[1]],
+            "warmup": warmup,
+        }
+        # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost.
+        model.to(device, memory_format=torch.channels_last).train()
+        distributed.share_batch_norm(model, distributed.world_size() > 1)
+        groups = list(param_groups or model.parameters())
+        optimizer = torch.optim.AdamW(
+            groups, lr=lr, betas=BETAS, weight_decay=weight_decay, fused=True
+        )
+        amp = has_native_bfloat16(device) if amp is None else amp
+        trainer = _Trainer(model, optimizer, settings, device, amp)
+        resumes = checkpoint is not None and Path(checkpoint).exists()
+        if distributed.mean_over_processes(resumes, device) not in (0, 1):
+            raise ValueError(f"only some of the processes see {checkpoint}: use a shared disk")
+        finished = resumes and trainer.load(checkpoint)
+        if not finished:
+            batches = StepBatches(train, batch_size, seed, augment, multi_scale)
+            _run(trainer, batches, checkpoint, workers, progress)
+        if trainer.averaged:
+            model.load_state_dict(trainer.averaged.module.state_dict())
+        model.eval()
+        if not finished and val is not None:
+            scores = evaluate(model, val, batch_size=batch_size, progress=progress)
+            scores = {name: getattr(scores, name) for name in ("ap", "ap50", "ap75")}
+            trainer.history.val.append((trainer.steps_done, scores))
+        if not finished and checkpoint is not None and distributed.rank() == 0:
+            trainer.save(checkpoint, finished=True)
+        return trainer.history
+    finally:
+        distributed.share_batch_norm(model, False)
+        if joined:
+            torch.distributed.destroy_process_group()
+
+
+def _run(
+    trainer: _Trainer,
+    batches: StepBatches,
+    checkpoint: str | Path | None,
+    workers: int,
+    progress: bool,
+) -> None:
+    """Take steps until the training is done."""
+    total, first = trainer.settings["total"], trainer.steps_done
+    numbers = itertools.count(first) if total is None else range(first, total)
+    # A generator of its own: the loader would draw from the caller's.
+    loader = DataLoader(
+        *(batches, None), sampler=numbers, num_workers=workers, generator=torch.Generator()
+    )
+    show = progress and distributed.rank() == 0
+    history, start = trainer.history, time.perf_counter() - trainer.history.seconds
+    with progress_bar(total, "training", show=show, initial=first, unit="step") as bar:
+        for images, targets in loader:
+            trainer.step(images, targets)
+            history.seconds = time.perf_counter() - start
+            speed = f"{history.images / history.seconds:.0f}"
+            bar.set_postfix({"loss": f"{history.total[-1]:.3f}", "images/s": speed}, refresh=False)
+            bar.update()
+            due = trainer.steps_done % CHECKPOINT_EVERY == 0 and distributed.rank() == 0
+            if checkpoint is not None and due:
+                trainer.save(checkpoint)
+            if trainer.progress() >= 1:
+                break
+
+
+def _check_arguments(
+    train: Dataset,
+    epochs: float | None,
+    steps: int | None,
+    minutes: float | None,
+    batch_size: int,
+    lr: float,
+) -> None:
+    lengths = {"epochs": epochs, "steps": steps, "minutes": minutes}
+    given = {name: value for name, value in lengths.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(f"got {given or 'no length'}: give exactly one of epochs, steps, minutes")
+    if not next(iter(given.values())) > 0:
+        raise ValueError(f"got {given}: a training needs a positive length")
+    if len(train) == 0:
+        raise ValueError("the training set is empty")
+    if batch_size < 1 or batch_size % distributed.world_size():
+        raise ValueError(
+            f"batch_size is {batch_size} for {distributed.world_size()} process(es): expected a "
+            "positive multiple of their number"
+        )
+    if not lr > 0:
+        raise ValueError(f"lr is {lr}: expected a positive learning rate")
+
+
+def _check_options(
+    ema: float | None, multi_scale: tuple[Sequence[int], int] | None, warmup: int
+) -> None:
+    if warmup < 1:
+        raise ValueError(f"warmup is {warmup}: expected a number of steps, 1 for none")
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
+    if multi_scale is not None:
+        sizes, every = multi_scale
+        if min(sizes, default=0) < 1 or every < 1:
+            raise ValueError(
+                f"multi_scale is {multi_scale}: expected (sizes in pixels, number of steps)"
+            )
+
+
+def _check_same_settings(path: str | Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    different = {name: value for name, value in found.items() if asked.get(name) != value}
+    if different:
+        raise ValueError(
+            f"the checkpoint {path} comes from a training with {different}, this one has "
+            f"{ {name: asked.get(name) for name in different} }; "
+            "use the same settings to continue, or another path"
+        )
