@@ -7,7 +7,17 @@ from detlearn.check.engine.exercise import (
     Misconception,
     NotSolved,
     ask,
+    expected_answer,
     judge,
 )
 
-__all__ = ["SEED", "STATE", "Exercise", "Misconception", "NotSolved", "ask", "judge"]
+__all__ = [
+    "SEED",
+    "STATE",
+    "Exercise",
+    "Misconception",
+    "NotSolved",
+    "ask",
+    "expected_answer",
+    "judge",
+]
