@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detlearn import training
 from detlearn.cli import main
-from detlearn.cli import main as cli
+from detlearn.cli import parser as cli
 from detlearn.data import ToyTown, transforms
 from detlearn.machine import doctor
 from detlearn.machine.checkpoints import load_tensors
+from detlearn.training import loop
 
 COMMANDS = ("train", "evaluate", "detect", "grade", "nbgrader", "doctor")
 XML = """<annotation><size><width>48</width><height>32</height><depth>3</depth></size>{}
@@ -126,7 +126,7 @@ class TestTrain:
         def never(*arguments):
             raise AssertionError("a step was taken")
 
-        monkeypatch.setattr(training._Trainer, "step", never)
+        monkeypatch.setattr(loop._Trainer, "step", never)
         words = ["train", "--data", f"voc:{data}", "--steps", 2, "--batch-size", 2, "--out", out]
         text, _ = said(capsys, *words)
         assert "2 steps" in text and f"detector: {out / 'detector.safetensors'}" in text
@@ -135,17 +135,17 @@ class TestTrain:
 
     def test_an_interrupted_command_continues(self, trained, tmp_path, capsys, monkeypatch):
         data, out = trained
-        step = training._Trainer.step
+        step = loop._Trainer.step
 
         def stops(trainer, *batch):
             if trainer.steps_done == 1:
                 raise KeyboardInterrupt
             step(trainer, *batch)
 
-        monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+        monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
         words = ["train", "--data", f"voc:{data}", "--steps", 2, "--batch-size", 2]
         with monkeypatch.context() as patch:
-            patch.setattr(training._Trainer, "step", stops)
+            patch.setattr(loop._Trainer, "step", stops)
             _, err = said(capsys, *words, "--out", tmp_path, status=130)
             assert "the same command continues from the last checkpoint" in err
         said(capsys, *words, "--out", tmp_path)
@@ -352,7 +352,7 @@ class TestErrors:
         def explode(trainer, *batch):
             raise FloatingPointError("the loss is not finite")
 
-        monkeypatch.setattr(training._Trainer, "step", explode)
+        monkeypatch.setattr(loop._Trainer, "step", explode)
         words = ["train", "--data", f"voc:{data}", "--steps", 1, "--out", tmp_path / "out"]
         assert "the loss is not finite" in fails(capsys, *words)
 

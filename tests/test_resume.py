@@ -11,8 +11,8 @@ import pytest
 import torch
 from test_training import Samples, foreign, same_weights, train
 
-from detlearn import training
 from detlearn.machine.checkpoints import load_tensors, save_tensors
+from detlearn.training import loop
 
 STEPS = 40
 SCRIPT = """
@@ -24,7 +24,7 @@ from detlearn.data import transforms
 from detlearn.models.point import PointDetector
 from detlearn.nets.small import SmallBackbone
 
-training.CHECKPOINT_EVERY = 5
+training.loop.CHECKPOINT_EVERY = 5
 
 
 class Noise(torch.utils.data.Dataset):
@@ -100,16 +100,16 @@ class Stop(Exception):
 
 def interrupted(monkeypatch, path, after, model=None, **options):
     """Train, and break off after some steps."""
-    step = training._Trainer.step
+    step = loop._Trainer.step
 
     def stops(trainer, *batch):
         if trainer.steps_done == after:
             raise Stop
         step(trainer, *batch)
 
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(training._Trainer, "step", stops)
+        patch.setattr(loop._Trainer, "step", stops)
         train(model or foreign(), checkpoint=path, **options)
 
 
@@ -175,8 +175,8 @@ def test_a_finished_training_returns_at_once(tmp_path, monkeypatch):
     def never(*args):
         raise AssertionError("a step was taken, or AP measured again")
 
-    monkeypatch.setattr(training._Trainer, "step", never)
-    monkeypatch.setattr(training, "evaluate", never)
+    monkeypatch.setattr(loop._Trainer, "step", never)
+    monkeypatch.setattr(loop, "evaluate", never)
     again = train(second, checkpoint=path, val=Samples(3))
     assert again == history
     assert same_weights(first, second) and not second.training
@@ -191,9 +191,9 @@ def test_killed_while_ap_was_measured(tmp_path, monkeypatch):
     def broken(*args, **options):
         raise Stop
 
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(training, "evaluate", broken)
+        patch.setattr(loop, "evaluate", broken)
         train(foreign(), checkpoint=tmp_path / "state", val=Samples(3))
     model = foreign(4)
     history = train(model, checkpoint=tmp_path / "state", val=Samples(3))
@@ -246,7 +246,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
 
 
 def test_only_whole_files_appear(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
     train(foreign(), checkpoint=tmp_path / "state")
     assert os.listdir(tmp_path) == ["state"]
     assert Path(tmp_path / "state").stat().st_size > 1000

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from detlearn import training
 from detlearn.data import transforms
 from detlearn.machine import distributed, hardware
 from detlearn.pretrained import wrap_torchvision
-from detlearn.training import History, fit, lr_factor
+from detlearn.training import History, fit, loop, lr_factor
 from detlearn.training import steps as batches
 from detlearn.training.steps import StepBatches, seeded
 
@@ -105,7 +104,7 @@ class TestSchedule:
 
     def test_what_the_steps_get(self):
         history = train(foreign(), steps=8, lr=0.4)
-        wanted = [0.4 * (k + 1) / training.WARMUP_STEPS for k in range(8)]
+        wanted = [0.4 * (k + 1) / loop.WARMUP_STEPS for k in range(8)]
         wanted = [lr * (1 + math.cos(math.pi * k / 8)) / 2 for k, lr in enumerate(wanted)]
         assert history.lr == pytest.approx(wanted)
 
@@ -246,13 +245,13 @@ class TestAverage:
     def test_equals_an_average_by_hand(self, monkeypatch):
         """Decay min(0.7, (1 + n) / (10 + n)), the first weights taken whole; buffers too."""
         trail = []
-        step = training._Trainer.step
+        step = loop._Trainer.step
 
         def watch(trainer, *batch):
             step(trainer, *batch)
             trail.append(copy.deepcopy(trainer.model.state_dict()))
 
-        monkeypatch.setattr(training._Trainer, "step", watch)
+        monkeypatch.setattr(loop._Trainer, "step", watch)
         model = foreign()
         train(model, steps=30, lr=0.5, ema=0.7)
         assert len(trail) == 30
@@ -268,13 +267,13 @@ class TestAverage:
 
     def test_none_keeps_the_last_weights(self, monkeypatch):
         last = {}
-        step = training._Trainer.step
+        step = loop._Trainer.step
 
         def watch(trainer, *batch):
             step(trainer, *batch)
             last.update(copy.deepcopy(trainer.model.state_dict()))
 
-        monkeypatch.setattr(training._Trainer, "step", watch)
+        monkeypatch.setattr(loop._Trainer, "step", watch)
         model = foreign()
         train(model, ema=None)
         assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())
@@ -307,12 +306,6 @@ class TestHistory:
         History().log(1, {"a": 1.0}, 0.1)
         assert History().steps == [] and History().losses == {}
 
-    def test_plot(self):
-        import matplotlib.pyplot as plt
-
-        train(foreign(), val=Samples(4)).plot()
-        plt.close("all")
-
 
 class TestLength:
     @pytest.mark.parametrize(
@@ -331,7 +324,7 @@ class TestLength:
     def test_minutes(self, monkeypatch):
         """On a clock that says 0.1 s more each time: ten steps are the second that was given."""
         clock = itertools.count()
-        monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock) / 10)
+        monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock) / 10)
         history = train(foreign(), steps=None, minutes=1 / 60, lr=1.0)
         assert len(history.steps) == 10 and history.seconds == pytest.approx(1.0)
         assert history.lr == pytest.approx([lr_factor(k, k / 10) for k in range(10)])

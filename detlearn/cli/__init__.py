@@ -1,5 +1,5 @@
 """The command line: ``detlearn train | evaluate | detect | grade | nbgrader | doctor``."""
 
-from detlearn.cli.main import main
+from detlearn.cli.parser import main
 
 __all__ = ["main"]

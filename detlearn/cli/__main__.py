@@ -2,6 +2,6 @@
 
 import sys
 
-from detlearn.cli.main import main
+from detlearn.cli.parser import main
 
 sys.exit(main())
