@@ -8,7 +8,6 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detlearn.models import ImageBatcher
 from detlearn.models.base import Detector
-from detlearn.models.images import check_images, check_targets
 
 BOX = [[2.0, 3.0, 10.0, 12.0]]
 
@@ -127,77 +126,11 @@ class TestResize:
 IMAGE = torch.rand(3, 20, 30)
 
 
-class TestImages:
-    def test_good_ones_pass(self):
-        check_images([IMAGE, torch.zeros(3, 1, 1)])
-        check_images((IMAGE,))
-
-    @pytest.mark.parametrize(
-        ("images", "error", "words"),
-        [
-            (
-                torch.rand(2, 3, 4, 4),
-                TypeError,
-                r"one tensor of shape \(2, 3, 4, 4\).*list\(images",
-            ),
-            ([], ValueError, "images is empty"),
-            ([IMAGE, "cat.jpg"], TypeError, "image 1 is str: expected a float tensor"),
-            ([IMAGE, (IMAGE * 255).byte()], TypeError, r"image 1 is torch.uint8"),
-            ([torch.rand(1, 4, 4)], ValueError, r"image 0 has shape \(1, 4, 4\).*\(3, H, W\)"),
-            ([torch.rand(4, 4, 3)], ValueError, r"image 0 has shape \(4, 4, 3\)"),
-            ([IMAGE[None]], ValueError, r"image 0 has shape \(1, 3, 20, 30\)"),
-            ([torch.rand(3, 0, 4)], ValueError, r"image 0 has shape \(3, 0, 4\)"),
-            ([IMAGE, IMAGE, IMAGE * math.nan], ValueError, "image 2 holds pixels that are NaN"),
-            ([IMAGE / 0], ValueError, "image 0 holds pixels that are NaN or infinite"),
-        ],
-    )
-    def test_bad_ones_are_named(self, images, error, words):
-        with pytest.raises(error, match=words):
-            check_images(images)
-
-
-class TestTargets:
-    def test_good_ones_pass(self):
-        check_targets([IMAGE], [target()], 1)
-        check_targets([IMAGE], [target([], [])], 1)
-        partly_outside = target([[-5.0, -5.0, 1.0, 1.0], [29.0, 19.0, 99.0, 99.0]], [0, 2])
-        check_targets([IMAGE], [partly_outside], 3)
-
-    @pytest.mark.parametrize(
-        ("bad", "error", "words"),
-        [
-            (target([[math.nan, 0, 1, 1]]), ValueError, "target 1, object 0.*is not finite"),
-            (target([[0, 0, math.inf, 1]]), ValueError, "target 1, object 0.*is not finite"),
-            (target([*BOX, [5.0, 5, 5, 9]], [0, 0]), ValueError, "object 1: .*no area.*x1 < x2"),
-            (target([[5.0, 9, 7, 8]]), ValueError, "object 0.*has no area"),
-            (target([[30.0, 0, 40, 9]]), ValueError, "outside its image of 30 × 20 pixels"),
-            (target([[0.0, 20, 4, 25]]), ValueError, "outside its image"),
-            (target([[-9.0, 0, 0, 9]]), ValueError, "outside its image"),
-            (target([[0.0, -9, 4, 0]]), ValueError, "outside its image"),
-            (target([*BOX, *BOX], [0, 3]), ValueError, "object 1: 3 is no label in 0 … 2"),
-            (target(BOX, [-1]), ValueError, "object 0: -1 is no label"),
-            (target(BOX, [0, 1]), ValueError, r"target 1: boxes \(1, 4\) and labels \(2,\)"),
-            ({"boxes": torch.tensor(BOX)}, ValueError, r"target 1 lacks \['labels'\]"),
-            ({**target(), "boxes": torch.tensor([[1, 2, 3, 4]])}, TypeError, "torch.int64"),
-            ({**target(), "labels": torch.tensor([0.0])}, TypeError, "labels torch.float32"),
-        ],
-    )
-    def test_bad_ones_are_named(self, bad, error, words):
-        with pytest.raises(error, match=words):
-            check_targets([IMAGE, IMAGE], [target(), bad], 3)
-
-    def test_counts(self):
-        with pytest.raises(ValueError, match="2 images came with 1 targets"):
-            check_targets([IMAGE, IMAGE], [target()], 3)
-        with pytest.raises(TypeError, match=r"needs targets; call model.eval\(\)"):
-            check_targets([IMAGE], None, 3)
-
-
 def test_a_detector_checks_before_it_computes():
     model = Detector(2, ImageBatcher())
     with pytest.raises(TypeError, match="needs targets"):
         model([IMAGE])
-    with pytest.raises(ValueError, match="target 0, object 0"):
+    with pytest.raises(ValueError, match=r"targets\[0\]\['labels'\]\[0\] = 2"):
         model([IMAGE], [target(BOX, [2])])
     with pytest.raises(ValueError, match="image 0 holds"):
         model.eval()([IMAGE * math.nan])

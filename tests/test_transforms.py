@@ -167,7 +167,7 @@ class TestFromTorchvision:
         assert len(kept["boxes"]) == 2
 
     def test_crops_of_torchvision_give_boxes_that_training_accepts(self):
-        from detlearn.models.images import check_targets
+        from detlearn.samples import check_targets
 
         crop = transforms.from_torchvision(v2.RandomIoUCrop(min_scale=0.3))
         torch.manual_seed(0)

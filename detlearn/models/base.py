@@ -12,14 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detlearn.models.images import (
-    Batch,
-    Detections,
-    ImageBatcher,
-    Target,
-    check_images,
-    check_targets,
-)
+from detlearn.models.images import Batch, ImageBatcher
+from detlearn.samples import Detections, Target, check_images, check_targets
 
 
 class Detector(nn.Module):

@@ -20,12 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detlearn.boxes import clip_boxes_to_image
+from detlearn.samples import Detections, Target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Target = dict[str, Tensor]
-Detections = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
@@ -142,92 +140,3 @@ def _scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
         return boxes
     ratio_y, ratio_x = new[0] / old[0], new[1] / old[1]
     return boxes * boxes.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
-
-
-def check_images(images: Sequence[Tensor]) -> None:
-    """Check what a detector is given to look at.
-
-    Args:
-        images: should be a non-empty list of float tensors (3, H, W) with finite values.
-
-    Raises:
-        TypeError: if it is one tensor instead of a list, or an element is no float tensor.
-        ValueError: if the list is empty, an element has another shape, or a pixel is not finite.
-    """
-    if isinstance(images, Tensor):
-        raise TypeError(
-            f"images is one tensor of shape {tuple(images.shape)}: give a list of (3, H, W) "
-            "tensors, for instance list(images)"
-        )
-    if len(images) == 0:
-        raise ValueError("images is empty: give at least one (3, H, W) tensor")
-    for i, image in enumerate(images):
-        if not isinstance(image, Tensor) or not image.is_floating_point():
-            kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
-            raise TypeError(f"image {i} is {kind}: expected a float tensor in [0, 1]")
-        if image.ndim != 3 or image.shape[0] != 3 or min(image.shape) == 0:
-            raise ValueError(f"image {i} has shape {tuple(image.shape)}: expected (3, H, W)")
-        # One NaN or infinity makes the sum one, and a sum takes a third of the time.
-        if not image.sum(dtype=torch.float32).isfinite():
-            raise ValueError(f"image {i} holds pixels that are NaN or infinite")
-
-
-def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
-    """Check the annotations of a training batch.
-
-    Args:
-        images: the batch's images (3, H, W).
-        targets: should hold, for each, boxes (N, 4) xyxy in its pixels and int64 labels (N,).
-        num_classes: K; labels lie in 0 … K−1.
-
-    Raises:
-        TypeError: if targets is None, or boxes and labels have the wrong dtype.
-        ValueError: if counts or shapes do not fit, or a box is not finite, inverted, of zero area
-            or wholly outside its image, or a label out of range; the message names image and box.
-            (A box across the border is allowed: annotators draw such.)
-    """
-    if targets is None:
-        raise TypeError("in training mode a detector needs targets; call model.eval() to detect")
-    if len(targets) != len(images):
-        raise ValueError(f"{len(images)} images came with {len(targets)} targets")
-    for i, (image, target) in enumerate(zip(images, targets)):
-        missing = {"boxes", "labels"} - set(target)
-        if missing:
-            raise ValueError(f"target {i} lacks {sorted(missing)}; it has {sorted(target)}")
-        boxes, labels = target["boxes"], target["labels"]
-        if not isinstance(boxes, Tensor) or not isinstance(labels, Tensor):
-            raise TypeError(
-                f"target {i}: boxes are a {type(boxes).__name__}, labels a "
-                f"{type(labels).__name__}; expected tensors"
-            )
-        if not boxes.is_floating_point() or labels.dtype != torch.int64:
-            raise TypeError(
-                f"target {i}: boxes are {boxes.dtype}, labels {labels.dtype}; expected float, int64"
-            )
-        if boxes.shape != (len(labels), 4) or labels.ndim != 1:
-            raise ValueError(
-                f"target {i}: boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)}; "
-                "expected (N, 4) and (N,)"
-            )
-        _check_boxes(boxes, image, i)
-        _complain(
-            (labels < 0) | (labels >= num_classes),
-            labels,
-            i,
-            f"is no label in 0 … {num_classes - 1}",
-        )
-
-
-def _check_boxes(boxes: Tensor, image: Tensor, i: int) -> None:
-    height, width = image.shape[-2:]
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    _complain(~torch.isfinite(boxes).all(-1), boxes, i, "is not finite")
-    _complain((x2 <= x1) | (y2 <= y1), boxes, i, "has no area: expected x1 < x2 and y1 < y2")
-    outside = (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
-    _complain(outside, boxes, i, f"lies outside its image of {width} × {height} pixels")
-
-
-def _complain(wrong: Tensor, values: Tensor, i: int, what: str) -> None:
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ValueError(f"target {i}, object {row}: {values[row].tolist()} {what}")
