@@ -11,36 +11,33 @@ With ``DETLEARN_STRICT=1`` anything but ✅ raises `NotSolved`.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from html import escape
 
 from detlearn.check.engine import STATE, Exercise, NotSolved
 from detlearn.check.engine.display import SIGNS
-from detlearn.check.foundations.box_iou import BOX_IOU as box_iou
-from detlearn.check.foundations.curves import AVERAGE_PRECISION as average_precision
-from detlearn.check.foundations.curves import PRECISION_RECALL as precision_recall
-from detlearn.check.foundations.nms import NMS as nms
-from detlearn.check.foundations.true_positives import TRUE_POSITIVES as true_positives
-from detlearn.check.iou_losses.box_losses import CIOU as ciou_loss
-from detlearn.check.iou_losses.box_losses import DIOU as diou_loss
-from detlearn.check.iou_losses.box_losses import GIOU as giou_loss
-from detlearn.check.iou_losses.soft_nms import SOFT_NMS as soft_nms
-from detlearn.check.two_stage.bilinear_sample import BILINEAR_SAMPLE as bilinear_sample
-from detlearn.check.two_stage.decode_deltas import DECODE_DELTAS as decode_deltas
-from detlearn.check.two_stage.encode_deltas import ENCODE_DELTAS as encode_deltas
-from detlearn.check.two_stage.make_anchors import MAKE_ANCHORS as make_anchors
-from detlearn.check.two_stage.match_anchors import MATCH_ANCHORS as match_anchors
-from detlearn.check.two_stage.propose import PROPOSE as propose
 from detlearn.explore import source
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for exercise in (
-        *(box_iou, nms, true_positives, precision_recall, average_precision),
-        *(make_anchors, match_anchors, encode_deltas),
-        *(decode_deltas, propose, bilinear_sample),
-        *(giou_loss, diou_loss, ciou_loss, soft_nms),
-    )
-}
+
+def _found() -> dict[str, Exercise]:
+    """The exercises that the chapters' folders export, by name, in the order of their numbers."""
+    folders = [
+        importlib.import_module(f"{__name__}.{folder.name}")
+        for folder in pkgutil.iter_modules(__path__)
+        if folder.ispkg and folder.name != "engine"
+    ]
+    exercises = [exercise for folder in folders for exercise in folder.EXERCISES]
+
+    # "2.10" comes after "2.9".
+    exercises.sort(key=lambda exercise: [int(part) for part in exercise.number.split(".")])
+    return {exercise.name: exercise for exercise in exercises}
+
+
+# A chapter's folder is the one place that lists its exercises; each is found here by its name,
+# as in `check.giou_loss`.
+EXERCISES: dict[str, Exercise] = _found()
+globals().update(EXERCISES)
 
 __all__ = ["EXERCISES", "NotSolved", "progress", "solution", *EXERCISES]
 

@@ -159,12 +159,12 @@ def toy_cases(random):
 
 
 TOY = Exercise(
-    "0.1",
-    "half_sum",
-    half_sum,
-    toy_cases,
-    (Misconception("the half is missing", lambda boxes: boxes.sum(1)),),
-    ("the sum",),
+    number="0.1",
+    name="half_sum",
+    reference=half_sum,
+    cases=toy_cases,
+    misconceptions=(Misconception("the half is missing", lambda boxes: boxes.sum(1)),),
+    returns=("the sum",),
     points=7,
 )
 
@@ -254,10 +254,24 @@ def test_an_exception_shows_the_learners_line_and_not_the_packages():
 
 
 def test_a_broken_reference_is_the_packages_fault():
-    broken = Exercise("0.2", "broken", lambda boxes: None, toy_cases, (), ("the sum",))
+    broken = Exercise(
+        number="0.2",
+        name="broken",
+        reference=lambda boxes: None,
+        cases=toy_cases,
+        misconceptions=(),
+        returns=("the sum",),
+    )
     cases = broken.ladder(0)
     with pytest.raises(AssertionError, match=r"the reference of broken fails: .*None"):
         judge(broken, cases, ask(half_sum, cases))
+
+
+def test_a_misconception_may_have_several_functions():
+    known = Misconception("a hint", torch.sum, torch.mean)
+    assert known.functions == (torch.sum, torch.mean)
+    with pytest.raises(ValueError, match="needs a function that makes it: 'a hint'"):
+        Misconception("a hint")
 
 
 # ---- gradients ----
@@ -327,12 +341,12 @@ def areas_by_numpy_vectorize(boxes):
 def with_sizes(function):
     many = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
     exercise = Exercise(
-        "0.3",
-        "areas",
-        areas_at_once,
-        lambda random: [Case("no loop", (many[:n],), f"{n} boxes", size=n) for n in (8, 64)],
-        (Misconception("a hint that must not show", areas_at_once),),
-        ("the areas",),
+        number="0.3",
+        name="areas",
+        reference=areas_at_once,
+        cases=lambda random: [Case("no loop", (many[:n],), f"{n} boxes", size=n) for n in (8, 64)],
+        misconceptions=(Misconception("a hint that must not show", areas_at_once),),
+        returns=("the areas",),
     )
     cases = exercise.ladder(0)
     return judge(exercise, cases, ask(function, cases))

@@ -33,20 +33,21 @@ class NotSolved(AssertionError):
     """With ``DETLEARN_STRICT=1``: an exercise is wrong or not attempted."""
 
 
-@dataclass(frozen=True)
 class Misconception:
     """A wrong answer that many people give.
 
     Attributes:
         hint: the sentence that names the mistake and says what to do.
-        function: computes what the mistake would return.
+        functions: each computes what the mistake would return, in one of its variants.
     """
 
-    hint: str
-    function: Callable
+    def __init__(self, hint: str, *functions: Callable) -> None:
+        if not functions:
+            raise ValueError(f"a misconception needs a function that makes it: {hint!r}")
+        self.hint, self.functions = hint, functions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exercise:
     """One exercise; calling it checks a function.
 
@@ -221,15 +222,16 @@ def _diagnose(
     # First: the same answers everywhere. Then: the same on the lowest rung that fails, for a
     # function with a second mistake that shows elsewhere.
     rung = cases[failing[0]].rung
-    said = functools.cache(lambda known, i: call(known.function, cases[i]))
+    said = functools.cache(lambda function, i: call(function, cases[i]))
     # That both raise on the same input is no evidence: many a mistake does on an empty list.
     spoken = [i for i in failing if troubles[i] != "exception"]
     for among in (asked, [i for i in asked if cases[i].rung == rung]):
         if not set(among) & set(spoken):
             continue
         for known in exercise.misconceptions:
-            if all(agree(cases[i], answers[i], said(known, i)) for i in among):
-                return known.hint
+            for function in known.functions:
+                if all(agree(cases[i], answers[i], said(function, i)) for i in among):
+                    return known.hint
     return ""
 
 

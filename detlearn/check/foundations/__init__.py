@@ -1,1 +1,15 @@
 """The exercises of chapter 1."""
+
+from detlearn.check.foundations.average_precision import AVERAGE_PRECISION
+from detlearn.check.foundations.box_iou import BOX_IOU
+from detlearn.check.foundations.nms import NMS
+from detlearn.check.foundations.precision_recall import PRECISION_RECALL
+from detlearn.check.foundations.true_positives import TRUE_POSITIVES
+
+EXERCISES = (
+    BOX_IOU,
+    NMS,
+    TRUE_POSITIVES,
+    PRECISION_RECALL,
+    AVERAGE_PRECISION,
+)

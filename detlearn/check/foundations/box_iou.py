@@ -117,11 +117,11 @@ def _draw_cell(case: Case, found: Fault) -> Drawing:
 
 
 BOX_IOU = Exercise(
-    "1.1",
-    "box_iou",
-    package.box_iou,
-    _iou_cases,
-    (
+    number="1.1",
+    name="box_iou",
+    reference=package.box_iou,
+    cases=_iou_cases,
+    misconceptions=(
         Misconception(NEGATIVE_SIDES, _no_clamp),
         Misconception(
             "you clamp the product; of boxes diagonally apart both factors are negative, so clamp "
@@ -193,9 +193,9 @@ BOX_IOU = Exercise(
             lambda a, b: package.paired_iou(a, b),
         ),
     ),
-    ("the IoU",),
-    _draw_cell,
-    _show_cell,
+    returns=("the IoU",),
+    draw=_draw_cell,
+    narrow=_show_cell,
     solution=(package.box_iou, package.paired_iou, package.intersection_and_union),
     allowed=frozenset({"box_area"}),
 )

@@ -106,11 +106,11 @@ def _kept(convert: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., 
 
 
 NMS = Exercise(
-    "1.2",
-    "nms",
-    naive_nms,
-    _nms_cases,
-    (
+    number="1.2",
+    name="nms",
+    reference=naive_nms,
+    cases=_nms_cases,
+    misconceptions=(
         Misconception(
             "you return positions in the sorted list; look up which boxes stand there: order[…]",
             _positions,
@@ -171,9 +171,9 @@ NMS = Exercise(
             _kept(lambda keep, boxes, scores: keep[:-1]),
         ),
     ),
-    ("keep",),
-    draw_scored,
-    show_scored,
+    returns=("keep",),
+    draw=draw_scored,
+    narrow=show_scored,
     solution=(naive_nms,),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
 )

@@ -179,11 +179,11 @@ def _draw_match(case: Case, found: Fault) -> Drawing:
 
 
 TRUE_POSITIVES = Exercise(
-    "1.3",
-    "true_positives",
-    true_positives,
-    _match_cases,
-    (
+    number="1.3",
+    name="true_positives",
+    reference=true_positives,
+    cases=_match_cases,
+    misconceptions=(
         Misconception(
             "an object can be found once: the second detection of it is a false positive; remember "
             "which objects are taken",
@@ -240,9 +240,9 @@ TRUE_POSITIVES = Exercise(
             lambda *args: ~true_positives(*args),
         ),
     ),
-    ("the verdict",),
-    _draw_match,
-    _show_match,
+    returns=("the verdict",),
+    draw=_draw_match,
+    narrow=_show_match,
     solution=(true_positives,),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
 )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from detlearn.boxes import enclosing_penalty as package_penalty
 from detlearn.boxes import paired_iou
 from detlearn.check.engine import Misconception
 from detlearn.check.engine.boxes import NEGATIVE_SIDES, boxes_of, random_boxes, random_pairs
@@ -79,6 +80,11 @@ def intersection(a: Tensor, b: Tensor) -> Tensor:
     """I (N,), the area that each pair shares."""
     w, h = shared(a, b)
     return w.clamp(min=0) * h.clamp(min=0)
+
+
+def enclosing_penalty(a: Tensor, b: Tensor) -> Tensor:
+    """(C − U) / C (N,), GIoU's penalty."""
+    return package_penalty(a, b, EPS)
 
 
 def without_clamp(a: Tensor, b: Tensor) -> Tensor:

@@ -115,11 +115,11 @@ def _crowd(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 SOFT_NMS = Exercise(
-    "6.4",
-    "soft_nms",
-    soft_nms,
-    _soft_cases,
-    (
+    number="6.4",
+    name="soft_nms",
+    reference=soft_nms,
+    cases=_soft_cases,
+    misconceptions=(
         Misconception(
             "after each decay the box with the highest score as it stands now comes next; you go "
             "through the boxes in the order of their first scores",
@@ -223,9 +223,9 @@ SOFT_NMS = Exercise(
             "nothing is decayed: your scores are as they were", _soft(lambda iou, s: 1.0)
         ),
     ),
-    ("keep", "the score"),
-    draw_scored,
-    show_scored,
+    returns=("keep", "the score"),
+    draw=draw_scored,
+    narrow=show_scored,
     solution=(soft_nms,),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
 )

@@ -196,11 +196,11 @@ NOWHERE = "beyond one cell outside of the map the value is 0; yours goes on with
 NEAREST = "this is the nearest cell alone; weight the four cells around the position"
 
 BILINEAR_SAMPLE = Exercise(
-    "2.6",
-    "bilinear_sample",
-    package.bilinear_sample,
-    _cases,
-    (
+    number="2.6",
+    name="bilinear_sample",
+    reference=package.bilinear_sample,
+    cases=_cases,
+    misconceptions=(
         Misconception(
             "x and y are exchanged: x counts columns, y counts rows, and the map is indexed [row, "
             "column]",
@@ -308,7 +308,7 @@ BILINEAR_SAMPLE = Exercise(
             lambda *args: package.bilinear_sample(*args)[0],
         ),
     ),
-    ("the value",),
+    returns=("the value",),
     narrow=_show,
     counted="positions",
 )

@@ -113,11 +113,11 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 DECODE_DELTAS = Exercise(
-    "2.4",
-    "decode_deltas",
-    package.decode_deltas,
-    _decode_cases,
-    (
+    number="2.4",
+    name="decode_deltas",
+    reference=package.decode_deltas,
+    cases=_decode_cases,
+    misconceptions=(
         Misconception(
             "dw and dh are logarithms: the width is w_a · exp(dw); yours is w_a · dw",
             _decode(stretch=lambda d: d),
@@ -251,7 +251,7 @@ DECODE_DELTAS = Exercise(
         Misconception(CENTRED, _decode(split=misread_cxcywh)),
         Misconception(STACKED, lambda *args: package.decode_deltas(*args).T),
     ),
-    ("the box",),
-    _draw,
-    lambda case, found: show_row(case, found, "delta"),
+    returns=("the box",),
+    draw=_draw,
+    narrow=lambda case, found: show_row(case, found, "delta"),
 )

@@ -89,11 +89,11 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 ENCODE_DELTAS = Exercise(
-    "2.3",
-    "encode_deltas",
-    package.encode_deltas,
-    _encode_cases,
-    (
+    number="2.3",
+    name="encode_deltas",
+    reference=package.encode_deltas,
+    cases=_encode_cases,
+    misconceptions=(
         Misconception(
             "the two are exchanged: the anchor is where the move starts, the object where it ends",
             lambda gt_boxes, anchors: package.encode_deltas(anchors, gt_boxes),
@@ -188,8 +188,8 @@ ENCODE_DELTAS = Exercise(
         ),
         Misconception(STACKED, lambda *args: package.encode_deltas(*args).T),
     ),
-    ("the delta",),
-    _draw,
-    lambda case, found: show_row(case, found, "gt_box"),
+    returns=("the delta",),
+    draw=_draw,
+    narrow=lambda case, found: show_row(case, found, "gt_box"),
     counted="pairs",
 )

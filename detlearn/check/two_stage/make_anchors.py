@@ -156,11 +156,11 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 MAKE_ANCHORS = Exercise(
-    "2.1",
-    "make_anchors",
-    package.make_anchors,
-    _cases,
-    (
+    number="2.1",
+    name="make_anchors",
+    reference=package.make_anchors,
+    cases=_cases,
+    misconceptions=(
         Misconception(
             "width and height are exchanged: the ratio is height / width, so ratio 2 is a tall "
             "box; the width is s / √r and the height s · √r",
@@ -303,8 +303,8 @@ MAKE_ANCHORS = Exercise(
             lambda h, w, *rest: package.make_anchors(1, 1, *rest),
         ),
     ),
-    ("the anchor",),
-    _draw,
-    _show,
+    returns=("the anchor",),
+    draw=_draw,
+    narrow=_show,
     counted="anchors",
 )

@@ -188,11 +188,11 @@ OWN = (
 TIED = "all anchors that tie for an object's best IoU become positive; yours takes the first only"
 
 MATCH_ANCHORS = Exercise(
-    "2.2",
-    "match_anchors",
-    package.match_anchors,
-    _cases,
-    (
+    number="2.2",
+    name="match_anchors",
+    reference=package.match_anchors,
+    cases=_cases,
+    misconceptions=(
         Misconception(
             "an object none of whose anchors reaches the high threshold goes without; make the "
             "anchors that overlap it most positive all the same",
@@ -295,7 +295,7 @@ MATCH_ANCHORS = Exercise(
             lambda *args: package.match_anchors(*args).float(),
         ),
     ),
-    ("the match",),
+    returns=("the match",),
     narrow=_show,
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
     counted="anchors",

@@ -36,11 +36,11 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 PROPOSE = Exercise(
-    "2.5",
-    "propose",
-    package.propose,
-    proposal_cases,
-    (
+    number="2.5",
+    name="propose",
+    reference=package.propose,
+    cases=proposal_cases,
+    misconceptions=(
         Misconception(
             "the proposals of the first image are returned for all images; each image has its own",
             wrong.first_for_all,
@@ -234,8 +234,8 @@ PROPOSE = Exercise(
             lambda *args: torch.cat(package.propose(*args)),
         ),
     ),
-    ("proposals[0]", "proposals[1]"),
-    _draw,
-    _show,
+    returns=("proposals[0]", "proposals[1]"),
+    draw=_draw,
+    narrow=_show,
     allowed=frozenset({"nms", "naive_nms", "batched_nms", "box_iou", "box_area", "paired_iou"}),
 )

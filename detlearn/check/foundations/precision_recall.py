@@ -1,0 +1,158 @@
+"""Exercise 1.4: the precision–recall curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from detlearn.check.engine import Exercise, Misconception
+from detlearn.check.engine.cases import Case, Fault
+from detlearn.metrics.curves import precision_recall
+
+
+def _curve_cases(random: torch.Generator) -> list[Case]:
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    right = torch.tensor([True, False, True])
+    many = torch.randperm(60, generator=random) / 60
+    verdicts = torch.rand(60, generator=random) < many
+    order = torch.randperm(60, generator=random)
+    return [
+        Case(
+            "by hand",
+            (scores, right, 3),
+            "right, wrong, right, with three objects",
+            (torch.tensor([1, 1 / 2, 2 / 3]), torch.tensor([1 / 3, 1 / 3, 2 / 3])),
+        ),
+        Case(
+            "by hand",
+            (scores[[2, 0, 1]], right[[2, 0, 1]], 3),
+            "the same detections, not sorted by score",
+            (torch.tensor([1, 1 / 2, 2 / 3]), torch.tensor([1 / 3, 1 / 3, 2 / 3])),
+        ),
+        Case(
+            "by hand",
+            (scores, ~right, 5),
+            "wrong, right, wrong, with five objects",
+            (torch.tensor([0, 1 / 2, 1 / 3]), torch.tensor([0, 1 / 5, 1 / 5])),
+        ),
+        Case("degenerate", (torch.zeros(0), torch.zeros(0).bool(), 4), "no detections"),
+        Case("degenerate", (scores, torch.zeros(3).bool(), 4), "nothing but false positives"),
+        Case("random", (many, verdicts, 71), "60 detections"),
+        Case("property", (many[order], verdicts[order], 71), "the detections in another order"),
+        Case("property", (many * 0.01 - 3, verdicts, 71), "other scores in the same order"),
+    ]
+
+
+def _curve_with(
+    order: Callable[[Tensor], Tensor] = lambda s: s.argsort(descending=True, stable=True),
+    precision: Callable[[Tensor, Tensor, int], Tensor] = lambda f, n, g: f / n,
+    recall: Callable[[Tensor, Tensor, int], Tensor] = lambda f, n, g: f / g,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The curve with something changed: f found so far, n listed so far, g objects."""
+
+    def function(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+        found = right[order(scores)].cumsum(0)
+        listed = torch.arange(1, len(found) + 1)
+        return precision(found, listed, num_objects), recall(found, listed, num_objects)
+
+    return function
+
+
+def _not_cumulated(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    right = right[scores.argsort(descending=True, stable=True)].float()
+    return right / torch.arange(1, len(right) + 1), right / num_objects
+
+
+def envelope(precision: Tensor) -> Tensor:
+    """The curve made monotone: at each point the best precision from there on."""
+    return precision.flip(0).cummax(0).values.flip(0)
+
+
+def _monotone(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    precision, recall = precision_recall(scores, right, num_objects)
+    return envelope(precision), recall
+
+
+def _with_a_point(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    precision, recall = precision_recall(scores, right, num_objects)
+    return torch.cat((torch.ones(1), precision)), torch.cat((torch.zeros(1), recall))
+
+
+def _show_curve(case: Case, found: Fault) -> str:
+    scores, right, objects = case.args
+    if len(scores) > 6:
+        return ""
+    listed = [round(float(s), 2) for s in scores]
+    return f"scores {listed}, right {right.tolist()}, num_objects {objects}"
+
+
+PRECISION_RECALL = Exercise(
+    number="1.4",
+    name="precision_recall",
+    reference=precision_recall,
+    cases=_curve_cases,
+    misconceptions=(
+        Misconception(
+            "the detections must be sorted by score, the highest first, before anything is counted",
+            _curve_with(order=lambda s: torch.arange(len(s))),
+        ),
+        Misconception(
+            "the detections are sorted from the lowest score to the highest; turn them round",
+            _curve_with(order=lambda s: s.argsort(stable=True)),
+        ),
+        Misconception(
+            "recall is the share of all objects that was found: divide by num_objects, not by the "
+            "number of right detections",
+            _curve_with(recall=lambda f, n, g: f / f[-1:].clamp(min=1)),
+        ),
+        Misconception(
+            "recall is the share of all objects that was found: divide by num_objects, not by the "
+            "number of detections",
+            _curve_with(recall=lambda f, n, g: f / max(len(f), 1)),
+        ),
+        Misconception(
+            "precision is the share of the listed detections that is right: divide by how many are "
+            "listed at this cut, not by the number of all",
+            _curve_with(precision=lambda f, n, g: f / max(len(f), 1)),
+        ),
+        Misconception(
+            "precision is the share of the listed detections that is right: divide by how many are "
+            "listed, not by the number of objects",
+            _curve_with(precision=lambda f, n, g: f / g),
+        ),
+        Misconception(
+            "the count of listed detections starts at 1, not at 0: the first cut lists one",
+            _curve_with(precision=lambda f, n, g: f / (n - 1)),
+        ),
+        Misconception(
+            "each cut lists all detections down to it: sum the right ones up (cumsum)",
+            _not_cumulated,
+        ),
+        Misconception(
+            "the two are exchanged: return precision first, then recall",
+            lambda *args: precision_recall(*args)[::-1],
+        ),
+        Misconception(
+            "these are rounded down: whole numbers divided by // lose their fraction",
+            _curve_with(precision=lambda f, n, g: f // n, recall=lambda f, n, g: f // g),
+        ),
+        Misconception(
+            "this is right over wrong; precision is right over all that are listed",
+            _curve_with(precision=lambda f, n, g: f / (n - f)),
+        ),
+        Misconception(
+            "the curve begins with the first detection; leave out the point at recall 0 that you "
+            "add",
+            _with_a_point,
+        ),
+        Misconception(
+            "leave the curve as it is; making it monotone comes later, in average_precision",
+            _monotone,
+        ),
+    ),
+    returns=("precision", "recall"),
+    narrow=_show_curve,
+    solution=(precision_recall,),
+)
