@@ -21,6 +21,9 @@ def progress_bar(total: float | None, label: str, *, show: bool = True, **option
     Returns:
         The bar: a widget in a notebook, text in a terminal.
     """
-    # tqdm's own reading of the variable does not reach its notebook widget.
-    hidden = not show or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    return tqdm(total=total, desc=label, disable=hidden, **options)
+    return tqdm(total=total, desc=label, disable=not show or bars_are_hidden(), **options)
+
+
+def bars_are_hidden() -> bool:
+    """Return whether ``TQDM_DISABLE`` asks for silence; tqdm's notebook widget does not read it."""
+    return os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
