@@ -11,7 +11,12 @@ import torch.distributed as dist
 from torch import nn
 
 from detlearn.machine import distributed
-from detlearn.machine.distributed import SharedBatchNorm2d, mean_over_processes, share_batch_norm
+from detlearn.machine.distributed import (
+    SharedBatchNorm2d,
+    mean_over_processes,
+    normaliser,
+    share_batch_norm,
+)
 
 # What each of two processes does; it leaves its results in the folder given as argument.
 SCRIPT = """
@@ -126,6 +131,9 @@ def everything():
     results["vectors"] = batch_norm_of_vectors()
     results["rank"], results["size"] = distributed.rank(), distributed.world_size()
     results["mean"] = distributed.mean_over_processes(3.0 + distributed.rank())
+    counts = ((7, 4), (1, 0), (0, 0))  # of process 0 and of process 1
+    mine = [count[distributed.rank()] for count in counts]
+    results["normalisers"] = [distributed.normaliser(count) for count in mine]
     results["joined twice"] = distributed.join_process_group(torch.device("cpu"))
     history = training.fit(  # inside a group that somebody else made
         detector(), samples([1, 1]), steps=1, batch_size=2, progress=False, amp=False
@@ -186,6 +194,9 @@ class TestTwoProcesses:
         assert (first["rank"], second["rank"]) == (0, 1)
         assert first["size"] == second["size"] == 2
         assert first["mean"] == second["mean"] == 3.5
+        # (7 + 4) / 2, (1 + 0) / 2, and 1 / 2 where there is nothing to count
+        assert first["normalisers"] == second["normalisers"] == [5.5, 0.5, 0.5]
+        assert alone["normalisers"] == [7, 1, 1]
         assert not first["joined twice"] and first["group kept"] and second["group kept"]
 
     @pytest.mark.parametrize("case", ["many", "one", "none", "odd"])
@@ -238,6 +249,8 @@ class TestOneProcess:
             monkeypatch.delenv(name, raising=False)
         assert distributed.rank() == 0 and distributed.world_size() == 1
         assert mean_over_processes(torch.tensor(2.5)) == 2.5
+        assert normaliser(torch.tensor(3)) == normaliser(3) == 3.0
+        assert normaliser(0) == 1.0
         assert distributed.join_process_group(torch.device("cpu")) is False
 
     def test_share_batch_norm_and_back(self):

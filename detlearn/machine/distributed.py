@@ -28,23 +28,42 @@ def rank() -> int:
 
 
 def mean_over_processes(value: float | Tensor, device: torch.device | None = None) -> float:
-    """Average a number over all processes: the way to share a loss's normaliser.
-
-    A loss divided by the mean count of objects, with gradients then averaged over the W processes,
-    is the sum of all losses divided by the count of all objects: W cancels (as DETR does it).
+    """Return the mean of a number over all processes, the same in each.
 
     Args:
         value: the number of this process.
         device: where the processes exchange it; needed with the nccl backend.
-
-    Returns:
-        The mean over the processes, the same in each.
     """
     if world_size() == 1:
         return float(value)
+
     total = torch.tensor(float(value), device=device)
-    dist.all_reduce(total)
+    dist.all_reduce(total)  # a sum
     return float(total) / world_size()
+
+
+def normaliser(count: float | Tensor, device: torch.device | None = None) -> float:
+    """Return what a process divides its summed loss by: the count of all W processes over W.
+
+    One process with the whole batch divides the sum of all losses by the count of all objects (or
+    anchors, or boxes). W processes have a share of that sum each, and `DistributedDataParallel`
+    averages their gradients, which divides them by W once more:
+
+        1/W · Σ_w (losses of process w / normaliser)  =  Σ_w losses of process w / (W · normaliser)
+
+    With the count of all divided by W as normaliser, W cancels, and W processes compute the
+    gradients of one (as DETR does it). A mean over the process's own objects would not do: a
+    process with few objects would weigh each of them more.
+
+    Args:
+        count: what this process counts: objects, sampled anchors, boxes that are learnt.
+        device: where the processes exchange it; needed with the nccl backend.
+
+    Returns:
+        max(count of all processes, 1) / W: a batch without any object divides by one, not by zero.
+    """
+    at_least = 1 / world_size()
+    return max(mean_over_processes(count, device), at_least)
 
 
 def join_process_group(device: torch.device) -> bool:
