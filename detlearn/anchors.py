@@ -13,10 +13,9 @@ Source: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.1; one size pe
 (Lin et al. 2017, arXiv 1612.03144), §4.1.
 
 Where we differ from torchvision:
-    - Corners are not rounded to whole pixels unless asked with ``round_anchors``: rounding makes of
-      a 32-pixel anchor with ratio 0.5 one of 46 × 22, with ratio 0.48.
-    - ``centre_offset`` moves anchors inside their cell: 0 puts them at its top left corner, as
-      torchvision and detectron2 do, 0.5 in its middle, as the original code of the paper did.
+    - Anchors stand in the middle of their cell, and nothing is rounded. Rounding makes of an anchor
+      of 32 pixels with ratio 0.5 one of 46 × 22, with ratio 0.48. `AnchorGenerator`, which bears
+      torchvision's name, puts them at the cell's top left corner unless told otherwise.
     - Strides can be given; torchvision always takes them from the sizes of image and map.
 """
 
@@ -26,14 +25,69 @@ import torch
 from torch import Tensor, nn
 
 
-class AnchorGenerator(nn.Module):
-    """Anchors of one or several feature maps.
+def make_anchors(
+    height: int,
+    width: int,
+    stride: float | tuple[float, float],
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    *,
+    centre_offset: float = 0.5,
+    round_anchors: bool = False,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Put boxes of given sizes and shapes into every cell of a feature map.
 
     Args:
-        sizes: for each level its sizes s in pixels (a box of size s has area s²).
-        aspect_ratios: for each level its ratios height / width.
-        round_anchors: round the corners of the anchors around the origin to whole pixels.
-        centre_offset: where in its cell an anchor is centred, as a share of the stride, 0 to 1.
+        height: H, rows of the map.
+        width: W, columns of the map.
+        stride: pixels from one cell to the next; or two such numbers, down and across.
+        sizes: S sizes in pixels; an anchor of size s has area s².
+        aspect_ratios: R ratios, height / width.
+        centre_offset: where in its cell an anchor is centred, as a share of the stride: 0.5 is the
+            middle, 0 the top left corner (torchvision).
+        round_anchors: round the corners, seen from the centre, to whole pixels (torchvision).
+        device: where to make them.
+
+    Returns:
+        (H·W·R·S, 4): row by row, in it column by column, in it ratio by ratio, in it size by size.
+
+    Raises:
+        ValueError: if a size or ratio is not positive.
+    """
+    for name, values in (("size", sizes), ("aspect ratio", aspect_ratios)):
+        if len(values) == 0 or not all(value > 0 for value in values):
+            raise ValueError(f"anchor {name}s are {list(values)}: expected positive numbers")
+
+    size = torch.tensor(sizes, dtype=torch.float64, device=device)  # (S,)
+    ratio = torch.tensor(aspect_ratios, dtype=torch.float64, device=device)[:, None]  # (R, 1)
+
+    # The area of an anchor is its size squared, whatever its shape: (s / √r) · (s · √r) = s².
+    half_width = size / ratio.sqrt() / 2  # (R, S)
+    half_height = size * ratio.sqrt() / 2
+    half = torch.stack((half_width, half_height), dim=-1).flatten(0, 1).float()  # (A, 2)
+    if round_anchors:
+        half = half.round()
+
+    # The centres of the cells, x and y.
+    stride_y, stride_x = stride if isinstance(stride, Sequence) else (stride, stride)
+    y = (torch.arange(height, device=device) + centre_offset) * stride_y
+    x = (torch.arange(width, device=device) + centre_offset) * stride_x
+    centre = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (H, W, 2)
+
+    # Every centre with every shape.
+    centre = centre[:, :, None]  # (H, W, 1, 2)
+    return torch.cat((centre - half, centre + half), dim=-1).flatten(0, 2)  # (H·W·A, 4)
+
+
+class AnchorGenerator(nn.Module):
+    """`make_anchors` for one or several feature maps, in torchvision's form.
+
+    Args:
+        sizes: for each level its sizes in pixels; plain numbers are one size a level.
+        aspect_ratios: for each level its ratios height / width; plain numbers hold at every level.
+        round_anchors: see `make_anchors`.
+        centre_offset: see `make_anchors`.
 
     Raises:
         ValueError: if the two differ in length, or a size or ratio is not positive.
@@ -41,14 +95,13 @@ class AnchorGenerator(nn.Module):
 
     def __init__(
         self,
-        sizes: Sequence[Sequence[float]] = ((128, 256, 512),),
-        aspect_ratios: Sequence[Sequence[float]] = ((0.5, 1.0, 2.0),),
+        sizes: Sequence[float] | Sequence[Sequence[float]] = ((128, 256, 512),),
+        aspect_ratios: Sequence[float] | Sequence[Sequence[float]] = ((0.5, 1.0, 2.0),),
         *,
         round_anchors: bool = False,
         centre_offset: float = 0.0,
     ) -> None:
         super().__init__()
-        # torchvision's short form: plain sizes are one per level, plain ratios hold at every level.
         if not isinstance(sizes[0], Sequence):
             sizes = [(size,) for size in sizes]
         if not isinstance(aspect_ratios[0], Sequence):
@@ -58,20 +111,25 @@ class AnchorGenerator(nn.Module):
                 f"sizes are given for {len(sizes)} levels, aspect_ratios for {len(aspect_ratios)}: "
                 "give both for every level"
             )
-        self.round_anchors, self.centre_offset = round_anchors, centre_offset
-        self.num_levels = len(sizes)
-        for i, level in enumerate(zip(sizes, aspect_ratios)):
-            # A buffer moves to the GPU with the model; it is a setting, not part of the weights.
-            self.register_buffer(f"_level{i}", self.generate_anchors(*level), persistent=False)
+        self.sizes = [tuple(level) for level in sizes]
+        self.aspect_ratios = [tuple(level) for level in aspect_ratios]
+        self.round_anchors = round_anchors
+        self.centre_offset = centre_offset
+
+        # Sizes and ratios that cannot be are found here, and not in the first batch.
+        for level_sizes, level_ratios in zip(self.sizes, self.aspect_ratios):
+            self.generate_anchors(level_sizes, level_ratios)
 
     @property
     def cell_anchors(self) -> list[Tensor]:
         """Per level (A_l, 4) anchors around the origin: ratio by ratio, in each size by size."""
-        return [getattr(self, f"_level{i}") for i in range(self.num_levels)]
+        levels = zip(self.sizes, self.aspect_ratios)
+        return [self.generate_anchors(sizes, ratios) for sizes, ratios in levels]
 
     def num_anchors_per_location(self) -> list[int]:
-        """Returns A_l for each level."""
-        return [len(anchors) for anchors in self.cell_anchors]
+        """Return A_l for each level."""
+        levels = zip(self.sizes, self.aspect_ratios)
+        return [len(sizes) * len(ratios) for sizes, ratios in levels]
 
     def generate_anchors(self, scales: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
         """Make the anchors of one location.
@@ -86,23 +144,28 @@ class AnchorGenerator(nn.Module):
         Raises:
             ValueError: if a size or ratio is not positive.
         """
-        scales, ratios = torch.tensor(scales).double(), torch.tensor(aspect_ratios).double()
-        for name, values in (("size", scales), ("aspect ratio", ratios)):
-            if values.numel() == 0 or not (values > 0).all():
-                raise ValueError(f"anchor {name}s are {values.tolist()}: expected positive numbers")
-        heights = (ratios.sqrt()[:, None] * scales).flatten()  # (R·S,)
-        widths = (scales / ratios.sqrt()[:, None]).flatten()
-        anchors = (torch.stack([-widths, -heights, widths, heights], dim=1) / 2).float()
-        return anchors.round() if self.round_anchors else anchors
+        return make_anchors(
+            height=1,
+            width=1,
+            stride=1,
+            sizes=scales,
+            aspect_ratios=aspect_ratios,
+            centre_offset=0.0,
+            round_anchors=self.round_anchors,
+        )
 
     def grid_anchors(
-        self, grid_sizes: Sequence[tuple[int, int]], strides: Sequence[tuple[int, int]]
+        self,
+        grid_sizes: Sequence[tuple[int, int]],
+        strides: Sequence[tuple[int, int]],
+        device: torch.device | None = None,
     ) -> list[Tensor]:
         """Put the anchors of one location at every location.
 
         Args:
             grid_sizes: (H_l, W_l) of each level.
             strides: (vertical, horizontal) pixels from one location to the next, of each level.
+            device: where to make them.
 
         Returns:
             Per level (H_l·W_l·A_l, 4): row by row, within a row column by column, and at each
@@ -111,23 +174,25 @@ class AnchorGenerator(nn.Module):
         Raises:
             ValueError: if the number of levels is not that of the sizes.
         """
-        if not len(grid_sizes) == len(strides) == self.num_levels:
+        if not len(grid_sizes) == len(strides) == len(self.sizes):
             raise ValueError(
                 f"{len(grid_sizes)} feature maps and {len(strides)} strides came to anchors of "
-                f"{self.num_levels} levels: give one size tuple for every feature map"
+                f"{len(self.sizes)} levels: give one size tuple for every feature map"
             )
+        levels = zip(grid_sizes, strides, self.sizes, self.aspect_ratios)
         return [
-            self._grid(anchors, *size, *stride)
-            for anchors, size, stride in zip(self.cell_anchors, grid_sizes, strides)
+            make_anchors(
+                height,
+                width,
+                stride,
+                sizes,
+                ratios,
+                centre_offset=self.centre_offset,
+                round_anchors=self.round_anchors,
+                device=device,
+            )
+            for (height, width), stride, sizes, ratios in levels
         ]
-
-    def _grid(
-        self, anchors: Tensor, height: int, width: int, stride_y: int, stride_x: int
-    ) -> Tensor:
-        y = (torch.arange(height, device=anchors.device) + self.centre_offset) * stride_y
-        x = (torch.arange(width, device=anchors.device) + self.centre_offset) * stride_x
-        shift = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (H, W, 2), x and y
-        return (shift.repeat(1, 1, 2)[:, :, None] + anchors).flatten(0, 2)  # (H·W·A, 4)
 
     def forward(self, image_list: Tensor, feature_maps: Sequence[Tensor]) -> list[Tensor]:
         """Make the anchors of a batch, in torchvision's form.
@@ -142,5 +207,6 @@ class AnchorGenerator(nn.Module):
         images = getattr(image_list, "tensors", image_list)
         grid_sizes = [tuple(x.shape[-2:]) for x in feature_maps]
         strides = [(images.shape[-2] // h, images.shape[-1] // w) for h, w in grid_sizes]
-        anchors = torch.cat(self.grid_anchors(grid_sizes, strides))
+
+        anchors = torch.cat(self.grid_anchors(grid_sizes, strides, feature_maps[0].device))
         return [anchors] * len(images)

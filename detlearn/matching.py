@@ -15,23 +15,67 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+BACKGROUND = -1
+IGNORED = -2
+
+
+def match_anchors(
+    iou: Tensor,
+    high: float = 0.7,
+    low: float = 0.3,
+    allow_low_quality_matches: bool = True,
+) -> Tensor:
+    """Say which object each anchor learns.
+
+    An anchor takes the object that it overlaps most, if it overlaps it enough. Besides, the anchors
+    that overlap an object most of all are positive whatever their IoU, so that few objects go
+    without. Such an anchor still learns the object that it overlaps most *itself*, which may be
+    another one: with IoUs [[0.6, 0.0], [0.5, 0.0]] both objects claim the first anchor, the first
+    object has it, and the second goes without.
+
+    Args:
+        iou: (..., N, P) of each object with each anchor; N and P may be 0. Rows of zeros match
+            nothing, so images with fewer objects can be padded.
+        high: from here on an anchor is positive.
+        low: below this it is background; in between it is ignored.
+        allow_low_quality_matches: whether an object's best anchors are positive whatever their IoU.
+
+    Returns:
+        (..., P) int64: the object's index, −1 for background, −2 for ignored.
+    """
+    if iou.numel() == 0:  # no object: all is background
+        return iou.new_full((*iou.shape[:-2], iou.shape[-1]), BACKGROUND, dtype=torch.int64)
+
+    # What each anchor overlaps most decides.
+    best_iou, best_object = iou.max(dim=-2)  # (..., P) twice
+    matched = best_object.masked_fill(best_iou < high, IGNORED)
+    matched = matched.masked_fill(best_iou < low, BACKGROUND)
+
+    # The anchors that overlap an object most, all of them if several tie. An object that no anchor
+    # touches has a best IoU of 0, for which every anchor would tie.
+    if allow_low_quality_matches:
+        best_of_object = iou.amax(dim=-1, keepdim=True)  # (..., N, 1)
+        forced = ((iou == best_of_object) & (best_of_object > 0)).any(dim=-2)  # (..., P)
+        matched = torch.where(forced, best_object, matched)
+
+    return matched
+
 
 class Matcher:
-    """Gives each anchor the object that it overlaps most, if it overlaps it enough.
+    """`match_anchors` with its thresholds, in torchvision's form.
 
     Args:
         high_threshold: an IoU of at least this makes an anchor positive.
         low_threshold: an IoU below this makes it background; in between it is ignored.
         allow_low_quality_matches: the anchors that overlap an object most become positive whatever
-            the IoU, so that no object goes without. Such an anchor still learns the object that it
-            overlaps most *itself*, which may be another one.
+            the IoU.
 
     Raises:
         ValueError: if the low threshold is above the high one.
     """
 
-    BELOW_LOW_THRESHOLD = -1
-    BETWEEN_THRESHOLDS = -2
+    BELOW_LOW_THRESHOLD = BACKGROUND
+    BETWEEN_THRESHOLDS = IGNORED
 
     def __init__(
         self,
@@ -43,15 +87,15 @@ class Matcher:
             raise ValueError(
                 f"low_threshold {low_threshold} is above high_threshold {high_threshold}"
             )
-        self.high_threshold, self.low_threshold = high_threshold, low_threshold
+        self.high_threshold = high_threshold
+        self.low_threshold = low_threshold
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: Tensor) -> Tensor:
         """Match.
 
         Args:
-            match_quality_matrix: (..., N, P) IoU of each object with each anchor; N and P may be
-                0. Rows of zeros match nothing, so images with fewer objects can be padded.
+            match_quality_matrix: (..., N, P) IoU of each object with each anchor; N and P may be 0.
 
         Returns:
             (..., P) int64: the object's index, −1 for background, −2 for ignored.
@@ -59,23 +103,16 @@ class Matcher:
         Raises:
             ValueError: if the matrix has fewer than two dimensions.
         """
-        iou = match_quality_matrix
-        if iou.ndim < 2:
-            raise ValueError(f"the matrix of IoUs has shape {tuple(iou.shape)}: expected (N, P)")
-        if iou.numel() == 0:
-            return iou.new_full(
-                (*iou.shape[:-2], iou.shape[-1]), self.BELOW_LOW_THRESHOLD, dtype=torch.int64
-            )
-        best_iou, best_object = iou.max(dim=-2)  # (..., P) twice
-        matched = best_object.clone()
-        matched[best_iou < self.high_threshold] = self.BETWEEN_THRESHOLDS
-        matched[best_iou < self.low_threshold] = self.BELOW_LOW_THRESHOLD
-        if self.allow_low_quality_matches:
-            best_of_object = iou.amax(dim=-1, keepdim=True)  # (..., N, 1)
-            tied = (iou == best_of_object) & (best_of_object > 0)  # (..., N, P)
-            forced = tied.any(dim=-2)  # (..., P)
-            matched[forced] = best_object[forced]
-        return matched
+        if match_quality_matrix.ndim < 2:
+            shape = tuple(match_quality_matrix.shape)
+            raise ValueError(f"the matrix of IoUs has shape {shape}: expected (N, P)")
+
+        return match_anchors(
+            match_quality_matrix,
+            high=self.high_threshold,
+            low=self.low_threshold,
+            allow_low_quality_matches=self.allow_low_quality_matches,
+        )
 
 
 class BalancedPositiveNegativeSampler:
@@ -103,21 +140,31 @@ class BalancedPositiveNegativeSampler:
         Returns:
             Per image a mask (P,) uint8 of the chosen positives, and one of the chosen negatives.
         """
-        chosen = [self._draw(labels) for labels in matched_idxs]
-        return [positive for positive, _ in chosen], [negative for _, negative in chosen]
+        positives, negatives = [], []
+        for labels in matched_idxs:
+            positive, negative = self._draw(labels)
+            positives.append(positive)
+            negatives.append(negative)
+        return positives, negatives
 
     def _draw(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        positive, negative = (labels >= 1).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
-        num_positive = int(self.batch_size_per_image * self.positive_fraction)
-        num_positive = min(len(positive), num_positive)
+        """Draw from the labels (P,) of one image: two masks (P,) uint8."""
+        positive = (labels >= 1).nonzero()[:, 0]
+        negative = (labels == 0).nonzero()[:, 0]
+
+        # Only the positives have a limit of their own; negatives fill what is left.
+        most_positive = int(self.batch_size_per_image * self.positive_fraction)
+        num_positive = min(len(positive), most_positive)
         num_negative = min(len(negative), self.batch_size_per_image - num_positive)
-        return (
-            _random_mask(labels, positive, num_positive),
-            _random_mask(labels, negative, num_negative),
-        )
+
+        chosen_positive = _random_mask(labels, positive, num_positive)
+        chosen_negative = _random_mask(labels, negative, num_negative)
+        return chosen_positive, chosen_negative
 
 
 def _random_mask(labels: Tensor, indices: Tensor, count: int) -> Tensor:
-    """A mask (P,) uint8 of `count` of the indices, chosen at random."""
-    drawn = indices[torch.randperm(len(indices), device=indices.device)[:count]]
-    return torch.zeros_like(labels, dtype=torch.uint8).index_fill_(0, drawn, 1)
+    """Return a mask (P,) uint8 of `count` of the indices, chosen at random."""
+    order = torch.randperm(len(indices), device=indices.device)
+    mask = torch.zeros_like(labels, dtype=torch.uint8)
+    mask[indices[order[:count]]] = 1
+    return mask

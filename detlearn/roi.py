@@ -52,21 +52,28 @@ def roi_pool(
     rois = _rois(input, boxes)
     image, xyxy = rois[:, 0].long(), rois[:, 1:]
     height, width = _pair(output_size)
-    # C's round: halves go away from zero, 2.5 to 3. torch.round would make it 2.
+
+    # The first rounding, with C's round: halves go away from zero, 2.5 to 3 (torch makes it 2).
     corners = xyxy * spatial_scale
     corners = corners.sign() * (corners.abs() + 0.5).floor()
-    rows, rows_valid = _bins(corners[:, 1], corners[:, 3], height, input.shape[2])  # (K, ph, m)
-    columns, columns_valid = _bins(corners[:, 0], corners[:, 2], width, input.shape[3])
-    valid = rows_valid[:, :, None, :, None] & columns_valid[:, None, :, None, :]
+
+    # The second one: which cells belong to each bin.
+    rows, row_is_meant = _bins(corners[:, 1], corners[:, 3], height, input.shape[2])  # (K, ph, m)
+    columns, column_is_meant = _bins(corners[:, 0], corners[:, 2], width, input.shape[3])
+    meant = row_is_meant[:, :, None, :, None] & column_is_meant[:, None, :, None, :]
+
+    # The m × n cells of every bin, m × n being those of the largest one.
     cells = input.permute(0, 2, 3, 1)[
         image[:, None, None, None, None],
         rows[:, :, None, :, None],
         columns[:, None, :, None, :],
-    ]  # (K, ph, pw, m, n, C): the m × n cells of every bin, or of the largest one
-    cells = cells.masked_fill(~valid[..., None], -torch.inf).flatten(3, 4)  # (K, ph, pw, m·n, C)
+    ]  # (K, ph, pw, m, n, C)
+
     # max() with an index passes the gradient to one cell, the first, as the kernel does.
+    cells = cells.masked_fill(~meant[..., None], -torch.inf).flatten(3, 4)  # (K, ph, pw, m·n, C)
     pooled = cells.max(dim=3).values.permute(0, 3, 1, 2)  # (K, C, ph, pw)
-    empty = ~valid.flatten(3).any(dim=-1)[:, None]  # (K, 1, ph, pw)
+
+    empty = ~meant.flatten(3).any(dim=-1)[:, None]  # (K, 1, ph, pw)
     return pooled.masked_fill(empty, 0.0)
 
 
@@ -83,10 +90,17 @@ def _bins(start: Tensor, end: Tensor, bins: int, size: int) -> tuple[Tensor, Ten
         Indices (K, bins, m), m the cells of the largest bin, and which of them are meant (same
         shape, bool).
     """
+    # The end is inclusive, and a RoI has one cell at least.
     length = (end - start + 1).clamp(min=1)[:, None] / bins  # (K, 1), cells per bin
+
+    # A bin's borders are rounded outward, so that neighbours may share a cell.
     number = torch.arange(bins, device=start.device)
-    first = ((number * length).floor() + start[:, None]).clamp(0, size).long()  # (K, bins)
-    after = (((number + 1) * length).ceil() + start[:, None]).clamp(0, size).long()
+    first = (number * length).floor() + start[:, None]  # (K, bins)
+    after = ((number + 1) * length).ceil() + start[:, None]
+    first = first.clamp(0, size).long()
+    after = after.clamp(0, size).long()
+
+    # As many indices for each bin as the largest one has cells.
     most = max(int((after - first).max()), 1) if len(first) else 1
     cells = first[..., None] + torch.arange(most, device=start.device)  # (K, bins, m)
     return cells.clamp(max=size - 1), cells < after[..., None]
@@ -120,68 +134,78 @@ def roi_align(
     """
     rois = _rois(input, boxes)
     image, xyxy = rois[:, 0].long(), rois[:, 1:]
-    output_size = _pair(output_size)
+    height, width = _pair(output_size)
     if len(rois) == 0:
-        return input.flatten()[:0].view(0, input.shape[1], *output_size)  # with a gradient
+        return input.flatten()[:0].view(0, input.shape[1], height, width)  # with a gradient
+
+    # From pixels of the image to cells of the map; nothing is rounded.
     corners = xyxy * spatial_scale - (0.5 if aligned else 0.0)
-    start, size = (
-        corners[:, [1, 0]],
-        (corners[:, 2:] - corners[:, :2])[:, [1, 0]],
-    )  # (K, 2), y and x
+    left_top, sides = corners[:, :2], corners[:, 2:] - corners[:, :2]  # (K, 2): x, y
     if not aligned:
-        size = size.clamp(min=1)
-    bin_size = size / size.new_tensor(output_size)  # (K, 2)
-    samples = bin_size.ceil().long()  # (K, 2)
+        sides = sides.clamp(min=1)
+
+    bin_sides = sides / sides.new_tensor([width, height])  # (K, 2)
+    samples = bin_sides.ceil().long()  # (K, 2): points along each side of a bin
     if sampling_ratio > 0:
         samples = torch.full_like(samples, sampling_ratio)
-    pooled = input.new_zeros(len(xyxy), input.shape[1], *output_size)
-    for count in samples.unique(dim=0).tolist():  # RoIs with equally many samples go together
-        mine = (samples == samples.new_tensor(count)).all(dim=1).nonzero()[:, 0]
-        if min(count) < 1:  # a box without area has no point
+
+    # RoIs of one image with equally many points go together.
+    groups = torch.cat((image[:, None], samples), dim=1)  # (K, 3)
+    pooled = input.new_zeros(len(rois), input.shape[1], height, width)
+    for group in groups.unique(dim=0):
+        number, samples_x, samples_y = group.tolist()
+        if min(samples_x, samples_y) < 1:  # a box without area has no point: 0
             continue
-        y, x = (
-            _sample_positions(start[mine, i], bin_size[mine, i], output_size[i], count[i])
-            for i in (0, 1)
-        )  # (k, ph·S_y), (k, pw·S_x)
-        values = bilinear_sample(input, image[mine, None, None], y[:, :, None], x[:, None, :])
-        values = values.unflatten(2, (output_size[1], count[1]))  # (k, ph·S_y, pw, S_x, C)
-        values = values.unflatten(1, (output_size[0], count[0]))  # (k, ph, S_y, pw, S_x, C)
-        means = values.mean(dim=(2, 4)).permute(0, 3, 1, 2)  # (k, C, ph, pw)
+
+        mine = (groups == group).all(dim=1).nonzero()[:, 0]  # (k,)
+        x = _sample_positions(left_top[mine, 0], bin_sides[mine, 0], width, samples_x)
+        y = _sample_positions(left_top[mine, 1], bin_sides[mine, 1], height, samples_y)
+
+        # Every column of points with every row, and of each bin the mean.
+        values = bilinear_sample(input[number], x[:, None, :], y[:, :, None])
+        values = values.unflatten(3, (width, samples_x))  # (C, k, ph·S_y, pw, S_x)
+        values = values.unflatten(2, (height, samples_y))  # (C, k, ph, S_y, pw, S_x)
+        means = values.mean(dim=(3, 5)).transpose(0, 1)  # (k, C, ph, pw)
         pooled = pooled.index_put((mine,), means.to(pooled.dtype))
+
     return pooled
 
 
 def _sample_positions(start: Tensor, bin_size: Tensor, bins: int, samples: int) -> Tensor:
-    """Positions (K, bins·S) along one axis: the middles of S equal parts of each bin."""
+    """Return positions (K, bins·S) along one axis: the middles of S equal parts of each bin."""
     steps = (torch.arange(bins * samples).to(start) + 0.5) / samples
     return start[:, None] + steps * bin_size[:, None]
 
 
-def bilinear_sample(input: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Read feature maps between their cells.
+def bilinear_sample(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Read a feature map between its cells.
 
-    The value at (y, x) is the mean of the four cells around it, weighted by how near they are.
+    The value at (x, y) is the mean of the four cells around it, weighted by how near they are.
     Up to one cell outside of the map it is that of the nearest border; beyond, it is 0.
 
     Args:
-        input: (B, C, H, W); the value of cell (i, j) stands at y = i, x = j.
-        image: (...) int64, which map to read.
-        y: (...) in cells; the three shapes broadcast.
+        features: (C, H, W); the value of cell (i, j) stands at y = i, x = j.
         x: (...) in cells.
+        y: (...) in cells.
 
     Returns:
-        (..., C).
+        (C, ...).
     """
-    height, width = input.shape[-2:]
-    maps = input.permute(0, 2, 3, 1)  # (B, H, W, C)
-    outside = (y < -1) | (y > height) | (x < -1) | (x > width)
-    y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
-    top, left = y.floor().long(), x.floor().long()
-    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
-    down, across = (y - top)[..., None], (x - left)[..., None]
-    upper = maps[image, top, left] * (1 - across) + maps[image, top, right] * across
-    lower = maps[image, bottom, left] * (1 - across) + maps[image, bottom, right] * across
-    return (upper * (1 - down) + lower * down).masked_fill(outside[..., None], 0.0)
+    height, width = features.shape[-2:]
+    outside = (x < -1) | (x > width) | (y < -1) | (y > height)
+    x = x.clamp(0, width - 1)
+    y = y.clamp(0, height - 1)
+
+    # The four cells around each position; at the last row and column there is no next one.
+    left, top = x.floor().long(), y.floor().long()
+    right = (left + 1).clamp(max=width - 1)
+    bottom = (top + 1).clamp(max=height - 1)
+
+    # How far a position lies from the left and the upper cells, on its way to the others.
+    across, down = x - left, y - top
+    upper = features[:, top, left] * (1 - across) + features[:, top, right] * across  # (C, ...)
+    lower = features[:, bottom, left] * (1 - across) + features[:, bottom, right] * across
+    return (upper * (1 - down) + lower * down).masked_fill(outside, 0)
 
 
 class RoIPooling(nn.Module):
@@ -198,13 +222,8 @@ class RoIPooling(nn.Module):
 
     def forward(self, input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
         """Pool (B, C, H, W) under boxes, as `roi_pool` takes them, to (K, C, ph, pw)."""
-        return _kernel(
-            torchvision.ops.roi_pool,
-            input,
-            _rois(input, boxes),
-            self.output_size,
-            self.spatial_scale,
-        )
+        rois = _rois(input, boxes)
+        return _kernel(torchvision.ops.roi_pool, input, rois, self.output_size, self.spatial_scale)
 
 
 class RoIAlign(nn.Module):
@@ -230,8 +249,15 @@ class RoIAlign(nn.Module):
 
     def forward(self, input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
         """Read (B, C, H, W) under boxes, as `roi_align` takes them, as (K, C, ph, pw)."""
-        settings = (self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned)
-        return _kernel(torchvision.ops.roi_align, input, _rois(input, boxes), *settings)
+        return _kernel(
+            torchvision.ops.roi_align,
+            input,
+            _rois(input, boxes),
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+        )
 
 
 class MultiScaleRoIAlign(nn.Module):
@@ -267,7 +293,7 @@ class MultiScaleRoIAlign(nn.Module):
         self.canonical_scale, self.canonical_level = canonical_scale, canonical_level
 
     def levels(self, boxes: Tensor) -> Tensor:
-        """Level k (K,), a whole number as float, of boxes (K, 4), before the clamp to the pyramid.
+        """Return the level k of boxes (K, 4) as (K,) whole numbers, before they are limited.
 
         The 1e-6 puts a box of exactly the canonical size on the upper side of rounding errors.
         """
@@ -277,8 +303,15 @@ class MultiScaleRoIAlign(nn.Module):
 
     def pool(self, features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
         """Read one level (B, C, H, W) under rois (k, 5) as (k, C, ph, pw)."""
-        settings = (self.output_size, spatial_scale, self.sampling_ratio, self.aligned)
-        return _kernel(torchvision.ops.roi_align, features, rois, *settings)
+        return _kernel(
+            torchvision.ops.roi_align,
+            features,
+            rois,
+            self.output_size,
+            spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+        )
 
     def forward(
         self,
@@ -304,23 +337,34 @@ class MultiScaleRoIAlign(nn.Module):
         if missing := [name for name in self.featmap_names if name not in x]:
             raise ValueError(f"feature maps {missing} are missing, there are {list(x)}")
         maps = [x[name] for name in self.featmap_names]
-        rois = _rois(maps[0], boxes)
-        sides = [max(sides) for sides in zip(*image_shapes)]  # height, width
-        longer = sides.index(max(sides))
-        scales = [_power_of_two(m.shape[-2:][longer] / sides[longer]) for m in maps]
+        rois = _rois(maps[0], boxes)  # (K, 5)
+
+        # Each level's scale, measured along the batch's longer side.
+        height = max(height for height, _ in image_shapes)
+        width = max(width for _, width in image_shapes)
+        if height >= width:
+            scales = [_power_of_two(features.shape[-2] / height) for features in maps]
+        else:
+            scales = [_power_of_two(features.shape[-1] / width) for features in maps]
+
         if len(maps) == 1:
             return self.pool(maps[0], rois, scales[0])
+
         if any(scale != scales[0] / 2**i for i, scale in enumerate(scales)):
             raise ValueError(
                 f"the maps have strides {[round(1 / s) for s in scales]}: each must be twice that "
                 "of the map before, finest first, and images padded to a multiple of the last"
             )
+
+        # The level that suits a box, or the nearest that there is.
         finest, coarsest = -round(math.log2(scales[0])), -round(math.log2(scales[-1]))
         level = self.levels(rois[:, 1:]).clamp(finest, coarsest).long() - finest  # (K,)
+
         pooled = maps[0].new_zeros(len(rois), maps[0].shape[1], *self.output_size)
         for i, (features, scale) in enumerate(zip(maps, scales)):
             mine = (level == i).nonzero()[:, 0]
             pooled = pooled.index_put((mine,), self.pool(features, rois[mine], scale))
+
         return pooled
 
 
@@ -355,17 +399,20 @@ def _rois(input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
                 f"boxes of shapes {[tuple(b.shape) for b in boxes]} for {len(input)} images: "
                 "expected one (n, 4) tensor per image"
             )
-        # (n, 1) image indices beside each image's boxes
+        # Each image's index goes before its boxes: (n, 4) → (n, 5).
         boxes = torch.cat([F.pad(b, (1, 0), value=i) for i, b in enumerate(boxes)])
+
     elif boxes.ndim != 2 or boxes.shape[1] != 5:
         raise ValueError(
             f"boxes have shape {tuple(boxes.shape)}: expected (K, 5), the image's index and xyxy, "
             "or a list with one (n, 4) tensor per image"
         )
+
     elif len(boxes) and not (0 <= boxes[:, 0].min() and boxes[:, 0].max() < len(input)):
         raise ValueError(
             f"boxes name images {boxes[:, 0].min():g} to {boxes[:, 0].max():g}, "
             f"but the batch has {len(input)}"
         )
+
     # At least float32: in bfloat16 the pixel 701 would become 700.
     return boxes.detach().to(torch.promote_types(input.dtype, torch.float32))

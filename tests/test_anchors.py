@@ -58,10 +58,12 @@ def test_equals_torchvision(sizes, ratios):
         assert all(torch.equal(a, b) for a, b in zip(found, expected))
 
 
-def test_anchors_move_with_the_module_but_are_no_weights():
+def test_anchors_are_no_weights_and_lie_where_the_maps_do():
     generator = AnchorGenerator([[10]], [[1.0]])
     assert not generator.state_dict()
-    assert generator.double().cell_anchors[0].dtype == torch.float64
+    maps = [torch.zeros(1, 8, 4, 4, device="meta")]
+    (anchors,) = generator(torch.zeros(1, 3, 16, 16), maps)
+    assert anchors.device.type == "meta"
 
 
 @pytest.mark.parametrize(
