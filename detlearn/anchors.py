@@ -57,7 +57,8 @@ def make_anchors(
     """
     for name, values in (("size", sizes), ("aspect ratio", aspect_ratios)):
         if len(values) == 0 or not all(value > 0 for value in values):
-            raise ValueError(f"anchor {name}s are {list(values)}: expected positive numbers")
+            listed = [float(value) for value in values]
+            raise ValueError(f"anchor {name}s are {listed}: expected positive numbers")
 
     size = torch.tensor(sizes, dtype=torch.float64, device=device)  # (S,)
     ratio = torch.tensor(aspect_ratios, dtype=torch.float64, device=device)[:, None]  # (R, 1)

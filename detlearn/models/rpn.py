@@ -32,11 +32,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.anchors import AnchorGenerator
 from detlearn.boxes import box_iou
-from detlearn.coders import BoxCoder
+from detlearn.coders import BoxCoder, decode_deltas
 from detlearn.machine.distributed import mean_over_processes
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
 from detlearn.models.images import Target
-from detlearn.nms import batched_nms
+from detlearn.nms import batched_nms, nms
 
 FeatureMaps = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -303,6 +303,59 @@ class RegionProposalNetwork(nn.Module):
         )
         count = max(mean_over_processes(sampled.sum(), sampled.device), 1)
         return {"loss_objectness": objectness_loss / count, "loss_rpn_box_reg": box_loss / count}
+
+
+@torch.no_grad()
+def propose(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    image_sizes: Sequence[tuple[int, int]],
+    pre_nms_top_n: int = 1000,
+    post_nms_top_n: int = 100,
+    nms_threshold: float = 0.7,
+    min_size: float = 1.0,
+) -> list[Tensor]:
+    """Turn the predictions of a batch into proposals, one image after the other.
+
+    The naive twin of `RegionProposalNetwork.propose`, which takes all images and all levels of a
+    pyramid at once; with one level both say the same.
+
+    Args:
+        objectness: (B, P) logits.
+        deltas: (B, P, 4).
+        anchors: (P, 4).
+        image_sizes: (height, width) of each image.
+        pre_nms_top_n: boxes per image that go into NMS.
+        post_nms_top_n: proposals per image, at most.
+        nms_threshold: IoU above which the lower-scoring box goes.
+        min_size: boxes with a shorter side, once clipped, are dropped.
+
+    Returns:
+        Per image (n, 4) boxes, best first, without gradient.
+    """
+    proposals = []
+    for scores, moves, (height, width) in zip(objectness, deltas, image_sizes):
+        # 1. The boxes of highest objectness.
+        count = min(pre_nms_top_n, len(scores))
+        scores, best = scores.topk(count)
+
+        # 2. Moved and stretched as predicted.
+        boxes = decode_deltas(moves[best], anchors[best])  # (count, 4)
+
+        # 3. Clipped to the image.
+        limits = boxes.new_tensor([width, height, width, height])
+        boxes = boxes.clamp(min=0).minimum(limits)
+
+        # 4. Without those that hardly have an area left.
+        large = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=1)
+        boxes, scores = boxes[large], scores[large]
+
+        # 5. Without near copies of better ones.
+        keep = nms(boxes, scores, nms_threshold)
+        proposals.append(boxes[keep[:post_nms_top_n]])
+
+    return proposals
 
 
 def _as_list(features: FeatureMaps) -> list[Tensor]:
