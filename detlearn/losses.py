@@ -10,6 +10,17 @@ Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is comp
 least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
 float32.
 
+The four box losses take the same arguments:
+
+    pred_boxes: (..., 4), xyxy.
+    target_boxes: (..., 4), xyxy, the same shape: prediction i is compared with target i.
+    reduction: "none" gives the loss of each pair, (...); "sum" and "mean" (0 if there are no boxes)
+        give a scalar.
+    eps: added to every denominator, so that boxes without area do no harm.
+
+They raise TypeError for what is no tensor, and ValueError for shapes that differ or do not end in 4
+and for an unknown reduction.
+
 Where we differ from torchvision:
     - Names: torchvision's are `generalized_box_iou_loss`, `distance_box_iou_loss` and
       `complete_box_iou_loss`.
@@ -34,94 +45,93 @@ from detlearn.boxes import (
 REDUCTIONS = ("none", "mean", "sum")
 
 
+# ---- boxes ----
+
+
 def iou_loss(
     pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
 ) -> Tensor:
-    """1 − IoU. Boxes that lie apart have loss 1 and no gradient, which the next three repair.
+    """Return 1 − IoU, in [0, 1].
 
-    Args:
-        pred_boxes: (..., 4), xyxy.
-        target_boxes: (..., 4), xyxy, the same shape.
-        reduction: "none", "mean" (0 if there are no boxes) or "sum".
-        eps: added to the union.
-
-    Returns:
-        (...) for "none", else a scalar.
-
-    Raises:
-        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    Boxes that lie apart have loss 1 and no gradient, which the other three repair.
     """
-    pred, target = _prepare(pred_boxes, target_boxes, reduction)
-    return _reduce(1 - paired_iou(pred, target, eps), reduction)
+    _check_pairs(pred_boxes, target_boxes, reduction)
+    pred = at_least_float32(pred_boxes)
+    target = at_least_float32(target_boxes)
+
+    loss = 1 - paired_iou(pred, target, eps)  # (...)
+    return reduce_loss(loss, reduction)
 
 
 def giou_loss(
     pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
 ) -> Tensor:
-    """1 − GIoU = 1 − IoU + (C − U) / C, C the area of the smallest box around both.
+    """Return 1 − GIoU = 1 − IoU + (C − U) / C, in [0, 2).
 
-    Args:
-        pred_boxes: (..., 4), xyxy.
-        target_boxes: (..., 4), xyxy, the same shape.
-        reduction: "none", "mean" (0 if there are no boxes) or "sum".
-        eps: added to the denominators.
-
-    Returns:
-        (...) for "none", else a scalar; each box adds a value in [0, 2).
-
-    Raises:
-        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    C is the area of the smallest box around both, U the area that they cover.
     """
-    pred, target = _prepare(pred_boxes, target_boxes, reduction)
-    loss = 1 - paired_iou(pred, target, eps) + enclosing_penalty(pred, target, eps)
-    return _reduce(loss, reduction)
+    _check_pairs(pred_boxes, target_boxes, reduction)
+    pred = at_least_float32(pred_boxes)
+    target = at_least_float32(target_boxes)
+
+    iou = paired_iou(pred, target, eps)  # (...)
+    loss = 1 - iou + enclosing_penalty(pred, target, eps)  # (...)
+    return reduce_loss(loss, reduction)
 
 
 def diou_loss(
     pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
 ) -> Tensor:
-    """1 − DIoU = 1 − IoU + ρ² / c²: ρ from centre to centre, c the enclosing box's diagonal.
+    """Return 1 − DIoU = 1 − IoU + ρ² / c², in [0, 2).
 
-    Args:
-        pred_boxes: (..., 4), xyxy.
-        target_boxes: (..., 4), xyxy, the same shape.
-        reduction: "none", "mean" (0 if there are no boxes) or "sum".
-        eps: added to the denominators.
-
-    Returns:
-        (...) for "none", else a scalar; each box adds a value in [0, 2).
-
-    Raises:
-        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    ρ is the distance of the centres, c the diagonal of the smallest box around both.
     """
-    pred, target = _prepare(pred_boxes, target_boxes, reduction)
-    loss = 1 - paired_iou(pred, target, eps) + distance_penalty(pred, target, eps)
-    return _reduce(loss, reduction)
+    _check_pairs(pred_boxes, target_boxes, reduction)
+    pred = at_least_float32(pred_boxes)
+    target = at_least_float32(target_boxes)
+
+    iou = paired_iou(pred, target, eps)  # (...)
+    loss = 1 - iou + distance_penalty(pred, target, eps)  # (...)
+    return reduce_loss(loss, reduction)
 
 
 def ciou_loss(
     pred_boxes: Tensor, target_boxes: Tensor, reduction: str = "none", eps: float = 1e-7
 ) -> Tensor:
-    """1 − CIoU = 1 − IoU + ρ² / c² + αv, where αv is the penalty for a different aspect ratio.
+    """Return 1 − CIoU = 1 − IoU + ρ² / c² + αv, in [0, 2.5).
 
-    As in the paper, α carries no gradient and is not gated by the IoU.
-
-    Args:
-        pred_boxes: (..., 4), xyxy.
-        target_boxes: (..., 4), xyxy, the same shape.
-        reduction: "none", "mean" (0 if there are no boxes) or "sum".
-        eps: added to the denominators.
-
-    Returns:
-        (...) for "none", else a scalar; each box adds a value in [0, 3).
-
-    Raises:
-        ValueError: for shapes that differ or do not end in 4, or an unknown reduction.
+    αv is the penalty for a different aspect ratio. As in the paper, α carries no gradient and is
+    not gated by the IoU.
     """
-    pred, target = _prepare(pred_boxes, target_boxes, reduction)
-    iou = paired_iou(pred, target, eps)
-    loss = 1 - iou + distance_penalty(pred, target, eps) + aspect_penalty(pred, target, iou, eps)
-    return _reduce(loss, reduction)
+    _check_pairs(pred_boxes, target_boxes, reduction)
+    pred = at_least_float32(pred_boxes)
+    target = at_least_float32(target_boxes)
+
+    iou = paired_iou(pred, target, eps)  # (...)
+    loss = 1 - iou + distance_penalty(pred, target, eps)  # (...)
+    loss = loss + aspect_penalty(pred, target, iou, eps)
+    return reduce_loss(loss, reduction)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Widen half precision and whole numbers to float32; float32 and float64 stay."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
+    """Return each loss ("none"), their sum, or their mean, which of no loss at all is 0."""
+    if reduction == "none":
+        return loss
+    total = loss.sum()
+    if reduction == "sum":
+        return total
+
+    # An image without objects has a loss of 0 that is still part of the graph, not the NaN of an
+    # empty mean.
+    return total / max(loss.numel(), 1)
+
+
+# ---- class scores ----
 
 
 def sigmoid_focal_loss(
@@ -131,7 +141,7 @@ def sigmoid_focal_loss(
     gamma: float = 2.0,
     reduction: str = "none",
 ) -> Tensor:
-    """Cross-entropy in which examples that are already right count for little.
+    """Return the cross-entropy in which examples that are already right count for little.
 
         FL = −α_t (1 − p_t)^γ log p_t,   p_t = p for targets of 1, else 1 − p
 
@@ -159,17 +169,23 @@ def sigmoid_focal_loss(
         )
     if not gamma >= 0:
         raise ValueError(f"Invalid gamma {gamma}: expected an exponent of at least 0")
-    inputs = _at_least_float32(inputs)
+    inputs = at_least_float32(inputs)
     targets = targets.to(inputs.dtype)
 
+    # −log p_t
     cross_entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
+
     # 1 − p_t with 1 − p written as σ(−x), which keeps its digits where p rounds to 1. The lower
     # bound serves 0 < γ < 1, whose power has an infinite slope at 0.
     miss = targets * torch.sigmoid(-inputs) + (1 - targets) * torch.sigmoid(inputs)
-    loss = miss.clamp(min=torch.finfo(miss.dtype).tiny) ** gamma * cross_entropy
+    miss = miss.clamp(min=torch.finfo(miss.dtype).tiny)
+    loss = miss**gamma * cross_entropy
+
     if alpha >= 0:
-        loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
-    return loss.mean() if reduction == "mean" else _reduce(loss, reduction)
+        alpha_t = alpha * targets + (1 - alpha) * (1 - targets)
+        loss = alpha_t * loss
+
+    return loss.mean() if reduction == "mean" else reduce_loss(loss, reduction)
 
 
 def heatmap_focal_loss(
@@ -179,7 +195,7 @@ def heatmap_focal_loss(
     beta: float = 4.0,
     reduction: str = "sum",
 ) -> Tensor:
-    """The penalty-reduced focal loss for heat maps with one Gaussian bump per object.
+    """Return the penalty-reduced focal loss for heat maps with one Gaussian bump per object.
 
         −(1 − p)^α log p                  where the target is exactly 1 (an object's centre)
         −(1 − target)^β p^α log(1 − p)    elsewhere: near a centre a high score costs little
@@ -207,20 +223,29 @@ def heatmap_focal_loss(
         ValueError: for shapes that differ or an unknown reduction.
     """
     _check_scores(logits, targets, reduction)
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
-    p, not_p = torch.sigmoid(logits), torch.sigmoid(-logits)
-    at_centre = -(not_p**alpha) * F.logsigmoid(logits)
-    elsewhere = -((1 - targets) ** beta) * p**alpha * F.logsigmoid(-logits)
-    return _reduce(torch.where(targets == 1, at_centre, elsewhere), reduction)
+
+    # 1 − p as σ(−x) and the logarithms from the logits: no digit is lost however sure the network.
+    p = torch.sigmoid(logits)
+    not_p = torch.sigmoid(-logits)
+    log_p = F.logsigmoid(logits)
+    log_not_p = F.logsigmoid(-logits)
+
+    at_centre = -(not_p**alpha) * log_p
+    elsewhere = -((1 - targets) ** beta) * p**alpha * log_not_p
+    loss = torch.where(targets == 1, at_centre, elsewhere)
+    return reduce_loss(loss, reduction)
 
 
-def _prepare(pred: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-    check_boxes(pred, "pred_boxes")
-    check_boxes(target, "target_boxes")
-    _check_same_shape("pred_boxes", pred, "target_boxes", target)
+# ---- what comes in ----
+
+
+def _check_pairs(pred_boxes: Tensor, target_boxes: Tensor, reduction: str) -> None:
+    check_boxes(pred_boxes, "pred_boxes")
+    check_boxes(target_boxes, "target_boxes")
+    _check_same_shape("pred_boxes", pred_boxes, "target_boxes", target_boxes)
     _check_reduction(reduction)
-    return _at_least_float32(pred), _at_least_float32(target)
 
 
 def _check_scores(logits: Tensor, targets: Tensor, reduction: str) -> None:
@@ -244,16 +269,3 @@ def _check_reduction(reduction: str) -> None:
         raise ValueError(
             f"Invalid reduction {reduction!r}: expected one of {', '.join(REDUCTIONS)}"
         )
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return loss
-    total = loss.sum()
-    # An image without objects has a loss of 0 that is still part of the graph, not the NaN of an
-    # empty mean.
-    return total / max(loss.numel(), 1) if reduction == "mean" else total

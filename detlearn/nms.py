@@ -6,6 +6,10 @@ dropping them.
 
 Shapes: N boxes come in, K indices go out. Boxes are xyxy in pixels. Nothing here has a gradient.
 
+The functions share their arguments: `boxes` (N, 4), `scores` (N,), and `iou_threshold`: boxes with
+an IoU strictly above it count as the same object. They raise TypeError for what is no tensor, and
+ValueError for wrong shapes, lengths that differ, or a threshold of NaN.
+
 As in torchvision, a box goes if its IoU with a kept one is strictly above the threshold, and equal
 scores are taken in the order given. Where we differ from torchvision:
     - `batched_nms` compares the labels themselves. torchvision moves each class to a place of its
@@ -33,29 +37,27 @@ BLOCK = 256  # boxes examined at a time by `nms`; bounds its memory to N × BLOC
 
 @torch.no_grad()
 def naive_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy NMS, word for word: take the best box left, drop all that overlap it too much, repeat.
+    """Take the best box left, drop all that overlap it too much, repeat.
 
     The slow twin of `nms`, for reading and for checking.
 
-    Args:
-        boxes: (N, 4), xyxy.
-        scores: (N,).
-        iou_threshold: boxes with an IoU above it count as the same object.
-
     Returns:
         (K,) int64: indices of the kept boxes, best first.
-
-    Raises:
-        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
     """
     _check_inputs(boxes, scores, iou_threshold)
-    left = scores.argsort(descending=True, stable=True)
+    left = scores.argsort(descending=True, stable=True)  # indices of the boxes, best first
+
     keep = []
     while len(left) > 0:
-        best, left = left[0], left[1:]
+        # The best box that is left cannot be suppressed any more.
+        best = left[0]
+        left = left[1:]
         keep.append(best)
-        overlap = box_iou(boxes[best][None], boxes[left])[0]
-        left = left[~(overlap.double() > iou_threshold)]
+
+        # Its rivals go; in float64, so that an IoU at the threshold is compared exactly.
+        iou = box_iou(boxes[best][None], boxes[left])[0]  # (1, 4) and (L, 4) -> (L,)
+        left = left[~(iou.double() > iou_threshold)]
+
     return torch.stack(keep) if keep else left
 
 
@@ -63,16 +65,8 @@ def naive_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Keep the best of each group of overlapping boxes, whatever their classes.
 
-    Args:
-        boxes: (N, 4), xyxy.
-        scores: (N,).
-        iou_threshold: boxes with an IoU strictly above it count as the same object.
-
     Returns:
         (K,) int64: indices of the kept boxes, best first.
-
-    Raises:
-        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
     """
     _check_inputs(boxes, scores, iou_threshold)
     one_class = torch.zeros_like(scores, dtype=torch.int64)
@@ -91,9 +85,6 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
     Returns:
         (K,) int64: indices of the kept boxes, best first.
-
-    Raises:
-        ValueError: for wrong shapes, lengths that differ, or a threshold of NaN.
     """
     _check_inputs(boxes, scores, iou_threshold)
     _check_one_per_box("idxs", idxs, boxes)
@@ -101,53 +92,68 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
 
 def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
-    """Order the boxes class by class, best first, and settle them the way that is cheaper."""
+    """Return what each class keeps, best first, settled in the way that is cheaper."""
     by_score = scores.argsort(descending=True, stable=True)
-    by_class = by_score[labels[by_score].argsort(stable=True)]
     if len(boxes) == 0:
         return by_score
-    counts = labels[by_class].unique_consecutive(return_counts=True)[1]
-    # Overlaps to compute: padded classes against blocks.
-    small = len(counts) * int(counts.max()) ** 2 <= len(boxes) * BLOCK
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    if small:
-        kept[_settle_classes(boxes, by_class, counts, iou_threshold)] = True
+
+    # Class by class, and within a class the best first.
+    by_class = by_score[labels[by_score].argsort(stable=True)]
+    counts = labels[by_class].unique_consecutive(return_counts=True)[1]  # (G,) boxes of each class
+
+    # The cost of a way is the number of overlaps that it computes.
+    overlaps_of_classes = len(counts) * int(counts.max()) ** 2
+    overlaps_of_blocks = len(boxes) * BLOCK
+    if overlaps_of_classes <= overlaps_of_blocks:
+        keep = _settle_classes(boxes, by_class, counts, iou_threshold)
     else:
-        kept[_settle_blocks(boxes, by_class, labels, iou_threshold)] = True
+        keep = _settle_blocks(boxes, by_class, labels, iou_threshold)
+
+    # Back from the order of the classes to that of the scores.
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    kept[keep] = True
     return by_score[kept[by_score]]
 
 
 def _settle_classes(
     boxes: Tensor, by_class: Tensor, counts: Tensor, iou_threshold: float
 ) -> Tensor:
-    """Indices of the kept boxes: all G classes at once, padded to the M boxes of the largest."""
-    place = torch.arange(int(counts.max()), device=boxes.device)
-    real = place < counts[:, None]  # (G, M)
-    first = counts.cumsum(0) - counts
-    rows = by_class[(first[:, None] + place).clamp(max=len(by_class) - 1)]  # (G, M)
+    """Return the kept boxes' indices: all G classes at once, padded to the M of the largest."""
+    first = counts.cumsum(0) - counts  # (G,) where each class begins in by_class
+    place = torch.arange(int(counts.max()), device=boxes.device)  # (M,)
+    real = place < counts[:, None]  # (G, M), the others are padding
+    position = (first[:, None] + place).clamp(max=len(by_class) - 1)  # (G, M)
+    index = by_class[position]  # (G, M)
+
     # Padding follows the real boxes of its class, so it can suppress none of them.
-    keep = _survivors(_above(boxes[rows], boxes[rows], iou_threshold))
-    return rows[keep & real]
+    members = boxes[index]  # (G, M, 4)
+    keep = _survivors(_above(members, members, iou_threshold))  # (G, M)
+    return index[keep & real]
 
 
 def _settle_blocks(boxes: Tensor, by_class: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of the kept boxes: `BLOCK` of them at a time, in order."""
+    """Return the kept boxes' indices: `BLOCK` boxes at a time, in order."""
     kept = torch.zeros_like(labels, dtype=torch.bool)
 
-    def conflicts(rows: Tensor, columns: Tensor) -> Tensor:  # (rows, columns) bool
+    def conflicts(rows: Tensor, columns: Tensor) -> Tensor:
+        """Which of the boxes `rows` could suppress which of `columns`, bool (rows, columns)."""
         same_class = labels[rows][:, None] == labels[columns]
         return _above(boxes[rows], boxes[columns], iou_threshold) & same_class
 
     for block in by_class.split(BLOCK):
         # Of the boxes kept so far, those of the class with which this block begins can matter.
         earlier = by_class[kept[by_class] & (labels[by_class] == labels[block[:1]])]
-        block = block[~conflicts(earlier, block).any(dim=0)]
+        suppressed = conflicts(earlier, block).any(dim=0)
+        block = block[~suppressed]
+
+        # What is left is settled among itself.
         kept[block[_survivors(conflicts(block, block))]] = True
+
     return kept.nonzero()[:, 0]
 
 
 def _above(boxes1: Tensor, boxes2: Tensor, iou_threshold: float) -> Tensor:
-    """Which pairs overlap too much; in float64, so that the comparison is exact."""
+    """Return which pairs overlap too much; in float64, so that the comparison is exact."""
     return box_iou(boxes1, boxes2).double() > iou_threshold
 
 
@@ -165,7 +171,9 @@ def _survivors(overlaps: Tensor) -> Tensor:
     Returns:
         (..., B) bool.
     """
-    overlaps = overlaps.triu(diagonal=1)  # only a better box (row) can suppress (column)
+    # Only a better box (row) can suppress a worse one (column).
+    overlaps = overlaps.triu(diagonal=1)
+
     survives = ~overlaps.any(dim=-2)
     while True:
         updated = ~(overlaps & survives[..., None]).any(dim=-2)
@@ -207,32 +215,37 @@ def soft_nms(
         scores: (K,), the decayed scores of these boxes, in descending order.
 
     Raises:
-        ValueError: for wrong shapes, lengths that differ, an unknown method, sigma ≤ 0 or a
-            threshold of NaN.
+        ValueError: besides, for an unknown method or sigma ≤ 0.
     """
     _check_inputs(boxes, scores, iou_threshold)
-    if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}: expected one of {', '.join(METHODS)}")
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0, got {sigma}")
-    if math.isnan(threshold):
-        raise ValueError("threshold must be a number, got NaN")
-
+    _check_decay(method, sigma, threshold)
     scores = upcast(scores)
     left = torch.arange(len(scores), device=scores.device)  # indices of the boxes not yet selected
+
     keep, kept_scores = [], []
     while len(left) > 0 and scores.max() >= threshold:
+        # The best as the scores stand now; it keeps the score that it has.
         best = int(scores.argmax())
         keep.append(int(left[best]))
         kept_scores.append(float(scores[best]))
-        iou = box_iou(boxes[best][None], boxes)[0]
+
+        # The others decay. The product adds up: a box may be lowered by several better ones.
+        iou = box_iou(boxes[best][None], boxes)[0]  # (1, 4) and (L, 4) -> (L,)
         if method == "gaussian":
             scores = scores * torch.exp(-(iou**2) / sigma)
         else:
             scores = torch.where(iou > iou_threshold, scores * (1 - iou), scores)
-        others = torch.arange(len(left), device=scores.device) != best
-        boxes, scores, left = boxes[others], scores[others], left[others]
+
+        # Go on without it.
+        others = torch.arange(len(left), device=left.device) != best
+        boxes = boxes[others]
+        scores = scores[others]
+        left = left[others]
+
     return left.new_tensor(keep), scores.new_tensor(kept_scores)
+
+
+# ---- what comes in ----
 
 
 def _check_inputs(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
@@ -242,6 +255,15 @@ def _check_inputs(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
     _check_one_per_box("scores", scores, boxes)
     if math.isnan(iou_threshold):
         raise ValueError("iou_threshold must be a number, mostly in [0, 1], got NaN")
+
+
+def _check_decay(method: str, sigma: float, threshold: float) -> None:
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}: expected one of {', '.join(METHODS)}")
+    if not sigma > 0:
+        raise ValueError(f"sigma must be above 0, got {sigma}")
+    if math.isnan(threshold):
+        raise ValueError("threshold must be a number, got NaN")
 
 
 def _check_one_per_box(name: str, values: Tensor, boxes: Tensor) -> None:

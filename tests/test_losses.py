@@ -187,6 +187,16 @@ def test_degenerate_boxes_have_finite_values_and_gradients(loss, eps):
         assert result.isfinite().all()
 
 
+@pytest.mark.parametrize("eps", [1e-7, 0.0])
+def test_atan2_is_never_asked_for_the_angle_of_a_point(monkeypatch, eps):
+    """Its gradient there is 0/0, for which torch 2.6 returns NaN."""
+    asked = []
+    monkeypatch.setattr(torch, "atan2", lambda w, h: asked.append((w, h)) or torch.arctan2(w, h))
+    ciou_loss(DEGENERATE, DEGENERATE.flip(0), eps=eps)
+    assert len(asked) == 2
+    assert all((w**2 + h**2 > 0).all() for w, h in asked)
+
+
 def test_torchvision_fails_where_we_do_not():
     point, square = torch.tensor([[5.0, 5, 5, 5]]), torch.tensor([SQUARE])
     assert oracle.complete_box_iou_loss(point, square).isnan().all()
