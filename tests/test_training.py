@@ -1,11 +1,13 @@
 """The trainer: schedule, batches, average, history, errors, and whom it can train."""
 
+import ast
 import copy
 import itertools
 import json
 import math
 import random as python_random
-from dataclasses import asdict
+import re
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -13,10 +15,20 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from detlearn import models
 from detlearn.data import transforms
 from detlearn.machine import distributed, hardware
 from detlearn.pretrained import wrap_torchvision
-from detlearn.training import History, fit, loop, lr_factor
+from detlearn.training import (
+    History,
+    Recipe,
+    fit,
+    is_shortened,
+    loop,
+    lr_factor,
+    recipe,
+    shortened,
+)
 from detlearn.training import steps as batches
 from detlearn.training.steps import StepBatches, seeded
 
@@ -109,7 +121,7 @@ class TestSchedule:
         assert history.lr == pytest.approx(wanted)
 
     def test_warm_up_of_another_length(self):
-        history = train(foreign(), steps=8, lr=0.4, warmup=4)
+        history = train(foreign(), steps=8, lr=0.4, lr_warmup=4)
         assert history.lr == pytest.approx([0.4 * lr_factor(k, k / 8, 4) for k in range(8)])
         assert history.lr[4] == pytest.approx(0.4 * (1 + math.cos(math.pi / 2)) / 2)
 
@@ -356,7 +368,7 @@ class TestErrors:
             ({"batch_size": 0}, "batch_size is 0.*positive"),
             ({"lr": 0.0}, "lr is 0.0: expected a positive"),
             ({"lr": math.nan}, "lr is nan"),
-            ({"warmup": 0}, "warmup is 0: expected a number of steps"),
+            ({"lr_warmup": 0}, "lr_warmup is 0: expected a number of steps"),
             ({"ema": 1.0}, r"ema is 1.0: expected a decay in \[0, 1\)"),
             ({"multi_scale": ((), 10)}, "multi_scale is"),
             ({"multi_scale": ((64, 0), 10)}, "multi_scale is"),
@@ -366,6 +378,20 @@ class TestErrors:
     def test_at_the_door(self, options, words):
         with pytest.raises(ValueError, match=words):
             train(foreign(), **options)
+
+    def test_multi_scale_of_a_model_that_resizes(self):
+        """It would bring every image back to one size, and the option would do nothing."""
+        options = {"steps": 1, "batch_size": 2, "multi_scale": ((32, 64), 1)}
+        data = Samples(4, size=64)
+        for resizes in (True, False):
+            model = foreign()
+            model.batcher = nn.Identity()
+            model.batcher.resizes = resizes
+            if resizes:
+                with pytest.raises(ValueError, match=r"multi_scale is .*without min_size"):
+                    train(model, data, **options)
+            else:
+                train(model, data, **options)
 
     def test_batch_size_and_processes(self, monkeypatch):
         monkeypatch.setattr(distributed, "world_size", lambda: 2)
@@ -446,6 +472,30 @@ class TestFit:
         assert history.losses["box"][-1] < 0.7 * history.losses["box"][0]
         assert not model.training
 
+    @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+    def test_equals_a_loop_by_hand(self, weight_decay):
+        """AdamW as its paper has it (algorithm 2), with fresh gradients at each step, unclipped."""
+        lr, steps, batch_size = 0.05, 6, 4
+        model, plain = foreign(), foreign()
+        train(model, steps=steps, lr=lr, weight_decay=weight_decay, clip_norm=1e6, ema=None)
+
+        data = StepBatches(Samples(), batch_size)
+        mean = [torch.zeros_like(p) for p in plain.parameters()]
+        square = [torch.zeros_like(p) for p in plain.parameters()]
+        for k in range(steps):
+            rate = lr * lr_factor(k, k / steps, 50)
+            losses = plain.train()(*data[k])
+            grads = torch.autograd.grad(sum(losses.values()), list(plain.parameters()))
+            with torch.no_grad():
+                for p, g, m, v in zip(plain.parameters(), grads, mean, square):
+                    p.mul_(1 - rate * weight_decay)
+                    m.lerp_(g, 1 - 0.9)
+                    v.lerp_(g.square(), 1 - 0.98)
+                    unbiased_m, unbiased_v = m / (1 - 0.9 ** (k + 1)), v / (1 - 0.98 ** (k + 1))
+                    p.sub_(rate * unbiased_m / (unbiased_v.sqrt() + 1e-8))
+        for found, wanted in zip(model.parameters(), plain.parameters()):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
     def test_clips_the_gradient(self, monkeypatch):
         norms = []
 
@@ -510,6 +560,85 @@ class TestFit:
     def test_random_targets_of_a_data_set_with_crowds_and_ids(self):
         data = Samples(5, iscrowd=torch.tensor([0]), area=torch.ones(1), image_id=torch.tensor(1))
         assert len(train(foreign(), data).steps) == 4
+
+
+TWO_STAGES = Recipe(
+    steps=600, batch_size=16, lr=6e-3, lr_warmup=100, clip_norm=2.0, ema=0.995,
+    augment=transforms.flip,
+)  # fmt: skip
+
+
+class TestRecipes:
+    @pytest.fixture(autouse=True)
+    def _whole(self, monkeypatch):
+        monkeypatch.delenv("DETLEARN_FAST", raising=False)
+
+    def test_chapter_1(self):
+        assert recipe("point").settings() == {
+            "steps": 640, "batch_size": 16, "lr": 6e-3, "lr_warmup": 50, "clip_norm": 10.0,
+            "ema": 0.995, "augment": transforms.flip,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("name", ["faster_rcnn", "cascade_rcnn"])
+    def test_chapter_2(self, name):
+        assert recipe(name) == TWO_STAGES
+
+    def test_fit_takes_the_settings(self):
+        few = replace(recipe("faster_rcnn"), steps=2, batch_size=4)
+        history = fit(foreign(), Samples(), progress=False, amp=False, **few.settings())
+        assert history.lr == pytest.approx([6e-3 * lr_factor(k, k / 2, 100) for k in range(2)])
+        assert history.images == 8
+
+    def test_every_small_detector_has_one(self):
+        for name in models.BUILDERS:
+            assert recipe(name).steps > 0
+
+    def test_an_unknown_name_lists_the_known_ones(self):
+        with pytest.raises(ValueError, match=r"'magic'; there are: cascade_rcnn, faster_rcnn, p"):
+            recipe("magic")
+
+    def test_the_record_holds_numbers_only(self):
+        numbers = recipe("point").numbers()
+        assert numbers == json.loads(json.dumps(numbers))
+        assert numbers["steps"] == 640 and "augment" not in numbers
+
+    @pytest.mark.parametrize(
+        ("value", "steps"),
+        [(None, 640), ("", 640), ("0", 640), ("1", 20), ("yes", 20)],
+    )
+    def test_shortened_by_the_environment(self, monkeypatch, value, steps):
+        if value is not None:
+            monkeypatch.setenv("DETLEARN_FAST", value)
+        assert recipe("point").steps == shortened(640) == steps
+        assert is_shortened() is (steps < 640)
+        assert shortened(3) == 3
+        assert shortened(150) == (5 if steps == 20 else 150)
+
+    @pytest.mark.parametrize(
+        ("notebook", "name"), [("01_foundations", "point"), ("02_two_stage", "faster_rcnn")]
+    )
+    def test_the_chapters_train_by_them(self, root, notebook, name):
+        """The chapter's main training is ``training.fit(…, **recipe.settings())``, no more said."""
+        calls = [call for cell in code_cells(root, notebook) for call in calls_in(cell)]
+        recipes = [call for call in calls if ast.unparse(call.func) == "training.recipe"]
+        assert [ast.unparse(call.args[0]) for call in recipes] == [repr(name)]
+
+        fits = [call for call in calls if ast.unparse(call.func) == "training.fit"]
+        by_recipe = [call for call in fits if "**recipe.settings()" in ast.unparse(call)]
+        assert len(by_recipe) == 1
+        given = {keyword.arg for keyword in by_recipe[0].keywords} - {None}
+        assert not given & {field.name for field in fields(Recipe)}
+
+
+def code_cells(root, notebook):
+    """The code cells of a chapter as syntax trees; IPython's own commands left out."""
+    cells = json.loads((root / "chapters" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [ast.parse(re.sub(r"(?m)^[%!].*$", "", source)) for source in sources]
+
+
+def calls_in(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 class SmallBody(nn.Sequential):

@@ -93,7 +93,7 @@ def run_one(name: str, seed: int) -> tuple[torch.nn.Module, dict]:
     model = models.create(builder, num_classes=10, **options)
     model.rpn.matcher.allow_low_quality_matches = "unforced" not in name
     history = training.fit(
-        model, train, steps=STEPS, lr=LR, clip_norm=CLIP, warmup=WARMUP, seed=seed
+        model, train, steps=STEPS, lr=LR, clip_norm=CLIP, lr_warmup=WARMUP, seed=seed
     )
     found, truth = metrics.predict(model, test), [target for _, target in test]
     scores = metrics.coco_metrics(found, truth, num_classes=10)

@@ -1,6 +1,7 @@
-"""One trainer for every detector of the book: `fit`, and the `History` that it returns."""
+"""One trainer for every detector of the book: `fit`, the `History` that it returns, and recipes."""
 
 from detlearn.training.history import History
 from detlearn.training.loop import fit, lr_factor
+from detlearn.training.recipes import Recipe, is_shortened, recipe, shortened
 
-__all__ = ["History", "fit", "lr_factor"]
+__all__ = ["History", "Recipe", "fit", "is_shortened", "lr_factor", "recipe", "shortened"]

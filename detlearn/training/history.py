@@ -29,7 +29,13 @@ class History:
     seconds: float = 0.0
 
     def log(self, step: int, terms: dict[str, float], lr: float) -> None:
-        """Add the terms (name → value) and the learning rate of one step."""
+        """Add one step.
+
+        Args:
+            step: its number, from 1.
+            terms: the terms of the loss, name → value.
+            lr: the learning rate of the first parameter group.
+        """
         self.steps.append(step)
         self.total.append(sum(terms.values()))
         self.lr.append(lr)
@@ -39,6 +45,7 @@ class History:
     def __repr__(self) -> str:
         if not self.steps:
             return "History(no step yet)"
+
         speed = self.images / max(self.seconds, 1e-9)
         return (
             f"History({self.steps[-1]} steps, {self.images} images in {self.seconds:.0f} s "

@@ -1,10 +1,10 @@
 """One trainer for every detector of the book.
 
-AdamW, a linear warm-up, a cosine down to zero, clipped gradients, an average of the weights: the
-recipe that all model families share, so that a comparison compares models. Everything random at a
-step (which images, how they are augmented, what the model draws) is a function of the seed and the
-step's number alone. Hence a run that was killed continues from its last checkpoint to the very
-weights of an uninterrupted one, and several processes see together what one would have seen.
+AdamW, a linear warm-up, a cosine down to zero, clipped gradients, an average of the weights: all
+model families share them, so that a comparison compares models. Everything random at a step (which
+images, how they are augmented, what the model draws) is a function of the seed and the step's
+number alone. Hence a run that was killed continues from its last checkpoint to the very weights of
+an uninterrupted one, and several processes see together what one would have seen.
 
 Sources: AdamW (Loshchilov and Hutter 2019); cosine schedule (Loshchilov and Hutter 2017); warm-up
 (Goyal et al. 2017); averaging of weights along the trajectory (Polyak and Juditsky 1992).
@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,140 +42,6 @@ BETAS = (0.9, 0.98)
 CHECKPOINT_EVERY = 50  # steps
 
 
-def lr_factor(step: int, progress: float, warmup: int = WARMUP_STEPS) -> float:
-    """Share of the full learning rate: a line up over the warm-up, a half cosine down to zero.
-
-    Args:
-        step: steps done.
-        progress: share of the training done, 0 to 1.
-        warmup: steps of the warm-up.
-
-    Returns:
-        A number in [0, 1].
-    """
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-def _averaged(decay: float) -> Any:
-    """The update of the averaged weights, for `AveragedModel`."""
-
-    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
-        if not averages[0].is_floating_point():  # counters of batch normalisation
-            torch._foreach_copy_(averages, values)
-            return
-        # Early on the average is short, else it would drag the random start along.
-        kept = min(decay, float((1 + updates) / (10 + updates)))
-        torch._foreach_lerp_(averages, values, 1 - kept)  # all tensors in one call
-
-    return update
-
-
-class _Trainer:
-    """All that changes during a training: one step of it, and its way into a file and back."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        settings: dict[str, Any],
-        device: torch.device,
-        amp: bool,
-    ) -> None:
-        self.model, self.optimizer, self.settings = model, optimizer, settings
-        self.device, self.amp = device, amp
-        self.history, self.steps_done = History(), 0
-        self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
-        decay = settings["ema"]
-        self.averaged = decay and AveragedModel(
-            model, multi_avg_fn=_averaged(decay), use_buffers=True
-        )
-        several = distributed.world_size() > 1
-        self.replica = DistributedDataParallel(model) if several else model
-
-    def progress(self) -> float:
-        """Share of the training that is done, 0 to 1, the same in all processes."""
-        if self.settings["minutes"] is None:
-            return self.steps_done / self.settings["total"]
-        seconds = distributed.mean_over_processes(self.history.seconds, self.device)
-        return seconds / (60 * self.settings["minutes"])
-
-    def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
-        """One step of gradient descent on a batch, logged in the history."""
-        factor = lr_factor(self.steps_done, self.progress(), self.settings["warmup"])
-        for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
-            group["lr"] = peak * factor
-        images = [image.to(self.device, non_blocking=True) for image in images]
-        targets = [{name: t.to(self.device) for name, t in target.items()} for target in targets]
-        devices = [self.device] if self.device.type == "cuda" else []
-        with (
-            seeded(self.settings["seed"], self.steps_done, devices),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp),
-        ):
-            losses = self.replica(images, targets)
-        values = dict(zip(losses, torch.stack(list(losses.values())).tolist()))
-        self.optimizer.zero_grad()
-        sum(losses.values()).backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
-        # A finite loss may have a gradient that is not; one step with it ruins all weights. Checked
-        # after backward(), so that all processes see the same gradient and stop together.
-        self._check_finite({**values, "norm of the gradient": float(norm)})
-        self.optimizer.step()
-        if self.averaged:
-            self.averaged.update_parameters(self.model)
-        self.steps_done += 1
-        self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
-        self.history.images += len(images) * distributed.world_size()
-
-    def _check_finite(self, values: dict[str, float]) -> None:
-        if not all(math.isfinite(value) for value in values.values()):
-            lr = self.optimizer.param_groups[0]["lr"]
-            raise FloatingPointError(
-                f"the loss is not finite at step {self.steps_done + 1}: {values}, learning rate "
-                f"{lr:.2g}. Try a lower lr, a smaller clip_norm, or amp=False; and look at the "
-                "images and boxes of this batch: StepBatches(train, batch_size, seed)[step - 1]"
-            )
-
-    def save(self, path: str | Path, finished: bool = False) -> None:
-        """Write everything to a file, atomically."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        if self.averaged:
-            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        info = {"settings": self.settings, "steps_done": self.steps_done, "finished": finished}
-        save_tensors(path, tensors, {**info, "history": asdict(self.history)})
-
-    def load(self, path: str | Path) -> bool:
-        """Continue from a file; returns True if the training in it is finished."""
-        tensors, info = load_tensors(path)
-        if "settings" not in info:
-            raise ValueError(f"{path} holds no state of a training; give another path")
-        _check_same_settings(path, info["settings"], self.settings)
-        parts: dict[str, dict[str, Any]] = {"model": {}, "averaged": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, key = name.split(".", 1)
-            parts[part][key] = tensor
-        try:
-            self.model.load_state_dict(parts["model"])
-        except RuntimeError as error:
-            raise ValueError(f"the checkpoint {path} is of another model: {error}") from error
-        if self.averaged:
-            self.averaged.load_state_dict(parts["averaged"])
-        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, key = name.split(".", 1)
-            if tensor.ndim > 0:
-                # In the weight's own memory layout, which the fused optimizer takes for granted.
-                tensor = torch.empty_like(weights[int(index)]).copy_(tensor)
-            state.setdefault(int(index), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.steps_done, self.history = info["steps_done"], History(**info["history"])
-        self.history.val = [(step, values) for step, values in self.history.val]
-        return info["finished"]
-
-
 def fit(
     model: nn.Module,
     train: Dataset,
@@ -188,7 +54,7 @@ def fit(
     lr: float = 2e-3,
     weight_decay: float = 1e-4,
     clip_norm: float = 10.0,
-    warmup: int = WARMUP_STEPS,
+    lr_warmup: int = WARMUP_STEPS,
     device: torch.device | str | None = None,
     amp: bool | None = None,
     seed: int = 0,
@@ -213,7 +79,7 @@ def fit(
         lr: the peak learning rate.
         weight_decay: AdamW's.
         clip_norm: gradients are scaled down to this norm if they exceed it.
-        warmup: steps in which the learning rate rises to its peak.
+        lr_warmup: steps in which the learning rate rises to its peak.
         device: the GPU if there is one, by default.
         amp: bfloat16 autocast; by default where the hardware multiplies bfloat16 itself.
         seed: decides order, augmentation and what the model draws, not its initial weights.
@@ -222,7 +88,7 @@ def fit(
         augment: transform of a training sample; mirrors half of them by default.
         ema: decay of the averaged weights that the model has in the end; None keeps the last ones.
         param_groups: AdamW's parameter groups with learning rates of their own.
-        multi_scale: ``(sizes, k)``: every k steps another image size.
+        multi_scale: ``(sizes, k)``: every k steps another image size, for models that keep it.
         workers: processes that load images; 0 loads them in this one.
 
     Returns:
@@ -233,46 +99,67 @@ def fit(
         FloatingPointError: if the loss is no longer finite.
     """
     device = torch.device(device) if device else default_device()
-    joined = distributed.join_process_group(device)
+    joined_group = distributed.join_process_group(device)
     try:
-        _check_arguments(train, epochs, steps, minutes, batch_size, lr)
-        _check_options(ema, multi_scale, warmup)
+        _check_length(epochs, steps, minutes)
+        _check_batch(train, batch_size)
+        _check_recipe(lr, lr_warmup, ema)
+        _check_multi_scale(multi_scale, model)
+
+        # All that decides the result. A checkpoint continues only under the same settings.
         settings = {
             "total": steps if epochs is None else max(1, round(epochs * len(train) / batch_size)),
-            **{"minutes": minutes, "batch_size": batch_size, "lr": lr, "seed": seed, "ema": ema},
-            **{"weight_decay": weight_decay, "clip_norm": clip_norm, "train_images": len(train)},
+            "minutes": minutes,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": seed,
+            "ema": ema,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+            "train_images": len(train),
             "multi_scale": multi_scale and [list(multi_scale[0]), multi_scale[1]],
-            "warmup": warmup,
+            "lr_warmup": lr_warmup,
         }
+
         # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost.
-        model.to(device, memory_format=torch.channels_last).train()
+        model.to(device, memory_format=torch.channels_last)
+        model.train()
         distributed.share_batch_norm(model, distributed.world_size() > 1)
-        groups = list(param_groups or model.parameters())
         optimizer = torch.optim.AdamW(
-            groups, lr=lr, betas=BETAS, weight_decay=weight_decay, fused=True
+            list(param_groups or model.parameters()),
+            lr=lr,
+            betas=BETAS,
+            weight_decay=weight_decay,
+            fused=True,
         )
         amp = has_native_bfloat16(device) if amp is None else amp
         trainer = _Trainer(model, optimizer, settings, device, amp)
-        resumes = checkpoint is not None and Path(checkpoint).exists()
-        if distributed.mean_over_processes(resumes, device) not in (0, 1):
-            raise ValueError(f"only some of the processes see {checkpoint}: use a shared disk")
-        finished = resumes and trainer.load(checkpoint)
+
+        # Go on where an earlier call was stopped, if there was one.
+        finished = False
+        if _checkpoint_exists(checkpoint, device):
+            finished = trainer.load(checkpoint)
+
         if not finished:
             batches = StepBatches(train, batch_size, seed, augment, multi_scale)
             _run(trainer, batches, checkpoint, workers, progress)
-        if trainer.averaged:
+
+        # The averaged weights are those that the caller wanted.
+        if trainer.averaged is not None:
             model.load_state_dict(trainer.averaged.module.state_dict())
         model.eval()
+
         if not finished and val is not None:
-            scores = evaluate(model, val, batch_size=batch_size, progress=progress)
-            scores = {name: getattr(scores, name) for name in ("ap", "ap50", "ap75")}
+            metrics = evaluate(model, val, batch_size=batch_size, progress=progress)
+            scores = {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75}
             trainer.history.val.append((trainer.steps_done, scores))
+
         if not finished and checkpoint is not None and distributed.rank() == 0:
             trainer.save(checkpoint, finished=True)
         return trainer.history
     finally:
         distributed.share_batch_norm(model, False)
-        if joined:
+        if joined_group:
             torch.distributed.destroy_process_group()
 
 
@@ -284,66 +171,295 @@ def _run(
     progress: bool,
 ) -> None:
     """Take steps until the training is done."""
-    total, first = trainer.settings["total"], trainer.steps_done
-    numbers = itertools.count(first) if total is None else range(first, total)
-    # A generator of its own: the loader would draw from the caller's.
+    history = trainer.history
+    first, total = trainer.steps_done, trainer.settings["total"]
+
+    # A batch is a function of its step's number, so the loader needs nothing but the numbers.
+    step_numbers = itertools.count(first) if total is None else range(first, total)
     loader = DataLoader(
-        *(batches, None), sampler=numbers, num_workers=workers, generator=torch.Generator()
+        batches,
+        batch_size=None,  # what `StepBatches` returns is a batch already
+        sampler=step_numbers,
+        num_workers=workers,
+        generator=torch.Generator(),  # the loader would draw from the caller's
     )
-    show = progress and distributed.rank() == 0
-    history, start = trainer.history, time.perf_counter() - trainer.history.seconds
-    with progress_bar(total, "training", show=show, initial=first, unit="step") as bar:
+
+    is_first_process = distributed.rank() == 0
+    show_bar = progress and is_first_process
+    start = time.perf_counter() - history.seconds  # as if all runs were one
+    with progress_bar(total, "training", show=show_bar, initial=first, unit="step") as bar:
         for images, targets in loader:
             trainer.step(images, targets)
             history.seconds = time.perf_counter() - start
+
             speed = f"{history.images / history.seconds:.0f}"
             bar.set_postfix({"loss": f"{history.total[-1]:.3f}", "images/s": speed}, refresh=False)
             bar.update()
-            due = trainer.steps_done % CHECKPOINT_EVERY == 0 and distributed.rank() == 0
-            if checkpoint is not None and due:
+
+            is_due = trainer.steps_done % CHECKPOINT_EVERY == 0
+            if checkpoint is not None and is_due and is_first_process:
                 trainer.save(checkpoint)
+
             if trainer.progress() >= 1:
                 break
 
 
-def _check_arguments(
-    train: Dataset,
-    epochs: float | None,
-    steps: int | None,
-    minutes: float | None,
-    batch_size: int,
-    lr: float,
-) -> None:
+class _Trainer:
+    """All that changes during a training: one step of it, and its way into a file and back.
+
+    Args:
+        model: in training mode, on the device.
+        optimizer: of its parameters, with the peak learning rates.
+        settings: what a checkpoint must agree with; see `fit`.
+        device: where the model is.
+        amp: compute in bfloat16 where torch's autocast does.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: dict[str, Any],
+        device: torch.device,
+        amp: bool,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.settings = settings
+        self.device = device
+        self.amp = amp
+
+        self.history = History()
+        self.steps_done = 0
+        self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
+
+        # An average with decay 0 is the last weights: no need to keep one.
+        self.averaged: AveragedModel | None = None
+        if settings["ema"]:
+            update = averaging(settings["ema"])
+            self.averaged = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+        # Several processes average their gradients in backward().
+        several = distributed.world_size() > 1
+        self.replica = DistributedDataParallel(model) if several else model
+
+    def progress(self) -> float:
+        """Return the share of the training that is done, 0 to 1, the same in all processes."""
+        minutes = self.settings["minutes"]
+        if minutes is None:
+            return self.steps_done / self.settings["total"]
+
+        # Each process has a clock of its own; all must stop after the same step.
+        seconds = distributed.mean_over_processes(self.history.seconds, self.device)
+        return seconds / (60 * minutes)
+
+    def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
+        """Take one step of gradient descent on a batch and log it in the history."""
+        # Parameter groups keep the ratio of their learning rates.
+        factor = lr_factor(self.steps_done, self.progress(), self.settings["lr_warmup"])
+        for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
+            group["lr"] = peak * factor
+
+        images = [image.to(self.device, non_blocking=True) for image in images]
+        targets = [
+            {name: value.to(self.device) for name, value in target.items()} for target in targets
+        ]
+
+        # What the model draws at random depends on the step's number, not on what was drawn before.
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with (
+            seeded(self.settings["seed"], self.steps_done, gpus),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp),
+        ):
+            losses = self.replica(images, targets)
+
+        # All terms in one transfer: on a GPU each waits until everything before it is computed.
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist()))
+
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["clip_norm"])
+
+        # A finite loss may have a gradient that is not; one step with it ruins all weights. Checked
+        # after backward(), so that all processes see the same gradient and stop together.
+        self._check_finite({**values, "norm of the gradient": float(norm)})
+        self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+        self.steps_done += 1
+        self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
+        self.history.images += len(images) * distributed.world_size()
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        if not all(math.isfinite(value) for value in values.values()):
+            lr = self.optimizer.param_groups[0]["lr"]
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.steps_done + 1}: {values}, learning rate "
+                f"{lr:.2g}. Try a lower lr, a smaller clip_norm, or amp=False; and look at the "
+                "images and boxes of this batch: StepBatches(train, batch_size, seed)[step - 1]"
+            )
+
+    def save(self, path: str | Path, finished: bool = False) -> None:
+        """Write everything to a file, atomically."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.averaged is not None:
+            for name, value in self.averaged.state_dict().items():
+                tensors[f"averaged.{name}"] = value
+        for index, state in self.optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimizer.{index}.{name}"] = value
+
+        info = {
+            "settings": self.settings,
+            "steps_done": self.steps_done,
+            "finished": finished,
+            "history": asdict(self.history),
+        }
+        save_tensors(path, tensors, info)
+
+    def load(self, path: str | Path) -> bool:
+        """Continue from a file that `save` wrote.
+
+        Returns:
+            True if the training in it is finished.
+
+        Raises:
+            ValueError: if it is no state of a training, or one of another training or model.
+        """
+        tensors, info = load_tensors(path)
+        if "settings" not in info:
+            raise ValueError(f"{path} holds no state of a training; give another path")
+        _check_same_settings(path, info["settings"], self.settings)
+
+        # "model.backbone.0.weight" is "backbone.0.weight" of the part "model".
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, key = name.split(".", 1)
+            parts[part][key] = tensor
+
+        try:
+            self.model.load_state_dict(parts["model"])
+        except RuntimeError as error:
+            raise ValueError(f"the checkpoint {path} is of another model: {error}") from error
+        if self.averaged is not None:
+            self.averaged.load_state_dict(parts["averaged"])
+        self._load_optimizer(parts["optimizer"])
+
+        self.steps_done = info["steps_done"]
+        self.history = History(**info["history"])
+        # JSON knows no tuples.
+        self.history.val = [(step, scores) for step, scores in self.history.val]
+        return info["finished"]
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Restore AdamW's averages from tensors named "index of the weight.name"."""
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, key = name.split(".", 1)
+            if tensor.ndim > 0:
+                # In the weight's own memory layout, which the fused optimizer takes for granted.
+                tensor = torch.empty_like(weights[int(index)]).copy_(tensor)
+            state.setdefault(int(index), {})[key] = tensor
+
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def lr_factor(step: int, progress: float, warmup: int = WARMUP_STEPS) -> float:
+    """Return the share of the full learning rate: a line up, times a half cosine down to zero.
+
+    Args:
+        step: steps done.
+        progress: share of the training done, 0 to 1.
+        warmup: steps of the warm-up.
+
+    Returns:
+        A number in [0, 1].
+    """
+    line_up = min(1.0, (step + 1) / warmup)
+    cosine_down = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return line_up * cosine_down
+
+
+def averaging(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """Return the update of the averaged weights, in the form that `AveragedModel` calls.
+
+    Args:
+        decay: d in average ← d · average + (1 − d) · weights, in the long run.
+    """
+
+    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
+        # Counters of batch normalisation have no average.
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, values)
+            return
+
+        # Early on the average is short, else it would drag the random start along.
+        kept = min(decay, float((1 + updates) / (10 + updates)))
+        torch._foreach_lerp_(averages, values, 1 - kept)  # all tensors in one call
+
+    return update
+
+
+def _checkpoint_exists(checkpoint: str | Path | None, device: torch.device) -> bool:
+    """Ask all processes, and complain if they do not agree."""
+    exists = checkpoint is not None and Path(checkpoint).exists()
+    if distributed.mean_over_processes(exists, device) not in (0, 1):
+        raise ValueError(f"only some of the processes see {checkpoint}: use a shared disk")
+    return exists
+
+
+def _check_length(epochs: float | None, steps: int | None, minutes: float | None) -> None:
     lengths = {"epochs": epochs, "steps": steps, "minutes": minutes}
     given = {name: value for name, value in lengths.items() if value is not None}
     if len(given) != 1:
         raise ValueError(f"got {given or 'no length'}: give exactly one of epochs, steps, minutes")
-    if not next(iter(given.values())) > 0:
+
+    (length,) = given.values()
+    if not length > 0:  # NaN is not, either
         raise ValueError(f"got {given}: a training needs a positive length")
+
+
+def _check_batch(train: Dataset, batch_size: int) -> None:
     if len(train) == 0:
         raise ValueError("the training set is empty")
-    if batch_size < 1 or batch_size % distributed.world_size():
+
+    processes = distributed.world_size()
+    if batch_size < 1 or batch_size % processes != 0:
         raise ValueError(
-            f"batch_size is {batch_size} for {distributed.world_size()} process(es): expected a "
-            "positive multiple of their number"
+            f"batch_size is {batch_size} for {processes} process(es): expected a positive multiple "
+            "of their number"
         )
+
+
+def _check_recipe(lr: float, lr_warmup: int, ema: float | None) -> None:
     if not lr > 0:
         raise ValueError(f"lr is {lr}: expected a positive learning rate")
-
-
-def _check_options(
-    ema: float | None, multi_scale: tuple[Sequence[int], int] | None, warmup: int
-) -> None:
-    if warmup < 1:
-        raise ValueError(f"warmup is {warmup}: expected a number of steps, 1 for none")
+    if lr_warmup < 1:
+        raise ValueError(f"lr_warmup is {lr_warmup}: expected a number of steps, 1 for none")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
-    if multi_scale is not None:
-        sizes, every = multi_scale
-        if min(sizes, default=0) < 1 or every < 1:
-            raise ValueError(
-                f"multi_scale is {multi_scale}: expected (sizes in pixels, number of steps)"
-            )
+
+
+def _check_multi_scale(multi_scale: tuple[Sequence[int], int] | None, model: nn.Module) -> None:
+    if multi_scale is None:
+        return
+
+    sizes, every = multi_scale
+    if min(sizes, default=0) < 1 or every < 1:
+        raise ValueError(
+            f"multi_scale is {multi_scale}: expected (sizes in pixels, number of steps)"
+        )
+
+    # torchvision's detectors have no batcher of ours.
+    batcher = getattr(model, "batcher", None)
+    if getattr(batcher, "resizes", False):
+        raise ValueError(
+            f"multi_scale is {multi_scale}, but the model's batcher brings every image to its own "
+            "size again: build the model without min_size, max_size and fixed_size"
+        )
 
 
 def _check_same_settings(path: str | Path, found: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -3,6 +3,9 @@
 Which images a step sees and how they are augmented depends on the seed and the number of the step
 alone, not on what was drawn before. So a training can stop and continue anywhere, several processes
 can share its batches, and loading can run ahead in other processes.
+
+All samples of a training stand in one long row, epoch after epoch. A sample's place in it is called
+its position: step t has the positions t·b … t·b + b − 1 where b is the batch size.
 """
 
 from __future__ import annotations
@@ -39,51 +42,77 @@ class StepBatches(Dataset):
         augment: Transform | None = None,
         multi_scale: tuple[Sequence[int], int] | None = None,
     ) -> None:
-        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.augment, self.multi_scale = augment, multi_scale
-        # Asked here: a process that loads images may know nothing of the group.
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+        self.multi_scale = multi_scale
+
+        # Of W processes, the one of rank r has positions r, r + W, r + 2W, … of a step. Asked here:
+        # a process that loads images may know nothing of the group.
         self._share = slice(distributed.rank(), None, distributed.world_size())
-        self._epoch, self._permutation = -1, torch.empty(0)
+
+        # The order of the latest epoch: the next sample is most likely of the same one.
+        self._epoch = -1
+        self._permutation = torch.empty(0)
 
     def __getitem__(self, step: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """This process's images and targets of a step; crowd objects are left out."""
+        """Return this process's images and targets of a step; crowd objects are left out."""
         first = step * self.batch_size
-        positions = range(first, first + self.batch_size)
-        images, targets = zip(*(self._sample(p, step) for p in positions[self._share]))
-        return list(images), list(targets)
+        positions = range(first, first + self.batch_size)[self._share]
+        samples = [self._sample(position, step) for position in positions]
+
+        images = [image for image, _ in samples]
+        targets = [target for _, target in samples]
+        return images, targets
 
     def _sample(self, position: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         epoch, place = divmod(position, len(self.dataset))
-        image, target = self.dataset[int(self._order(epoch)[place])]
+        index = int(self._order(epoch)[place])
+        image, target = self.dataset[index]
+
+        # A crowd is no object to learn. Area and number of the image are for metrics.
+        boxes, labels = target["boxes"], target["labels"]
         if "iscrowd" in target:
-            kept = target["iscrowd"] == 0
-            target = {**target, "boxes": target["boxes"][kept], "labels": target["labels"][kept]}
-        target = {"boxes": target["boxes"], "labels": target["labels"]}
-        with seeded(self.seed, position):
-            if self.augment is not None:
+            kept = target["iscrowd"] == 0  # (N,)
+            boxes, labels = boxes[kept], labels[kept]
+        target = {"boxes": boxes, "labels": labels}
+
+        if self.augment is not None:
+            with seeded(self.seed, position):
                 image, target = self.augment(image, target)
+
+        # The same size for all images of k steps: it is drawn from the number of this group.
         if self.multi_scale is not None:
             sizes, every = self.multi_scale
             with seeded(self.seed, step // every):
-                image, target = resize(image, target, sizes[int(torch.randint(len(sizes), ()))])
+                size = sizes[int(torch.randint(len(sizes), ()))]
+            image, target = resize(image, target, size)
         return image, target
 
     def _order(self, epoch: int) -> Tensor:
+        """Return the permutation of the data set's indices in this epoch."""
         if self._epoch != epoch:
             generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-            self._epoch = epoch
             self._permutation = torch.randperm(len(self.dataset), generator=generator)
+            self._epoch = epoch
         return self._permutation
 
 
 def _mix(seed: int, number: int) -> int:
-    """One seed from two numbers; an odd factor keeps neighbours apart."""
+    """Make one seed of two numbers; an odd factor keeps neighbours apart."""
     return (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03) % 2**63
 
 
 @contextmanager
 def seeded(seed: int, number: int, devices: Sequence[int] = ()) -> Iterator[None]:
-    """Seed torch's global generator for a block and give it back its state afterwards."""
+    """Seed torch's global generators for a block and give them back their state afterwards.
+
+    Args:
+        seed: of the training.
+        number: of the step, sample or epoch.
+        devices: the GPUs whose generators are seeded, too.
+    """
     with torch.random.fork_rng(devices=devices):
         # torch.manual_seed would also reach for the GPUs, which costs more than an augmentation.
         torch.default_generator.manual_seed(_mix(seed, number))

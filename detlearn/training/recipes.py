@@ -1,0 +1,84 @@
+"""How each small detector is trained on ToyTown: one place for chapters, experiments, command line.
+
+The numbers were found by trial on two CPU cores, where such a training takes two to five minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from detlearn.data.transforms import Transform, flip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `fit` needs to know to train one detector.
+
+    Attributes:
+        steps: how long.
+        batch_size: images of a step.
+        lr: the peak learning rate.
+        lr_warmup: steps in which the learning rate rises to its peak.
+        clip_norm: gradients are scaled down to this norm if they exceed it.
+        ema: decay of the averaged weights.
+        augment: transform of a training sample.
+    """
+
+    steps: int
+    batch_size: int = 16
+    lr: float = 6e-3
+    lr_warmup: int = 50
+    clip_norm: float = 10.0
+    ema: float | None = 0.995
+    augment: Transform | None = flip
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of `fit`, for ``fit(model, train, **recipe.settings())``."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def numbers(self) -> dict[str, float]:
+        """Return the settings that are numbers, for the record of a stored result."""
+        settings = self.settings()
+        del settings["augment"]
+        return settings
+
+
+# The second stage of the two-stage detectors meets other proposals at every step. Its gradients
+# are large in the beginning, so they are clipped lower and the learning rate rises more slowly.
+RECIPES = {
+    "point": Recipe(steps=640),
+    "faster_rcnn": Recipe(steps=600, clip_norm=2.0, lr_warmup=100),
+    "cascade_rcnn": Recipe(steps=600, clip_norm=2.0, lr_warmup=100),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of a small detector, shortened where `is_shortened` says so.
+
+    Args:
+        name: what `detlearn.models.create` calls the detector.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe called {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    found = RECIPES[name]
+    return replace(found, steps=shortened(found.steps))
+
+
+def is_shortened() -> bool:
+    """Return whether the environment variable ``DETLEARN_FAST`` shortens all trainings.
+
+    It is set where a notebook runs to show that it runs, not for what it learns.
+    """
+    return os.environ.get("DETLEARN_FAST", "0") not in ("", "0")
+
+
+def shortened(steps: int) -> int:
+    """Return the number of steps to train: all, or a few where `is_shortened` says so."""
+    if not is_shortened():
+        return steps
+    return min(steps, max(5, steps // 32))
