@@ -300,7 +300,7 @@ def test_printed_summary_is_that_of_pycocotools():
 def test_pairs_found_in_small_chunks_are_the_same(monkeypatch):
     detections, targets, num_classes = random_scenes(3)
     whole = coco_metrics(detections, targets, num_classes)
-    monkeypatch.setattr("detlearn.metrics.flat.PAIRS_PER_CHUNK", 5)
+    monkeypatch.setattr("detlearn.metrics.pairs.PAIRS_PER_CHUNK", 5)
     pieces = coco_metrics(detections, targets, num_classes)
     np.testing.assert_array_equal(whole.precision, pieces.precision)
     np.testing.assert_array_equal(whole.recall, pieces.recall)

@@ -1,12 +1,14 @@
 """How good is a detector? COCO's numbers, VOC's AP, and the kinds of mistakes.
 
 - inference.py: `evaluate` runs a model over a data set and measures it, `predict` only runs it.
-- coco.py, results.py: `coco_metrics` measures detections by the rules of COCO.
 - curves.py: `true_positives`, `precision_recall` and `average_precision`, one class at a time,
   written to be read.
-- voc.py: `voc_ap` and `voc_metrics` do so by the rules of Pascal VOC.
+- coco.py: `coco_metrics` does so for all classes, thresholds and sizes at once, by the rules of
+  COCO; summary.py: the twelve numbers that it returns.
+- voc.py: `voc_ap` and `voc_metrics` measure by the rules of Pascal VOC.
 - tide.py: `error_analysis` tells why the AP is not higher.
-- inputs.py: the door of all of them.
+- flat.py, pairs.py: what the last three start from: the data set as flat arrays, and the pairs of
+  boxes that overlap.
 """
 
 from detlearn.metrics.coco import coco_metrics

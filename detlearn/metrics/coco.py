@@ -33,7 +33,8 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten
+from detlearn.metrics.pairs import overlapping_pairs
 from detlearn.metrics.summary import (
     AREA_RANGES,
     IOU_THRESHOLDS,
@@ -71,13 +72,16 @@ def coco_metrics(
 
     Raises:
         TypeError, ValueError: malformed input; the message names the image and the key (see
-            `inputs.flatten`).
+            `flat.flatten`).
     """
     names = names_or_numbers(class_names, num_classes)
     flat_detections, flat_targets = flatten(detections, targets, num_classes)
+
+    # The order of judging, and who is left out of it.
     order, rank = rank_detections(flat_detections)
     flat_detections = flat_detections.take(order)
     ignored = ignored_targets(flat_targets)  # (G, A)
+
     candidates, matched = match(flat_detections, flat_targets, ignored, IOU_THRESHOLDS)
     precision, recall = _accumulate(
         flat_detections, rank, flat_targets.label, ignored, candidates, matched, num_classes
@@ -99,30 +103,35 @@ def rank_detections(detections: FlatDetections) -> tuple[np.ndarray, np.ndarray]
     """
     order = np.lexsort((-detections.score, detections.label))  # stable: ties keep their order
     image, label = detections.image[order], detections.label[order]
-    rank = rank_within(image * (1 + label.max(initial=0)) + label)
+
+    group = image * (1 + label.max(initial=0)) + label
+    rank = rank_within(group)
     kept = rank < MAX_DETECTIONS[-1]
     return order[kept], rank[kept]
 
 
 def rank_within(group: np.ndarray) -> np.ndarray:
-    """(N,) how many earlier rows have the same group: [7, 5, 7, 7] gives [0, 0, 1, 2]."""
+    """Return how many earlier rows have the same group, (N,): [7, 5, 7, 7] gives [0, 0, 1, 2]."""
+    # Side by side, the rows of a group count up from the place where the group starts.
     order = np.argsort(group, kind="stable")
     starts_here = np.diff(group[order], prepend=-1) != 0
     place = np.arange(len(group))
     first_place = np.maximum.accumulate(np.where(starts_here, place, 0))
+
+    # Back to the order given.
     rank = np.empty_like(place)
     rank[order] = place - first_place
     return rank
 
 
 def outside_range(area: np.ndarray) -> np.ndarray:
-    """(N,) areas in squared pixels to (N, A) bool: does the area lie outside each area range?"""
+    """Say of areas (N,) in squared pixels whether they lie outside each area range, (N, A) bool."""
     low, high = np.array(list(AREA_RANGES.values())).T
     return (area[:, None] < low) | (area[:, None] > high)
 
 
 def ignored_targets(targets: FlatTargets) -> np.ndarray:
-    """(G, A) bool: targets that nobody need find, being crowds or of another size."""
+    """Say which targets nobody need find, being crowds or of another size, (G, A) bool."""
     return targets.crowd[:, None] | outside_range(targets.area)
 
 
@@ -149,41 +158,76 @@ def match(
         matched: (C, T, A) index of the target each took, or NOT_MATCHED; all other detections are
             unmatched.
     """
-    pair_detection, pair_target, pair_overlap = overlapping_pairs(
-        detections, targets, min_iou=min(iou_thresholds[0], 1 - 1e-10)
+    # pycocotools asks for a hair less than 1, since equal boxes may miss it by rounding.
+    iou_thresholds = np.minimum(iou_thresholds, 1 - 1e-10)
+    pair_detection, pair_target, pair_iou = overlapping_pairs(
+        detections, targets, min_iou=iou_thresholds[0]
     )
+
+    # Only detections with a pair take part. From here on a pair says which candidate it is of.
     candidates, pair_candidate = np.unique(pair_detection, return_inverse=True)
+
+    # Candidates stand by falling score, so a candidate's rank in its group is its round.
     group = targets.image * (1 + targets.label.max(initial=0)) + targets.label
     is_first_pair = np.diff(pair_detection, prepend=-1) != 0
     round_of = rank_within(group[pair_target[is_first_pair]])  # (C,)
 
-    # Within a detection the pairs stand from worst to best, so "the best" is the highest place in
-    # this order.
-    order = np.lexsort((pair_target, pair_overlap, pair_candidate, round_of[pair_candidate]))
+    # Line the pairs up by round, then by candidate, then from worst to best: of several possible
+    # pairs of a candidate, the best is then the last.
+    order = np.lexsort((pair_target, pair_iou, pair_candidate, round_of[pair_candidate]))
     pair_candidate, pair_target = pair_candidate[order], pair_target[order]
-    reaches = pair_overlap[order][:, None] >= np.minimum(iou_thresholds, 1 - 1e-10)  # (P, T)
+    reaches = pair_iou[order][:, None] >= iou_thresholds  # (P, T)
 
-    free = np.ones((len(targets), len(iou_thresholds), ignored.shape[1]), dtype=bool)
-    matched = np.full((len(candidates), *free.shape[1:]), NOT_MATCHED, dtype=np.int32)
+    num_settings = len(iou_thresholds), ignored.shape[1]
+    free = np.ones((len(targets), *num_settings), dtype=bool)  # (G, T, A)
+    matched = np.full((len(candidates), *num_settings), NOT_MATCHED, dtype=np.int32)  # (C, T, A)
+
     for pairs in _stretches(round_of[pair_candidate]):
-        candidate, target = pair_candidate[pairs], pair_target[pairs]
+        candidate, target = pair_candidate[pairs], pair_target[pairs]  # (p,)
         possible = free[target] & reaches[pairs, :, None]  # (p, T, A)
-        value = np.arange(1, len(target) + 1, dtype=np.int32)[:, None, None]
-        value = value + len(target) * ~ignored[target][:, None, :]  # those that count stand above
-        first = np.flatnonzero(np.diff(candidate, prepend=-1))
-        best = np.maximum.reduceat(value * possible, first, axis=0)  # (c, T, A), 0 for none
-        taken = target[(best - 1) % len(target)]
-        matched[candidate[first]] = np.where(best > 0, taken, NOT_MATCHED)
-        which, threshold, area = np.nonzero(best)
+        first, taken = _best_targets(candidate, target, possible, ~ignored[target])
+        matched[candidate[first]] = taken
+
+        # No two candidates of a round are of one group, so none of them took the same target.
+        which, threshold, area = np.nonzero(taken != NOT_MATCHED)
         taken = taken[which, threshold, area]
         free[taken, threshold, area] = targets.crowd[taken]
+
     return candidates, matched
 
 
+def _best_targets(
+    candidate: np.ndarray, target: np.ndarray, possible: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose, for each candidate of a round, the best of its possible pairs.
+
+    Args:
+        candidate: (p,) the candidate of each pair, equal ones side by side.
+        target: (p,) the target of each pair; a candidate's pairs stand from worst to best.
+        possible: (p, T, A) bool.
+        counts: (p, A) bool: the target is not ignored.
+
+    Returns:
+        first: (c,) the place of each candidate's first pair.
+        taken: (c, T, A) the target of its best pair, or NOT_MATCHED.
+    """
+    # A pair is worth its place from 1 on, and p more if its target counts; an impossible one 0.
+    num_pairs = len(target)
+    worth = np.arange(1, num_pairs + 1, dtype=np.int32)[:, None, None]  # (p, 1, 1)
+    worth = worth + np.int32(num_pairs) * counts[:, None, :]  # (p, 1, A)
+
+    first = np.flatnonzero(np.diff(candidate, prepend=-1))
+    best = np.maximum.reduceat(worth * possible, first, axis=0)  # (c, T, A)
+
+    place = (best - 1) % num_pairs
+    return first, np.where(best > 0, target[place], NOT_MATCHED)
+
+
 def _stretches(values: np.ndarray) -> Iterator[slice]:
-    """The stretches of equal numbers in an ascending array."""
+    """Yield the stretches of equal numbers in an ascending array."""
     bounds = np.flatnonzero(np.diff(values, prepend=-1, append=-1))
-    return (slice(start, stop) for start, stop in pairwise(bounds))
+    for start, stop in pairwise(bounds):
+        yield slice(start, stop)
 
 
 def _accumulate(
@@ -196,26 +240,24 @@ def _accumulate(
     num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn matches into precision (T, R, K, A) and recall (T, K, A, M), class by class."""
-    is_match = matched != NOT_MATCHED  # (C, T, A)
-    right = is_match & ~ignored[matched, np.arange(ignored.shape[1])]  # a true positive
-    outside = outside_range(detections.area)  # (D, A)
     num_thresholds, num_areas = matched.shape[1:]
-    precision = -np.ones((num_thresholds, len(RECALL_LEVELS), num_classes, num_areas))
-    recall = -np.ones((num_thresholds, num_classes, num_areas, len(MAX_DETECTIONS)))
+    precision = np.full((num_thresholds, len(RECALL_LEVELS), num_classes, num_areas), -1.0)
+    recall = np.full((num_thresholds, num_classes, num_areas, len(MAX_DETECTIONS)), -1.0)
 
+    # Detections are ordered by class: those of class k are the rows edges[k] to edges[k + 1].
     edges = np.searchsorted(detections.label, np.arange(num_classes + 1))
     candidate_edges = np.searchsorted(candidates, edges)
+    outside = outside_range(detections.area)  # (D, A)
+
     for label in range(num_classes):
-        num_targets = np.count_nonzero(~ignored[target_label == label], axis=0)  # (A,)
         rows = slice(edges[label], edges[label + 1])
         chosen = slice(candidate_edges[label], candidate_edges[label + 1])
-        places = candidates[chosen] - rows.start
-        # An unmatched detection is wrong if it lies in the area range; a match with an ignored
-        # target is nothing.
-        wrong = np.repeat(~outside[rows].T[None], num_thresholds, axis=0)  # (T, A, D of this class)
-        wrong[:, :, places] &= ~is_match[chosen].transpose(1, 2, 0)
-        true = np.zeros_like(wrong)
-        true[:, :, places] = right[chosen].transpose(1, 2, 0)
+        true, wrong = _verdicts(
+            outside[rows], candidates[chosen] - rows.start, matched[chosen], ignored
+        )
+
+        # Where there is nothing to find, the -1 stays.
+        num_targets = np.count_nonzero(~ignored[target_label == label], axis=0)  # (A,)
         for area in np.flatnonzero(num_targets):
             precision[:, :, label, area] = precision_at_levels(
                 true[:, area], wrong[:, area], num_targets[area]
@@ -223,11 +265,38 @@ def _accumulate(
             for m, limit in enumerate(MAX_DETECTIONS):
                 found = np.count_nonzero(true[:, area] & (rank[rows] < limit), axis=-1)
                 recall[:, label, area, m] = found / num_targets[area]
+
     return precision, recall
 
 
+def _verdicts(
+    outside: np.ndarray, places: np.ndarray, matched: np.ndarray, ignored: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Judge the D detections of one class, in all settings.
+
+    Args:
+        outside: (D, A) bool: the detection's own area lies outside the range.
+        places: (C,) which of them are candidates.
+        matched: (C, T, A) the target that each candidate took, or NOT_MATCHED.
+        ignored: (G, A) bool.
+
+    Returns:
+        true, wrong: (T, A, D) bool, true and false positives. A detection is neither if it took an
+        ignored target, or took none and is itself of another size.
+    """
+    is_match = matched != NOT_MATCHED  # (C, T, A)
+    is_true = is_match & ~ignored[matched, np.arange(ignored.shape[1])]  # (C, T, A)
+
+    # All but the candidates are unmatched at every threshold.
+    wrong = np.repeat(~outside.T[None], matched.shape[1], axis=0)  # (T, A, D)
+    wrong[:, :, places] &= ~is_match.transpose(1, 2, 0)  # (C, T, A) -> (T, A, C)
+    true = np.zeros_like(wrong)
+    true[:, :, places] = is_true.transpose(1, 2, 0)
+    return true, wrong
+
+
 def precision_at_levels(true: np.ndarray, wrong: np.ndarray, num_targets: int) -> np.ndarray:
-    """Highest precision at each of the 101 recall levels or beyond.
+    """Return the highest precision at each of the 101 recall levels or beyond.
 
     Args:
         true: (T, D) bool, true positives by falling score.
@@ -240,7 +309,11 @@ def precision_at_levels(true: np.ndarray, wrong: np.ndarray, num_targets: int) -
     num_true, num_wrong = np.cumsum(true, axis=1), np.cumsum(wrong, axis=1)
     recall = num_true / num_targets
     precision = num_true / (num_wrong + num_true + np.spacing(1))
+
+    # "Or beyond": from the right, the highest so far; 0 beyond the last recall.
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    envelope = np.pad(envelope, ((0, 0), (0, 1)))  # beyond the last recall: 0
+    envelope = np.pad(envelope, ((0, 0), (0, 1)))
+
+    # The first detection at which each level is reached.
     reached = [np.searchsorted(row, RECALL_LEVELS, side="left") for row in recall]
     return np.take_along_axis(envelope, np.array(reached), axis=1)

@@ -15,11 +15,9 @@ from torch import Tensor
 
 from detlearn.boxes import box_iou
 
-RECALL_LEVELS = 101  # 0.00, 0.01, …, 1.00
-
 
 def true_positives(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    """Which detections of one image and class are right.
+    """Say which detections of one image and class are right.
 
     In the given order each detection takes, of the objects that are still free, the one it overlaps
     most, if their IoU reaches the threshold. A second detection of an object is wrong.
@@ -34,15 +32,17 @@ def true_positives(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) 
     """
     iou = box_iou(boxes, gt_boxes)  # (D, G)
     right = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+
     for d in range(len(boxes)):
         if len(gt_boxes) > 0 and iou[d].max() >= iou_threshold:
             right[d] = True
             iou[:, iou[d].argmax()] = -1  # this object is taken
+
     return right
 
 
 def precision_recall(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
-    """Precision and recall of the list, cut after its first detection, its second, …
+    """Compute precision and recall of the list, cut after its first detection, its second, …
 
     Args:
         scores: (D,), in any order.
@@ -54,13 +54,14 @@ def precision_recall(scores: Tensor, right: Tensor, num_objects: int) -> tuple[T
         recall: (D,), of the same cuts; it never falls.
     """
     right = right[scores.argsort(descending=True, stable=True)]
+
     found = right.cumsum(0).double()  # a recall of 0.9 in float32 would miss the level 0.9
     listed = torch.arange(1, len(right) + 1, device=right.device)
     return found / listed, found / num_objects
 
 
 def average_precision(precision: Tensor, recall: Tensor) -> Tensor:
-    """COCO's average precision: the mean, over 101 levels of recall, of the precision there.
+    """Compute COCO's average precision: the mean precision over 101 levels of recall.
 
     The precision at a level is the best one at this recall or more; a level that is never reached
     counts 0.
@@ -72,9 +73,12 @@ def average_precision(precision: Tensor, recall: Tensor) -> Tensor:
     Returns:
         a scalar in [0, 1], float64.
     """
+    # Looking back from the last cut: the best precision so far.
     best_from_here = precision.double().flip(0).cummax(0).values.flip(0)
+
     # NumPy's levels are pycocotools'; torch rounds some of them to a neighbouring number.
-    levels = torch.from_numpy(np.linspace(0, 1, RECALL_LEVELS)).to(recall.device)
+    levels = torch.from_numpy(np.linspace(0, 1, 101)).to(recall.device)
+
     first = torch.searchsorted(recall.double(), levels)  # the first cut that reaches the level
     reached = first < len(recall)
-    return best_from_here[first[reached]].sum() / RECALL_LEVELS
+    return best_from_here[first[reached]].sum() / len(levels)

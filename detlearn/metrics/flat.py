@@ -49,7 +49,7 @@ class FlatDetections:
         return self.box[:, 2] * self.box[:, 3]
 
     def take(self, rows: np.ndarray) -> "FlatDetections":
-        """The detections with the given indices, in that order."""
+        """Return the detections with the given indices, in that order."""
         return FlatDetections(self.image[rows], self.label[rows], self.box[rows], self.score[rows])
 
 
@@ -118,82 +118,6 @@ def flatten(
     crowd = _optional("targets", targets, "iscrowd", no, image) != 0
     difficult = _optional("targets", targets, "difficult", no, image) != 0
     return flat_detections, FlatTargets(image, columns["labels"], box, area, crowd, difficult)
-
-
-def overlapping_pairs(
-    detections: FlatDetections, targets: FlatTargets, *, min_iou: float, same_label: bool = True
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the pairs of one image (and one class) with an IoU of at least `min_iou`.
-
-    Of the D x G conceivable pairs nearly all lie in different images. This list never holds them:
-    the targets are sorted by group (image and class), so the partners of a detection are one
-    stretch of that order.
-
-    Args:
-        detections: D flat detections.
-        targets: G flat targets.
-        min_iou: least overlap, above 0; a crowd's overlap counts as in `pair_iou`.
-        same_label: pair only within a class; False pairs all that share an image.
-
-    Returns:
-        Three arrays (P,): index of the detection (ascending), index of the target (ascending within
-        a detection), IoU.
-    """
-    if same_label:
-        num_labels = 1 + max(detections.label.max(initial=0), targets.label.max(initial=0))
-        detection_group = detections.image * num_labels + detections.label
-        target_group = targets.image * num_labels + targets.label
-    else:
-        detection_group, target_group = detections.image, targets.image
-    by_group = np.argsort(target_group, kind="stable")
-    first = np.searchsorted(target_group[by_group], detection_group, side="left")
-    count = np.searchsorted(target_group[by_group], detection_group, side="right") - first
-
-    has_partner = np.flatnonzero(count)
-    num_chunks = 1 + int(count.sum()) // PAIRS_PER_CHUNK
-    found = []
-    for chunk in np.array_split(has_partner, num_chunks):
-        pair_detection = np.repeat(chunk, count[chunk])
-        place = _count_up(count[chunk]) + np.repeat(first[chunk], count[chunk])
-        pair_target = by_group[place]
-        iou = pair_iou(
-            detections.box[pair_detection],
-            targets.box[pair_target],
-            targets.crowd[pair_target],
-        )
-        keep = iou >= min_iou
-        found.append((pair_detection[keep], pair_target[keep], iou[keep]))
-    return tuple(np.concatenate(column) for column in zip(*found))
-
-
-def pair_iou(boxes: np.ndarray, target_boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """IoU of the i-th box with the i-th target, for all i, in the arithmetic of pycocotools.
-
-    A crowd region is one box around many objects, and a good detection covers only a part of it;
-    the intersection is then divided by the area of the detection alone.
-
-    Args:
-        boxes: (P, 4) x1, y1, width, height in pixels.
-        target_boxes: (P, 4) in the same format.
-        crowd: (P,) bool.
-
-    Returns:
-        (P,) IoU, 0 for boxes without area.
-    """
-    x, y, w, h = boxes.T
-    target_x, target_y, target_w, target_h = target_boxes.T
-    width = np.minimum(x + w, target_x + target_w) - np.maximum(x, target_x)
-    height = np.minimum(y + h, target_y + target_h) - np.maximum(y, target_y)
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    area = w * h
-    union = np.where(crowd, area, area + target_w * target_h - intersection)
-    return np.divide(intersection, union, out=np.zeros_like(union), where=intersection > 0)
-
-
-def _count_up(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, ..., n - 1 for each n of `lengths`: [2, 3] gives [0, 1, 0, 1, 2]."""
-    ends = np.cumsum(lengths)
-    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
 def _to_xywh(boxes: np.ndarray) -> np.ndarray:

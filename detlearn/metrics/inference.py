@@ -82,30 +82,37 @@ def _run(
     device: torch.device | str | None,
     progress: bool,
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Return the detections and the targets of all images, one dictionary each per image."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if device is None:
+
+    if device is not None:
+        model.to(device)
+    else:
         tensors = [*model.parameters(), *model.buffers()]
         device = tensors[0].device if tensors else torch.device("cpu")
-    else:
-        model.to(device)
 
     detections, targets = [], []
     bar = progress_bar(len(dataset), "evaluating", unit="image", show=progress)
     with bar, _eval_mode(model), torch.inference_mode():
         for start in range(0, len(dataset), batch_size):
-            samples = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
+            stop = min(start + batch_size, len(dataset))
+            samples = [dataset[i] for i in range(start, stop)]
+
             outputs = model([image.to(device) for image, _ in samples])
             _check_outputs(outputs, len(samples))
+
             detections += [{key: out[key].cpu() for key in out} for out in outputs]
             targets += [target for _, target in samples]
             bar.update(len(samples))
+
     return detections, targets
 
 
 def _check_outputs(outputs: object, num_images: int) -> None:
+    """Raise unless the model gave one dictionary per image; what is in them is checked later."""
     if not isinstance(outputs, (list, tuple)) or not all(isinstance(o, dict) for o in outputs):
         raise TypeError(
             f"the model returned a {type(outputs).__name__} in eval mode; "
@@ -117,7 +124,7 @@ def _check_outputs(outputs: object, num_images: int) -> None:
 
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; afterwards each part is as it was, frozen parts included."""
+    """Put a model in eval mode for a while; then each part is as before, frozen ones included."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:

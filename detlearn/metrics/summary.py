@@ -1,8 +1,9 @@
 """What `coco_metrics` returns: the twelve COCO numbers, and the arrays behind them.
 
 Shape shorthand: T = 10 IoU thresholds, R = 101 recall levels, K classes, A = 4 area ranges, M = 3
-    limits on the number
-of detections. -1 stands, as in pycocotools, where a class has no object in an area range; such
+limits on the number of detections.
+
+-1 stands, as in pycocotools, where a class has no object in an area range; such
 places are left out of every mean, and a mean over nothing is -1 itself.
 """
 
@@ -114,7 +115,7 @@ class CocoMetrics:
     def pr_curve(
         self, label: int, iou_threshold: float = 0.5, area: str = "all"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Precision over recall for one class.
+        """Return precision over recall for one class.
 
         Args:
             label: the class, 0 to K - 1.
@@ -132,11 +133,12 @@ class CocoMetrics:
             raise ValueError(f"label must be 0 to {len(self.class_names) - 1}, got {label}")
         if area not in AREA_NAMES:
             raise ValueError(f"area must be one of {AREA_NAMES}, got {area!r}")
+
         threshold = _threshold_index(iou_threshold)
         return RECALL_LEVELS.copy(), self.precision[threshold, :, label, AREA_NAMES.index(area)]
 
     def to_dict(self) -> dict[str, float]:
-        """The twelve numbers by name, as plain floats that JSON can hold."""
+        """Return the twelve numbers by name, as plain floats that JSON can hold."""
         return {name: getattr(self, name) for name in SUMMARY}
 
     def __str__(self) -> str:
@@ -151,13 +153,15 @@ class CocoMetrics:
         return f"CocoMetrics(ap={self.ap:.4f}, ap50={self.ap50:.4f}, ap75={self.ap75:.4f})"
 
     def _repr_markdown_(self) -> str:
-        """Two small tables for a notebook: the whole data set, then class by class."""
+        """Make two small tables for a notebook: the whole data set, then class by class."""
         names = list(SUMMARY)
         header = "| " + " | ".join(names) + " |\n|" + "--:|" * len(names)
         values = "| " + " | ".join(format_percent(getattr(self, name)) for name in names) + " |"
+
         rows = ["| class | ap | ap50 |", "|:--|--:|--:|"]
         for name, ap, ap50 in zip(self.class_names, self.ap_per_class, self.ap50_per_class):
             rows.append(f"| {name} | {format_percent(ap)} | {format_percent(ap50)} |")
+
         return f"{header}\n{values}\n\n" + "\n".join(rows)
 
     def _mean_precision(self, area: str = "all", iou_threshold: float | None = None) -> float:
@@ -190,7 +194,7 @@ SUMMARY = {
 
 
 def names_or_numbers(class_names: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
-    """The given class names, or "0", "1", ... where none are given.
+    """Return the given class names, or "0", "1", ... where none are given.
 
     Raises:
         ValueError: the number of names is not `num_classes`.
@@ -215,5 +219,5 @@ def _mean_of_present(values: np.ndarray) -> float:
 
 
 def format_percent(value: float) -> str:
-    """A share as percent with one digit; a dash for -1, which stands for "nothing to measure"."""
+    """Write a share as percent with one digit; a dash for -1, "nothing to measure"."""
     return "–" if value < 0 else f"{100 * value:.1f}"

@@ -46,7 +46,8 @@ import numpy as np
 from torch import Tensor
 
 from detlearn.metrics.coco import NOT_MATCHED, match, precision_at_levels, rank_detections
-from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten
+from detlearn.metrics.pairs import overlapping_pairs
 
 FALSE_POSITIVE_KINDS = ("classification", "localisation", "both", "duplicate", "background")
 ERROR_KINDS = (*FALSE_POSITIVE_KINDS, "missed")
@@ -121,24 +122,29 @@ def error_analysis(
             "expected 0 < background_threshold < iou_threshold <= 1, got "
             f"background_threshold={background_threshold}, iou_threshold={iou_threshold}"
         )
+
+    # As in `coco_metrics`: by class and falling score, at most 100 of each class in an image.
     all_detections, flat_targets = flatten(detections, targets, num_classes)
     order, _ = rank_detections(all_detections)
     flat_detections = all_detections.take(order)
+
     judged = _judge(flat_detections, flat_targets, iou_threshold, background_threshold)
     target_kind = _judge_targets(judged, flat_targets)
     ap, dap = _weigh(flat_detections, flat_targets, judged, target_kind, num_classes)
 
-    detection_kind = np.full(len(all_detections), "ignored", dtype=object)
-    detection_kind[order] = judged.kind
     counts = {kind: int(np.sum(judged.kind == kind)) for kind in FALSE_POSITIVE_KINDS}
     counts["missed"] = int(np.sum(target_kind == "missed"))
+
+    # Back to one array per image, in the order given; those beyond the 100 were not judged.
+    detection_kind = np.full(len(all_detections), "ignored", dtype=object)
+    detection_kind[order] = judged.kind
     num_images = len(detections)
     return ErrorAnalysis(
-        ap,
-        counts,
-        dap,
-        _split(detection_kind, all_detections.image, num_images),
-        _split(target_kind, flat_targets.image, num_images),
+        ap=ap,
+        counts=counts,
+        dap=dap,
+        detection_kinds=_split(detection_kind, all_detections.image, num_images),
+        target_kinds=_split(target_kind, flat_targets.image, num_images),
     )
 
 
@@ -149,21 +155,25 @@ def _judge(
     background_threshold: float,
 ) -> _Judged:
     """Give each detection its kind, following the table at the top of the file."""
+    # The right ones, and those in a crowd, by COCO's matching; the one area range is "all".
     candidates, matched = match(
         detections, targets, targets.crowd[:, None], np.array([iou_threshold])
     )
     target = np.full(len(detections), NOT_MATCHED)
-    target[candidates] = matched[:, 0, 0]
+    target[candidates] = matched[:, 0, 0]  # (C, T = 1, A = 1) -> (C,)
+    found = target != NOT_MATCHED
+    in_crowd = found & np.append(targets.crowd, False)[target]  # -1 reads the appended False
 
-    pairs = overlapping_pairs(detections, targets, min_iou=background_threshold, same_label=False)
-    real = ~targets.crowd[pairs[1]]
-    pair_detection, pair_target, iou = (column[real] for column in pairs)
+    # For the others, how well each overlaps a target of its own class, and of another one.
+    pair_detection, pair_target, iou = overlapping_pairs(
+        detections, targets, min_iou=background_threshold, same_label=False
+    )
+    real = ~targets.crowd[pair_target]
+    pair_detection, pair_target, iou = pair_detection[real], pair_target[real], iou[real]
     is_own = detections.label[pair_detection] == targets.label[pair_target]
     own, own_target = _best(pair_detection, pair_target, iou, is_own, len(detections))
     other, other_target = _best(pair_detection, pair_target, iou, ~is_own, len(detections))
 
-    found = target != NOT_MATCHED
-    in_crowd = found & np.append(targets.crowd, False)[target]
     verdicts = {  # the first that holds
         "ignored": in_crowd,
         "right": found,
@@ -173,6 +183,7 @@ def _judge(
         "background": np.maximum(own, other) < background_threshold,
     }
     kind = np.select(list(verdicts.values()), list(verdicts), default="both").astype(object)
+
     target = np.where(kind == "localisation", own_target, target)
     target = np.where(kind == "classification", other_target, target)
     return _Judged(kind, target)
@@ -185,19 +196,25 @@ def _best(
     allowed: np.ndarray,
     num_detections: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Highest IoU (D,) of each detection over its allowed pairs, else 0, and the target (D,)."""
+    """Find each detection's highest IoU (D,) over its allowed pairs, else 0, and that target."""
     rows = np.flatnonzero(allowed)
     rows = rows[np.lexsort((-iou[rows], pair_detection[rows]))]
     which, first = np.unique(pair_detection[rows], return_index=True)
-    best, target = np.zeros(num_detections), np.full(num_detections, NOT_MATCHED)
-    best[which], target[which] = iou[rows[first]], pair_target[rows[first]]
+
+    best = np.zeros(num_detections)
+    best[which] = iou[rows[first]]
+    target = np.full(num_detections, NOT_MATCHED)
+    target[which] = pair_target[rows[first]]
     return best, target
 
 
 def _judge_targets(judged: _Judged, targets: FlatTargets) -> np.ndarray:
-    """(G,) "found", "covered", "missed" or "ignored"."""
+    """Give each target its kind, (G,): "found", "covered", "missed" or "ignored"."""
+    curable = np.isin(judged.kind, ("classification", "localisation"))
+
+    # Later lines overrule earlier ones.
     kind = np.full(len(targets), "missed", dtype=object)
-    kind[judged.target[np.isin(judged.kind, ("classification", "localisation"))]] = "covered"
+    kind[judged.target[curable]] = "covered"
     kind[judged.target[judged.kind == "right"]] = "found"
     kind[targets.crowd] = "ignored"
     return kind
@@ -210,35 +227,43 @@ def _weigh(
     target_kind: np.ndarray,
     num_classes: int,
 ) -> tuple[float, dict[str, float]]:
-    """AP as it is, and the gain from curing each kind of error alone."""
+    """Compute the AP as it is, and the gain from curing each kind of error alone."""
     num_targets = np.bincount(targets.label[~targets.crowd], minlength=num_classes)
-    missed = np.bincount(targets.label[target_kind == "missed"], minlength=num_classes)
     present = num_targets > 0
     ap = _mean_ap(detections, judged, num_targets, present)
-    gain = {"missed": _mean_ap(detections, judged, num_targets - missed, present) - ap}
+
+    gain = {}
     for kind in FALSE_POSITIVE_KINDS:
-        cured = _cure(detections, targets, judged, kind)
-        gain[kind] = _mean_ap(*cured, num_targets, present) - ap
-    return ap, {kind: gain[kind] for kind in ERROR_KINDS}
+        cured_detections, cured = _cure(detections, targets, judged, kind)
+        gain[kind] = _mean_ap(cured_detections, cured, num_targets, present) - ap
+
+    missed = np.bincount(targets.label[target_kind == "missed"], minlength=num_classes)
+    gain["missed"] = _mean_ap(detections, judged, num_targets - missed, present) - ap
+    return ap, gain
 
 
 def _cure(
     detections: FlatDetections, targets: FlatTargets, judged: _Judged, kind: str
 ) -> tuple[FlatDetections, _Judged]:
-    """What the oracle for one kind of false positive makes of the detections."""
+    """Make of the detections what the oracle for one kind of false positive does."""
     ill = judged.kind == kind
     keep = ~ill
+
     if kind in ("classification", "localisation"):
-        # Right detections and cured ones claim their targets; the best-scored of each stays.
+        # Right detections and cured ones claim their targets, the best-scored first.
         claiming = np.flatnonzero(ill | (judged.kind == "right"))
         claiming = claiming[np.argsort(-detections.score[claiming], kind="stable")]
+
+        # The first to claim a target stays, the others are removed.
         _, winners = np.unique(judged.target[claiming], return_index=True)
         keep[claiming] = False
         keep[claiming[winners]] = True
+
         label = detections.label.copy()
         label[ill] = targets.label[judged.target[ill]]
         detections = replace(detections, label=label)
         judged = _Judged(np.where(ill, "right", judged.kind), judged.target)
+
     rows = np.flatnonzero(keep)
     return detections.take(rows), _Judged(judged.kind[rows], judged.target[rows])
 
@@ -246,15 +271,18 @@ def _cure(
 def _mean_ap(
     detections: FlatDetections, judged: _Judged, num_targets: np.ndarray, present: np.ndarray
 ) -> float:
-    """Mean over the present classes of AP with 101 recall levels, -1 if there is none."""
+    """Average over the present classes the AP with 101 recall levels; -1 if there is none."""
     by_score = np.argsort(-detections.score, kind="stable")
     label, kind = detections.label[by_score], judged.kind[by_score]
-    right, wrong = kind == "right", (kind != "right") & (kind != "ignored")
+    right = kind == "right"
+    wrong = ~right & (kind != "ignored")
+
     aps = []
     for k in np.flatnonzero(present):
         rows = label == k
         curve = precision_at_levels(right[rows][None], wrong[rows][None], max(num_targets[k], 1))
         aps.append(curve.mean())
+
     return float(np.mean(aps)) if aps else -1.0
 
 

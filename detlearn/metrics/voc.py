@@ -31,7 +31,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten, overlapping_pairs
+from detlearn.metrics.flat import FlatDetections, FlatTargets, flatten
+from detlearn.metrics.pairs import overlapping_pairs
 from detlearn.metrics.summary import format_percent, names_or_numbers
 
 # In steps of a float 0.1, as in the official code: the fourth is 0.30000000000000004, and a recall
@@ -74,7 +75,7 @@ def voc_ap(
     precision: Sequence[float] | np.ndarray | Tensor,
     method: str = "every-point",
 ) -> float:
-    """Area under a precision-recall curve.
+    """Compute the area under a precision-recall curve.
 
     Args:
         recall: (D,) after each detection by falling score; never falls.
@@ -94,20 +95,25 @@ def voc_ap(
         raise ValueError(
             f"recall has shape {recall.shape}, precision {precision.shape}; expected (D,) for both"
         )
+
     for name, values in (("recall", recall), ("precision", precision)):
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError(f"{name} must lie between 0 and 1, got {values}")
+
     if (np.diff(recall) < 0).any():
         raise ValueError(
             f"recall must not fall; sort the detections by falling score. Got {recall}"
         )
 
-    # Beyond the last recall the precision is 0.
+    # Each precision becomes the highest at its recall or beyond; beyond the last recall it is 0.
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+
     if method == "every-point":
         return float(np.sum(np.diff(recall, prepend=0.0) * envelope[:-1]))
+
     if method == "11-point":
         return float(np.mean(envelope[np.searchsorted(recall, ELEVEN_LEVELS, side="left")]))
+
     raise ValueError(f'method must be "every-point" or "11-point", got {method!r}')
 
 
@@ -140,13 +146,17 @@ def voc_metrics(
     if not 0 <= iou_threshold < 1:
         raise ValueError(f"iou_threshold must be at least 0 and below 1, got {iou_threshold}")
     names = names_or_numbers(class_names, num_classes)
+
     flat_detections, flat_targets = flatten(detections, targets, num_classes)
     flat_detections = flat_detections.take(np.argsort(-flat_detections.score, kind="stable"))
+
+    # VOC knows no crowds: they are difficult, and overlap like any box.
     flat_targets = replace(
         flat_targets,
         difficult=flat_targets.difficult | flat_targets.crowd,
         crowd=np.zeros_like(flat_targets.crowd),
     )
+
     right, wrong = _judge(flat_detections, flat_targets, iou_threshold)
 
     curves, aps = [], np.full(num_classes, -1.0)
@@ -154,27 +164,34 @@ def voc_metrics(
         rows = (flat_detections.label == label) & (right | wrong)
         num_right = np.cumsum(right[rows])
         num_targets = np.count_nonzero(~flat_targets.difficult[flat_targets.label == label])
+
         recall = num_right / max(num_targets, 1)
         precision = num_right / np.arange(1, len(num_right) + 1)
         curves.append((recall, precision))
         if num_targets:
             aps[label] = voc_ap(recall, precision, method)
+
     return VocMetrics(aps, curves, names)
 
 
 def _judge(
     detections: FlatDetections, targets: FlatTargets, iou_threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections, given by falling score, are right (D,) and which wrong (D,)?"""
+    """Say which detections, given by falling score, are right (D,) and which are wrong (D,)."""
     above = np.nextafter(iou_threshold, 1)
     pair_detection, pair_target, iou = overlapping_pairs(detections, targets, min_iou=above)
-    # The best target of each detection; of two equal ones the first.
+
+    # Each detection claims its best target; of two equal ones the first.
     by_preference = np.lexsort((pair_target, -iou, pair_detection))
     claiming, first = np.unique(pair_detection[by_preference], return_index=True)
     claimed = pair_target[by_preference][first]
 
-    _, first_claim = np.unique(claimed, return_index=True)  # ascending detection = falling score
-    right, neither = np.zeros(len(detections), bool), np.zeros(len(detections), bool)
+    # The first to claim a target is right. np.unique gives that one: claims stand by falling score.
+    _, first_claim = np.unique(claimed, return_index=True)
+    right = np.zeros(len(detections), dtype=bool)
     right[claiming[first_claim]] = True
+
+    # A claim on a difficult target is neither.
+    neither = np.zeros(len(detections), dtype=bool)
     neither[claiming] = targets.difficult[claimed]
     return right & ~neither, ~right & ~neither
