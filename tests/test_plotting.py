@@ -16,8 +16,8 @@ from drawn import NAMES, Scenes, boxes, detections, outlines, tags, target
 
 from detlearn import plotting
 from detlearn.plotting import style
-from detlearn.plotting.draw import TagLayer
-from detlearn.plotting.inputs import image_array
+from detlearn.plotting.draw import image_array
+from detlearn.plotting.tags import TagLayer
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_tensors_on_a_gpu(image):
     assert len(plotting.show(image, found).patches) == 1
     assert tags(plotting.show_matches(image, found, truth)) == ["✓ class 0 0.90"]
     points, assigned = torch.tensor([[5.0, 5.0]]).cuda(), torch.tensor([0]).cuda()
-    assert tags(plotting.show_assignment(image, truth, points, assigned)) == ["● A ×1"]
+    assert tags(plotting.show_locations(image, truth, points, assigned)) == ["● A ×1"]
     plotting.show_heatmap(image, torch.rand(6, 10).cuda())
     plotting.show_grid([(image, truth)], detections=[found])
     plotting.show_grid([(image, truth)], class_names=NAMES)
@@ -169,10 +169,10 @@ def test_degenerate_and_protruding_boxes_are_drawn(image):
     [
         (boxes((1, 1, 2, 2)), TypeError, "Tensor"),
         ({"labels": torch.tensor([1])}, ValueError, r"lacks \['boxes'\].*\['labels'\]"),
-        ({"boxes": torch.zeros(4)}, ValueError, r"\(N, 4\), got \(4,\)"),
+        ({"boxes": torch.zeros(4)}, ValueError, r"\(4,\); expected \(N, 4\)"),
         (target((1, 1, 2, 2), (9, 1, 2, 2)), ValueError, r"\['boxes'\]\[1\].*9"),
         (target((1, 1, 2, float("nan"))), ValueError, r"\['boxes'\]\[0\].*nan"),
-        (target((1, 1, 2, 2), labels=[0, 1]), ValueError, r"\['labels'\].*\(1,\).*\(2,\)"),
+        (target((1, 1, 2, 2), labels=[0, 1]), ValueError, r"\['labels'\].*\(2,\); expected \(1,\)"),
         (target((1, 1, 2, 2), labels=[3]), ValueError, r"\[0\] = 3.*0 … 2"),
         (target((1, 1, 2, 2), labels=[-1]), ValueError, r"\[0\] = -1"),
         ({"boxes": boxes((1, 1, 2, 2)), "labels": torch.ones(1)}, TypeError, "float32"),
@@ -364,7 +364,7 @@ def test_grid_refuses_what_it_cannot_draw():
         plotting.show_grid([])
     with pytest.raises(ValueError, match="1 detections for 3 samples"):
         plotting.show_grid(Scenes(3), detections=[detections()])
-    with pytest.raises(ValueError, match=r"= 2, expected a label in 0 … 1"):
+    with pytest.raises(ValueError, match=r"target 2\['labels'\]\[0\] = 2 is no label in 0 … 1"):
         plotting.show_grid(Scenes(3), class_names=NAMES[:2])
 
 

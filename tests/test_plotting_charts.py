@@ -171,7 +171,7 @@ def test_everything_draws_in_the_book_style_without_a_warning(image, tmp_path):
     figures = [
         plotting.show(image, detections((1, 1, 9, 9)), class_names=NAMES).figure,
         plotting.show_matches(image, detections((1, 1, 9, 9)), target((50, 9, 90, 50))).figure,
-        plotting.show_assignment(
+        plotting.show_locations(
             image, target((1, 1, 9, 9)), torch.rand(3, 2) * 60, torch.tensor([0, -1, -2]), stride=20
         ).figure,
         plotting.show_heatmap(image, torch.rand(6, 10)).figure,

@@ -1,4 +1,4 @@
-"""`show_assignment` and `show_heatmap`: each location tells the right story."""
+"""`show_locations`, `show_assignment` and `show_heatmap`: each location tells the right story."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ def lesson():
 
 def test_assignment_gives_each_object_letter_colour_and_shape(image, lesson):
     objects, points, assigned = lesson
-    ax = plotting.show_assignment(image, objects, points, assigned)
+    ax = plotting.show_locations(image, objects, points, assigned)
     assert tags(ax) == ["● A ×1", "■ B ×2"]
     (first, at_first), (second, at_second) = scatters(ax)
     assert (first, second) == (style.PALETTE[0], style.PALETTE[1])
@@ -47,36 +47,36 @@ def test_assignment_gives_each_object_letter_colour_and_shape(image, lesson):
 
 
 def test_assignment_shows_background_and_ignored(image, lesson):
-    ax = plotting.show_assignment(image, *lesson)
+    ax = plotting.show_locations(image, *lesson)
     lines = {line.get_label(): line for line in ax.lines}
     assert lines["background"].get_xydata().tolist() == [[70, 10], [90, 30]]
     assert lines["ignored"].get_xydata().tolist() == [[90, 10]]
     assert lines["background"].get_marker() == "o" and lines["ignored"].get_marker() == "x"
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert legend == ["background", "ignored"]
-    assert plotting.show_assignment(image, *lesson, legend=False).get_legend() is None
+    assert plotting.show_locations(image, *lesson, legend=False).get_legend() is None
 
 
 def test_object_that_nobody_learns_counts_zero(image, lesson):
     objects, points, _ = lesson
-    ax = plotting.show_assignment(image, objects, points, torch.full((6,), -1))
+    ax = plotting.show_locations(image, objects, points, torch.full((6,), -1))
     assert tags(ax) == ["● A ×0", "■ B ×0"] and len(ax.patches) == 2
 
 
 def test_weights_scale_the_area_of_markers(image, lesson):
     weights = torch.tensor([2.0, 1.0, 0.0, 9.0, 9.0, 9.0])
-    ax = plotting.show_assignment(image, *lesson, weights=weights)
+    ax = plotting.show_locations(image, *lesson, weights=weights)
     first, second = (group.get_sizes() for group in ax.collections)
-    full = plotting.show_assignment(image, *lesson).collections[0].get_sizes()[0]
+    full = plotting.show_locations(image, *lesson).collections[0].get_sizes()[0]
     assert first / full == pytest.approx(1.0)  # the largest that learns an object
     assert second / full == pytest.approx([0.55, 0.1])
 
 
 def test_stride_scales_markers_and_draws_cells(image, lesson):
-    ax = plotting.show_assignment(image, *lesson, stride=torch.tensor([2.0, 4, 16, 1, 1, 1]))
+    ax = plotting.show_locations(image, *lesson, stride=torch.tensor([2.0, 4, 16, 1, 1, 1]))
     (first,), second = (g.get_sizes() for g in ax.collections)
     assert first <= second[0] < second[1]
-    ax = plotting.show_assignment(image, *lesson, stride=20)
+    ax = plotting.show_locations(image, *lesson, stride=20)
     columns, rows = (group.get_segments() for group in ax.collections[:2])
     assert [segment[0, 0] for segment in columns] == [0, 20, 40, 60, 80, 100]
     assert [segment[0, 1] for segment in rows] == [0, 20, 40, 60]
@@ -85,7 +85,7 @@ def test_stride_scales_markers_and_draws_cells(image, lesson):
 def test_anchors_of_objects_are_drawn_thin_in_their_colour(image, lesson):
     objects, points, assigned = lesson
     anchors = torch.cat([points - 4, points + 4], dim=1)
-    ax = plotting.show_assignment(image, objects, None, assigned, anchors=anchors)
+    ax = plotting.show_locations(image, objects, None, assigned, anchors=anchors)
     drawn = outlines(ax)
     assert len(drawn) == 2 + 3  # the objects, and anchors only where they learn one
     assert drawn[(6, 6, 14, 14)][1] == style.PALETTE[0]
@@ -98,7 +98,7 @@ def test_anchors_of_objects_are_drawn_thin_in_their_colour(image, lesson):
 def test_more_objects_than_colours_and_letters(image):
     rows = [(i, i, i + 10, i + 10) for i in range(30)]
     points = torch.arange(30.0)[:, None].expand(30, 2) + 5
-    ax = plotting.show_assignment(image, target(*rows, labels=[0] * 30), points, torch.arange(30))
+    ax = plotting.show_locations(image, target(*rows, labels=[0] * 30), points, torch.arange(30))
     assert tags(ax)[12] == "▼ M ×1" and tags(ax)[25:28] == ["■ Z ×1", "▲ AA ×1", "◆ AB ×1"]
     looks = {(style.colour_of(i), style.marker_of(i)) for i in range(24)}
     assert len(looks) == 24  # colour and shape together repeat only after 24
@@ -106,7 +106,7 @@ def test_more_objects_than_colours_and_letters(image):
 
 
 def test_assignment_without_objects_or_locations(image):
-    ax = plotting.show_assignment(
+    ax = plotting.show_locations(
         image, target(), torch.zeros(0, 2), torch.zeros(0).long(), stride=8
     )
     assert tags(ax) == [] and ax.get_legend() is None
@@ -135,7 +135,7 @@ def test_assignment_without_objects_or_locations(image):
 def test_bad_assignment_is_refused(image, lesson, change, error, says):
     arguments = dict(zip(("target", "points", "assigned"), lesson)) | change
     with pytest.raises(error, match=says):
-        plotting.show_assignment(image, **arguments)
+        plotting.show_locations(image, **arguments)
 
 
 # ---- heat maps

@@ -1,8 +1,11 @@
-"""Pictures of what happens at the locations of a feature map: label assignment and heat maps.
+"""What happens at the locations of a feature map: who learns what, and heat maps.
 
-`show_assignment` is the book's one way to draw *who learns what*: the same letters, colours and
-marker shapes whether the locations are anchors, cells, points or queries. Shapes: P locations, N
-objects, h, w a feature map.
+`show_assignment` asks a detector whom its locations learn and draws it; `show_locations` draws any
+such assignment. It is the book's one way to show *who learns what*: the same letters, colours and
+marker shapes whether the locations are anchors, cells, points or queries.
+
+Shapes: P locations, N objects, h, w a feature map, H, W the image. Boxes are (x1, y1, x2, y2) in
+pixels.
 """
 
 from collections.abc import Mapping
@@ -21,18 +24,19 @@ from detlearn.plotting.draw import (
     IGNORED,
     draw_box,
     draw_image,
-    draw_tag,
-    keep_clear,
+    image_array,
     larger_first,
     legend_below,
+    plain_objects,
 )
-from detlearn.plotting.inputs import check_boxes, check_objects, image_array
+from detlearn.plotting.tags import draw_tag, keep_clear
+from detlearn.samples import first_fault
 
 DOT = 6.5  # points, the diameter of a location's marker where no stride is given
 FADE = 0.55  # how far the image beneath an assignment is faded to white
 
 
-def show_assignment(
+def show_locations(
     image: Tensor,
     target: Mapping[str, Tensor],
     points: Tensor | None,
@@ -45,7 +49,7 @@ def show_assignment(
     title: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draws who learns what: which locations are trained on which object.
+    """Draw who learns what: which locations are trained on which object.
 
     Every object has a letter, a colour and a marker shape; a location trained on it is drawn with
     that marker. The tag "▲ C ×12" says that 12 locations learn object C, so an object that none
@@ -70,56 +74,75 @@ def show_assignment(
     Raises:
         TypeError, ValueError: if an argument is malformed, naming what is.
     """
-    boxes = check_objects(target, "target", ["boxes"])["boxes"]
+    boxes = plain_objects(target, "target", ["boxes"])["boxes"]
     points, assigned, anchors = check_locations(points, assigned, anchors, len(boxes))
+
     pixels = image_array(image)
+    size = pixels.shape[:2]
     ax = draw_image(ax, FADE + (1 - FADE) * pixels, title)
-    diameters = marker_diameters(ax, pixels.shape[:2], stride, len(points))
+
+    # How large markers are: by the cell, and by the weight.
+    diameters = marker_diameters(ax, size, stride, len(points))
+    sizes = diameters**2 * area_factors(weights, assigned)
+
+    # From what matters least to what matters most: cells, who learns no object, anchors, objects.
     if stride is not None and np.ndim(stride) == 0:
-        draw_cells(ax, pixels.shape[:2], float(stride))
+        draw_cells(ax, size, float(stride))
     background = draw_background(ax, points[assigned == BACKGROUND])
     ignored = draw_ignored(ax, points[assigned == IGNORED])
+
     if anchors is not None:
         for i in (assigned >= 0).nonzero().flatten().tolist():
             draw_box(ax, anchors[i], style.colour_of(int(assigned[i])), weight=0.4)
-    sizes = diameters**2 * area_factors(weights, assigned)
+
     for n in larger_first(boxes, range(len(boxes))):
         draw_box(ax, boxes[n], style.colour_of(n), weight=0.7)
+
     for n, box in enumerate(boxes):
         mine = assigned == n
         draw_markers(ax, points[mine], sizes[mine], n)
-        text = f"{style.MARKERS[style.marker_of(n)]} {style.letter_of(n)} ×{int(mine.sum())}"
-        draw_tag(ax, box, text, style.colour_of(n))
+        mark = style.MARKERS[style.marker_of(n)]
+        draw_tag(ax, box, f"{mark} {style.letter_of(n)} ×{int(mine.sum())}", style.colour_of(n))
+
+    # Tags stay off the markers that tell the story.
     learning = points[assigned >= 0]
     keep_clear(ax, torch.cat([learning - 1, learning + 1], dim=1))
-    if legend and (handles := [h for h in (background, ignored) if h is not None]):
+
+    handles = [handle for handle in (background, ignored) if handle is not None]
+    if legend and handles:
         legend_below(ax, handles, columns=2)
     return ax
+
+
+# ---- what is given
 
 
 def check_locations(
     points: Tensor | None, assigned: Tensor, anchors: Tensor | None, num_objects: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns the three on the CPU; raises ValueError or TypeError if they disagree."""
+    """Return the three on the CPU; raise ValueError or TypeError if they disagree."""
     if anchors is not None:
-        anchors = check_boxes(anchors, "anchors")
+        anchors = check_anchors(anchors)
+
+    if points is None and anchors is None:
+        raise ValueError("points is None: give points (P, 2), or anchors (P, 4) for their centres")
     if points is None:
-        if anchors is None:
-            raise ValueError(
-                "points is None: give points (P, 2), or anchors (P, 4) for their centres"
-            )
         points = (anchors[:, :2] + anchors[:, 2:]) / 2
+
     points = torch.as_tensor(points).detach().cpu().float()
     assigned = torch.as_tensor(assigned).detach().cpu()
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points must have shape (P, 2), got {tuple(points.shape)}")
     if assigned.is_floating_point() or assigned.dtype == torch.bool:
         raise TypeError(f"assigned must be int64 indices of objects, got {assigned.dtype}")
+
+    # One entry for each location, everywhere.
     counts = {"assigned": tuple(assigned.shape), "points": (len(points),)}
     if anchors is not None:
         counts["anchors"] = (len(anchors),)
     if len(set(counts.values())) > 1:
         raise ValueError(f"assigned must have one entry for each location, got {counts}")
+
     wrong = (assigned < IGNORED) | (assigned >= num_objects)
     if wrong.any():
         first = wrong.nonzero()[0].item()
@@ -130,44 +153,72 @@ def check_locations(
     return points, assigned.long(), anchors
 
 
+def check_anchors(anchors: Tensor) -> Tensor:
+    """Return anchors (P, 4) as float32 on the CPU; raise ValueError naming the first bad one."""
+    anchors = torch.as_tensor(anchors).detach().cpu().float()
+    if anchors.ndim != 2 or anchors.shape[1] != 4:
+        raise ValueError(f"anchors must have shape (P, 4), got {tuple(anchors.shape)}")
+
+    fault = first_fault(anchors)
+    if fault is not None:
+        raise ValueError(f"anchors[{fault.row}] = {fault.value} {fault.why}")
+    return anchors
+
+
 def per_location(value: float | Tensor, num_points: int, name: str) -> Tensor:
-    """Returns (P,) float32 from one number or a (P,) tensor, 0 or more; else raises ValueError."""
+    """Return (P,) float32 from one number or a (P,) tensor, 0 or more; else raise ValueError."""
     value = torch.as_tensor(value).detach().cpu().float()
     if value.ndim == 0:
         value = value.expand(num_points)
+
+    # Written so that NaN fails it, too.
     if value.shape != (num_points,) or not (value >= 0).all():
+        least = f" from {value.min():.3g}" if value.numel() else ""
         raise ValueError(
             f"{name} must be one number or shape ({num_points},), 0 or more, got "
-            f"shape {tuple(value.shape)}" + (f" from {value.min():.3g}" if value.numel() else "")
+            f"shape {tuple(value.shape)}{least}"
         )
     return value
+
+
+# ---- how large a marker is
 
 
 def marker_diameters(
     ax: Axes, size: tuple[int, int], stride: float | Tensor | None, num_points: int
 ) -> Tensor:
-    """Returns (P,) diameters in points: half a cell, but no less than 4 and no more than 11."""
+    """Return (P,) diameters in points: half a cell, but no less than 4 and no more than 11."""
     if stride is None:
         return torch.full((num_points,), DOT)
+
     sides = per_location(stride, num_points, "stride")
     if not (torch.as_tensor(stride) > 0).all():
         raise ValueError(f"stride must be above 0, got {stride}")
+
+    # Points (1/72 inch) that a pixel of the image takes in these axes.
     frame = ax.get_window_extent()
-    scale = min(frame.width / size[1], frame.height / size[0]) * 72 / ax.figure.dpi
+    height, width = size
+    scale = min(frame.width / width, frame.height / height) * 72 / ax.figure.dpi
     return (0.5 * scale * sides).clamp(4.0, 11.0)
 
 
 def area_factors(weights: Tensor | None, assigned: Tensor) -> Tensor:
-    """Returns (P,) factors, 0.1 for a weight of 0 up to 1 for the largest that an object has."""
+    """Return (P,) factors, 0.1 for a weight of 0 up to 1 for the largest that an object has."""
     if weights is None:
         return torch.ones(len(assigned))
+
     weights = per_location(weights, len(assigned), "weights")
-    largest = weights[assigned >= 0].max().clamp(min=1e-12) if (assigned >= 0).any() else 1.0
-    return 0.1 + 0.9 * weights / largest
+    learning = assigned >= 0
+    if not learning.any():
+        return torch.ones(len(assigned))  # no marker will be drawn
+    return 0.1 + 0.9 * weights / weights[learning].max().clamp(min=1e-12)
+
+
+# ---- what is drawn
 
 
 def draw_cells(ax: Axes, size: tuple[int, int], stride: float) -> None:
-    """Draws the borders of the cells of one feature map as faint lines."""
+    """Draw the borders of the cells of one feature map as faint lines."""
     height, width = size
     look = {"colors": style.NEUTRAL, "linewidths": 0.5, "alpha": 0.45, "zorder": 1}
     ax.vlines(np.arange(0, width + 1e-3, stride), 0, height, **look)
@@ -175,29 +226,52 @@ def draw_cells(ax: Axes, size: tuple[int, int], stride: float) -> None:
 
 
 def draw_background(ax: Axes, points: Tensor) -> Line2D | None:
-    """Draws locations that learn the background as faint dots; returns the legend's handle."""
-    points = torch.unique(points, dim=0) if len(points) else points  # anchors share centres
-    label = "background"
-    look = {"marker": "o", "markersize": 2.4, "color": style.NEUTRAL, "linestyle": "none"}
-    return (
-        ax.plot(*points.T.numpy(), **look, alpha=0.6, label=label, zorder=1.5)[0]
-        if len(points)
-        else None
+    """Draw locations that learn the background as faint dots; return the legend's handle."""
+    if len(points) == 0:
+        return None
+
+    x, y = torch.unique(points, dim=0).T.numpy()  # the anchors of a cell share their centre
+    (dots,) = ax.plot(
+        x,
+        y,
+        marker="o",
+        markersize=2.4,
+        color=style.NEUTRAL,
+        linestyle="none",
+        alpha=0.6,
+        label="background",
+        zorder=1.5,
     )
+    return dots
 
 
 def draw_ignored(ax: Axes, points: Tensor) -> Line2D | None:
-    """Draws locations that learn nothing as grey crosses; returns the legend's handle."""
-    look = {"marker": "x", "markersize": 4.5, "markeredgewidth": 1.2, "color": style.NEUTRAL}
-    look |= {"linestyle": "none", "label": "ignored", "zorder": 1.6}
-    return ax.plot(*points.T.numpy(), **look)[0] if len(points) else None
+    """Draw locations that learn nothing as grey crosses; return the legend's handle."""
+    if len(points) == 0:
+        return None
+
+    x, y = points.T.numpy()
+    (crosses,) = ax.plot(
+        x,
+        y,
+        marker="x",
+        markersize=4.5,
+        markeredgewidth=1.2,
+        color=style.NEUTRAL,
+        linestyle="none",
+        label="ignored",
+        zorder=1.6,
+    )
+    return crosses
 
 
 def draw_markers(ax: Axes, points: Tensor, sizes: Tensor, index: int) -> PathCollection:
-    """Draws the locations (P, 2) of one object with its marker; sizes (P,) in points squared."""
+    """Draw the locations (P, 2) of one object with its marker; sizes (P,) in points squared."""
+    x, y = points.T.numpy()
     colour = style.colour_of(index)
     return ax.scatter(
-        *points.T.numpy(),
+        x,
+        y,
         s=sizes.numpy(),
         marker=style.marker_of(index),
         color=colour,
@@ -205,6 +279,9 @@ def draw_markers(ax: Axes, points: Tensor, sizes: Tensor, index: int) -> PathCol
         linewidths=0.8,
         zorder=3,
     )
+
+
+# ---- heat maps
 
 
 def show_heatmap(
@@ -216,7 +293,7 @@ def show_heatmap(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Lays a heat map over a darkened grey copy of the image: hotter is lighter and more opaque.
+    """Lay a heat map over a darkened grey copy of the image: hotter is lighter and more opaque.
 
     The colours are matplotlib's inferno, which is perceptually uniform and grows lighter all the
     way, so that the figure says the same in grey.
@@ -233,15 +310,22 @@ def show_heatmap(
         The axes, with a colour bar beside them.
 
     Raises:
-        ValueError: if the heat map has another shape, or negative or non-finite values.
+        TypeError, ValueError: if the image is malformed, or the heat map has another shape, or
+            negative or non-finite values.
     """
     heat = check_heatmap(heatmap)
     pixels = image_array(image)
-    grey = 0.5 * (pixels @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
+
+    # The image at half its brightness, in grey: 0.2126 R + 0.7152 G + 0.0722 B.
+    luminance = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+    grey = 0.5 * (pixels @ luminance)  # (H, W)
     ax = draw_image(ax, np.repeat(grey[..., None], 3, axis=2), title)
+
+    # With a stride the map may reach beyond the image, over the padding that the network saw.
     height, width = pixels.shape[:2]
     if stride is not None:
         height, width = heat.shape[0] * stride, heat.shape[1] * stride
+
     top = vmax if vmax is not None else max(float(heat.max()), 1e-12)
     opacity = 0.9 * np.clip(heat / top, 0, 1) ** 0.5  # the root shows the foot of a peak, too
     layer = ax.imshow(
@@ -253,19 +337,22 @@ def show_heatmap(
         extent=(0, width, height, 0),
         interpolation="nearest",
     )
+
     bar = ax.figure.colorbar(layer, ax=ax, fraction=0.046, pad=0.03)
     bar.solids.set_alpha(1)
     return ax
 
 
 def check_heatmap(heatmap: Tensor) -> np.ndarray:
-    """Returns a heat map as (h, w) float32 array; raises ValueError if it is none."""
+    """Return a heat map as (h, w) float32 array; raise ValueError if it is none."""
     heat = torch.as_tensor(heatmap).detach().cpu().float()
-    heat = heat[0] if heat.ndim == 3 and len(heat) == 1 else heat
+    shape = tuple(heat.shape)
+    if heat.ndim == 3 and len(heat) == 1:
+        heat = heat[0]  # (1, h, w) -> (h, w)
+
     if heat.ndim != 2 or heat.numel() == 0:
         raise ValueError(
-            f"heatmap must have shape (h, w) or (1, h, w), got {tuple(heatmap.shape)}; "
-            "choose one class of several"
+            f"heatmap must have shape (h, w) or (1, h, w), got {shape}; choose one class of several"
         )
     if not (heat.isfinite().all() and heat.min() >= 0):
         raise ValueError(

@@ -35,6 +35,9 @@ PALETTE = (
     "#e4f090",  # straw
 )
 
+# The blue in which boxes are sketched that belong to no class.
+INK = PALETTE[5]
+
 # The colours of PALETTE that are dark enough to be lines on white paper.
 LINE_COLOURS = tuple(PALETTE[i] for i in (1, 10, 4, 5, 7, 2, 8, 9))
 
@@ -58,7 +61,7 @@ CASING = 0.9  # how much wider than its line a casing is, in units of the line
 
 
 def use_style() -> None:
-    """Sets matplotlib's defaults for the figures of the book, until the end of the session.
+    """Set matplotlib's defaults for the figures of the book, until the end of the session.
 
     Every function of `detlearn.plotting` also works without it. The background is opaque white,
     because pages in dark mode dim pictures and a transparent one would put black text on black.
@@ -93,46 +96,51 @@ def use_style() -> None:
 
 
 def line_cycle() -> cycler:
-    """Returns a cycle of 8 colours along with 4 line styles, so that no two lines share both."""
+    """Return a cycle of 8 colours along with 4 line styles, so that no two lines share both."""
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(LINE_COLOURS))]
     return cycler(color=LINE_COLOURS) + cycler(linestyle=styles)
 
 
 def colour_of(index: int) -> str:
-    """Returns the colour of class or object `index`; they repeat after `len(PALETTE)`."""
+    """Return the colour of class or object `index`; they repeat after `len(PALETTE)`."""
     return PALETTE[index % len(PALETTE)]
 
 
 def marker_of(index: int) -> str:
-    """Returns the marker of object `index`; they repeat after `len(MARKERS)`."""
+    """Return the marker of object `index`; they repeat after `len(MARKERS)`."""
     return list(MARKERS)[index % len(MARKERS)]
 
 
 def letter_of(index: int) -> str:
-    """Returns A, B, …, Z, AA, AB, … for object `index` 0, 1, …, 25, 26, 27, …."""
+    """Return A, B, …, Z, AA, AB, … for object `index` 0, 1, …, 25, 26, 27, …."""
     before, last = divmod(index, 26)
     return (letter_of(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def ink_on(colour: str) -> str:
-    """Returns black or white, whichever contrasts more with `colour`.
+    """Return black or white, whichever contrasts more with `colour`.
 
     Follows the relative luminance and contrast ratio of WCAG 2.1; the ratio is 4.4 or more for any
     colour.
     """
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    red, green, blue = (linear_light(value) for value in to_rgb(colour))
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return DARK if luminance > 0.179 else LIGHT
 
 
+def linear_light(value: float) -> float:
+    """Undo sRGB's gamma: from a stored value to an amount of light, both in [0, 1]."""
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
 def casing(colour: str, linewidth: float) -> list[AbstractPathEffect]:
-    """Returns path effects that put a solid line of the opposite lightness beneath a line."""
+    """Return path effects that put a solid line of the opposite lightness beneath a line."""
     solid = {"dash_offset": 0, "dash_list": None}
     under = Stroke(linewidth=linewidth * (1 + CASING), foreground=ink_on(colour), dashes=solid)
     return [under, Normal()]
 
 
 def hide_from_layout(artist: Artist) -> Artist:
-    """Keeps `artist` out of layout engines, which otherwise shrink the axes to make room for it."""
+    """Keep `artist` out of layout engines, which otherwise shrink the axes to make room for it."""
     artist.set_in_layout(False)
     return artist
