@@ -321,6 +321,66 @@ def test_match_legend_of_a_figure_leaves_room(image):
     assert figure.legends[0].get_window_extent().y1 <= axes[0].bbox.y0 + 1
 
 
+def test_mistakes_are_those_that_the_picture_marks(image):
+    truth = target((10, 10, 30, 40), (50, 5, 90, 55), (0, 0, 9, 9), labels=[0, 2, 1])
+    truth["iscrowd"] = torch.tensor([0, 0, 1])  # never missed
+    found = detections(
+        (10, 10, 30, 38), (0, 45, 9, 60), (50, 5, 90, 55), labels=[0, 1, 2], scores=[0.9, 0.5, 0.1]
+    )
+    # One false positive; the detection of the second object scores below 0.3.
+    assert plotting.count_mistakes(found, truth) == 2
+    assert plotting.count_mistakes(found, truth, min_score=0.0) == 1
+    assert plotting.count_mistakes(found, truth, iou_threshold=0.95) == 4
+    assert plotting.count_mistakes(detections(), target()) == 0
+    assert [text[0] for text in tags(plotting.show_matches(image, found, truth))] == ["m", "✗", "✓"]
+
+
+# ---- sketches
+
+
+def test_paper_is_in_pixels_with_y_down():
+    ax = plotting.pixel_axes((5, 105), (10, 60), title="two boxes")
+    assert ax.get_xlim() == (5, 105) and ax.get_ylim() == (60, 10)
+    assert ax.get_aspect() == 1 and ax.get_title() == "two boxes"
+    assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    width, height = ax.figure.get_size_inches()
+    assert width == pytest.approx(2 * height)
+    _, given = plt.subplots()
+    assert plotting.pixel_axes((0, 1), (0, 1), ax=given) is given
+    with pytest.raises(ValueError, match=r"ylim = \(60, 10\): expected \(first, last\)"):
+        plotting.pixel_axes((5, 105), (60, 10))
+
+
+def test_sketched_boxes_look_as_asked():
+    ax = plotting.pixel_axes((0, 100), (0, 60))
+    plotting.draw_boxes(ax, boxes((1, 2, 30, 40), (5, 5, 50, 50)))
+    plotting.draw_boxes(
+        ax, [10, 10, 20, 20], colour="#b42400", linestyle=style.DASHED, fill="#ffcc00", alpha=0.5
+    )
+    assert outlines(ax) == {
+        (1, 2, 30, 40): ("solid", style.INK),
+        (5, 5, 50, 50): ("solid", style.INK),
+        (10, 10, 20, 20): ("dashed", "#b42400"),
+    }
+    first, _, last = ax.patches
+    assert not first.get_fill() and last.get_fill() and last.get_alpha() == 0.5
+    assert matplotlib.colors.to_hex(last.get_facecolor()) == "#ffcc00"
+
+
+def test_sketched_boxes_are_named():
+    ax = plotting.pixel_axes((0, 100), (0, 60))
+    plotting.draw_boxes(ax, boxes((1, 2, 30, 40), (5, 5, 50, 50)), names=["A", "B"], weight=0.5)
+    assert tags(ax) == ["A", "B"]
+    thin = ax.patches[0].get_linewidth()
+    plotting.draw_boxes(ax, boxes((1, 2, 30, 40)))
+    assert ax.patches[-1].get_linewidth() == pytest.approx(2 * thin)
+    with pytest.raises(ValueError, match="1 names for 2 boxes"):
+        plotting.draw_boxes(ax, boxes((1, 2, 30, 40), (5, 5, 50, 50)), names=["A"])
+    with pytest.raises(ValueError, match=r"\[0\] = .* is inverted"):
+        plotting.draw_boxes(ax, [30, 2, 1, 40])
+    plotting.draw_boxes(ax, torch.zeros(0, 4))  # none is no mistake
+
+
 # ---- grid
 
 

@@ -30,6 +30,52 @@ def image():
     return torch.rand(3, 60, 100, generator=torch.Generator().manual_seed(0))
 
 
+# ---- repeated runs
+
+
+def marks(ax):
+    """Dots and bars of `plot_runs`: [x, y] of each."""
+    dots = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    bars = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() != "o"]
+    return dots, bars
+
+
+def test_runs_have_a_dot_for_each_seed_and_a_bar_at_the_mean():
+    ax = plotting.plot_runs({"pool": [0.5, 0.6, 0.4], "align": (0.7,)}, title="AP50")
+    dots, bars = marks(ax)
+    assert dots == [[[0, 0.5], [0, 0.6], [0, 0.4]], [[1, 0.7]]]
+    assert bars == [[[-0.3, 0.5], [0.3, 0.5]], [[0.7, 0.7], [1.3, 0.7]]]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["pool", "align"]
+    assert ax.get_title() == "AP50"
+
+
+def test_runs_are_shown_on_axes_of_at_least_the_span():
+    low, high = plotting.plot_runs({"a": [0.50, 0.51]}, span=0.08).get_ylim()
+    assert high - low == pytest.approx(0.08) and (low + high) / 2 == pytest.approx(0.505)
+    low, high = plotting.plot_runs({"a": [0.2, 0.9]}, span=0.08).get_ylim()
+    assert low < 0.2 and high > 0.9
+
+
+def test_long_names_of_runs_are_turned():
+    few = plotting.plot_runs({"a": [1.0], "b": [1.0]})
+    many = plotting.plot_runs({f"a very long name {i}": [1.0] for i in range(6)})
+    assert few.get_xticklabels()[0].get_rotation() == 0
+    assert many.get_xticklabels()[0].get_rotation() == 60
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "no variant"),
+        ({"a": [1.0], "b": []}, r"values\['b'\] = \[\]: expected at least one"),
+        ({"a": [1.0, float("nan")]}, r"values\['a'\] = .*nan"),
+    ],
+)
+def test_runs_without_numbers_are_refused(values, says):
+    with pytest.raises(ValueError, match=says):
+        plotting.plot_runs(values)
+
+
 # ---- charts
 
 
@@ -177,6 +223,7 @@ def test_everything_draws_in_the_book_style_without_a_warning(image, tmp_path):
         plotting.show_heatmap(image, torch.rand(6, 10)).figure,
         plotting.show_grid(Scenes(3)),
         plotting.plot_history(history(val=[(50, {"ap": 0.3, "ap50": 0.6})])).figure,
+        plotting.plot_runs({"one": [0.1, 0.2], "two": [0.3]}).figure,
         plotting.plot_pr_curves(metrics_of(4)).figure,
         plotting.plot_errors(error_analysis([detections()], [target((1, 1, 9, 9))], 1)).figure,
     ]

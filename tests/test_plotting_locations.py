@@ -1,12 +1,19 @@
 """`show_locations`, `show_assignment` and `show_heatmap`: each location tells the right story."""
 
+import copy
+from typing import NamedTuple
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
+import torch.nn.functional as F
 from drawn import outlines, scatters, tags, target
+from torch import nn
 
 from detlearn import plotting
+from detlearn.models import ImageBatcher
+from detlearn.models.base import Detector
 from detlearn.plotting import style
 
 
@@ -174,3 +181,104 @@ def test_bad_heatmap_is_refused(image, heat, says):
 
 def test_heatmap_of_zeros_is_drawn(image):
     plotting.show_heatmap(image, torch.zeros(6, 10)).figure.canvas.draw()
+
+
+# ---- what a detector says
+
+
+class Assignment(NamedTuple):
+    assigned: torch.Tensor
+    points: torch.Tensor
+    strides: torch.Tensor
+    anchors: torch.Tensor | None = None
+
+
+class TwoMaps(Detector):
+    """A detector with maps of strides 16 and 32, which learn as `assigned` says.
+
+    It sees images enlarged to a shorter side of 64, normalised, and padded to multiples of 32.
+    """
+
+    def __init__(self, assigned, with_anchors=False):
+        batcher = ImageBatcher(mean=(0.5, 0.25, 0.0), std=(2.0, 1.0, 0.5), min_size=64, max_size=96)
+        super().__init__(3, batcher)
+        self.norm = nn.BatchNorm2d(3)
+        self.assigned, self.with_anchors = torch.tensor(assigned), with_anchors
+
+    def predict(self, images, sizes=None):
+        return self.norm(images)
+
+    def assign(self, outputs, targets):
+        (self.seen,) = targets
+        assert not outputs.requires_grad
+        points = torch.tensor([[8.0, 8], [24, 8], [40, 8], [16, 16], [48, 16]])
+        strides = torch.tensor([16.0, 16, 16, 32, 32])
+        anchors = torch.cat([points - 4, points + 4], dim=1) if self.with_anchors else None
+        return Assignment(self.assigned[None], points, strides, anchors)
+
+
+@pytest.fixture
+def small():
+    """An image of 32 × 48 pixels, which `TwoMaps` sees at twice the size, and two objects on it."""
+    picture = torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(1))
+    return picture, target((2, 2, 10, 10), (20, 4, 40, 30))
+
+
+def test_a_detector_is_drawn_stride_by_stride_as_it_sees_the_image(small):
+    model = TwoMaps([0, 0, -1, 1, -2], with_anchors=True)
+    fine, coarse = plotting.show_assignment(model, *small).child_axes
+    assert fine.get_title() == "stride 16: 2 of 3 learn"
+    assert coarse.get_title() == "stride 32: 1 of 2 learn"
+    assert tags(fine) == ["● A ×2", "■ B ×0"] and tags(coarse) == ["● A ×0", "■ B ×1"]
+    assert scatters(fine)[0][1].tolist() == [[8, 8], [24, 8]]
+    assert scatters(coarse)[1][1].tolist() == [[16, 16]]
+    # Objects in pixels of the enlarged image; of the anchors only those that learn one.
+    assert set(outlines(fine)) == {(4, 4, 20, 20), (40, 8, 80, 60), (4, 4, 12, 12), (20, 4, 28, 12)}
+    shown = fine.images[0].get_array()
+    assert shown.shape == (64, 96, 3)
+    wanted = F.interpolate(small[0][None], scale_factor=2, mode="bilinear")[0].permute(1, 2, 0)
+    faded = 0.55 + 0.45 * wanted.numpy()
+    assert abs(shown - faded).max() < 1e-3  # normalised and back
+    columns = fine.collections[0].get_segments()
+    assert [segment[0, 0] for segment in columns] == [0, 16, 32, 48, 64, 80, 96]
+
+
+def test_only_strides_that_learn_get_a_panel(small):
+    ax = plotting.show_assignment(TwoMaps([-1, -1, -1, 1, -1]), *small)
+    assert ax.child_axes == [] and ax.get_title() == "stride 32: 1 of 2 learn"
+    nobody = plotting.show_assignment(TwoMaps([-1] * 5), *small)
+    assert nobody.get_title() == "stride 16: 0 of 3 learn"
+
+
+def test_one_level_is_drawn_on_given_axes(small):
+    _, axes = plt.subplots(1, 2)
+    model = TwoMaps([0, 0, -1, 1, -2])
+    drawn = plotting.show_assignment(model, *small, level=1, ax=axes[1], legend=False)
+    assert drawn is axes[1] and drawn.get_title() == "stride 32: 1 of 2 learn"
+    assert drawn.get_legend() is None and axes[0].get_title() == ""
+    both = plotting.show_assignment(model, *small, ax=axes[0])
+    assert both is axes[0] and len(both.child_axes) == 2
+    for level in (2, -1):
+        with pytest.raises(ValueError, match=rf"level is {level}: expected 0 … 1, strides \[16"):
+            plotting.show_assignment(model, *small, level=level)
+
+
+def test_looking_leaves_the_detector_as_it_is(small):
+    model = TwoMaps([0, 0, -1, 1, -2]).train()
+    model.norm.eval()  # frozen
+    before = copy.deepcopy(model.state_dict())
+    plotting.show_assignment(model, *small)
+    assert model.training and not model.norm.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.seen["labels"].tolist() == [0, 1]
+    assert small[1]["boxes"].tolist() == [[2, 2, 10, 10], [20, 4, 40, 30]]
+
+
+def test_a_bad_sample_is_named_before_the_detector_looks(small):
+    model = TwoMaps([0, 0, -1, 1, -2])
+    with pytest.raises(ValueError, match=r"targets\[0\]\['labels'\]\[0\] = 3 is no label in 0 … 2"):
+        plotting.show_assignment(model, small[0], target((2, 2, 9, 9), labels=[3]))
+    with pytest.raises(TypeError, match=r"image 0 is torch\.uint8"):
+        plotting.show_assignment(model, (small[0] * 255).byte(), small[1])

@@ -96,7 +96,7 @@ def _run(
 
     detections, targets = [], []
     bar = progress_bar(len(dataset), "evaluating", unit="image", show=progress)
-    with bar, _eval_mode(model), torch.inference_mode():
+    with bar, eval_mode(model), torch.inference_mode():
         for start in range(0, len(dataset), batch_size):
             stop = min(start + batch_size, len(dataset))
             samples = [dataset[i] for i in range(start, stop)]
@@ -123,7 +123,7 @@ def _check_outputs(outputs: object, num_images: int) -> None:
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in eval mode for a while; then each part is as before, frozen ones included."""
     before = {module: module.training for module in model.modules()}
     model.eval()

@@ -2,7 +2,7 @@
 
 from detlearn.plotting.charts import plot_errors, plot_history, plot_pr_curves, plot_runs
 from detlearn.plotting.draw import draw_boxes, pixel_axes
-from detlearn.plotting.locations import show_heatmap, show_locations
+from detlearn.plotting.locations import show_assignment, show_heatmap, show_locations
 from detlearn.plotting.matches import (
     count_mistakes,
     match_detections,
@@ -23,6 +23,7 @@ __all__ = [
     "plot_pr_curves",
     "plot_runs",
     "show",
+    "show_assignment",
     "show_grid",
     "show_heatmap",
     "show_locations",

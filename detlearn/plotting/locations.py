@@ -8,8 +8,12 @@ Shapes: P locations, N objects, h, w a feature map, H, W the image. Boxes are (x
 pixels.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -18,22 +22,152 @@ from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from detlearn.metrics.inference import eval_mode
 from detlearn.plotting import style
 from detlearn.plotting.draw import (
     BACKGROUND,
     IGNORED,
+    WIDTH,
     draw_box,
     draw_image,
     image_array,
+    image_axes,
     larger_first,
     legend_below,
     plain_objects,
 )
 from detlearn.plotting.tags import draw_tag, keep_clear
-from detlearn.samples import first_fault
+from detlearn.samples import Target, check_images, check_targets, first_fault
+
+if TYPE_CHECKING:
+    from detlearn.models.base import Assignment, Detector
 
 DOT = 6.5  # points, the diameter of a location's marker where no stride is given
 FADE = 0.55  # how far the image beneath an assignment is faded to white
+
+
+def show_assignment(
+    model: Detector,
+    image: Tensor,
+    target: Target,
+    *,
+    level: int | None = None,
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Ask a detector which of its places would learn which object of an image, and draw it.
+
+    One panel for each stride that learns something; `show_locations` says how to read them. The
+    image is drawn as the network sees it, that is resized if the detector resizes. The model itself
+    stays as it is: it looks in eval mode and without gradients.
+
+    Args:
+        model: a detector of `detlearn.models`.
+        image: (3, H, W) float in [0, 1].
+        target: "boxes" (N, 4) in pixels of the image, "labels" (N,) int64.
+        level: draw this level alone, 0 for the finest stride.
+        ax: axes to draw on; several panels share it side by side.
+        legend: whether to explain background and ignored locations below the image.
+
+    Returns:
+        The axes; where there are several panels, they are its `child_axes`, the finest stride
+        first.
+
+    Raises:
+        TypeError, ValueError: if image or target are malformed, or there is no such level.
+    """
+    check_images([image])
+    check_targets([image], [target], model.num_classes)
+    picture, target, assignment = look_through(model, image, target)
+
+    assigned = assignment.assigned[0].cpu()  # (P,)
+    strides = assignment.strides.cpu()  # (P,)
+    chosen = choose_strides(strides, assigned >= 0, level)
+
+    height, width = picture.shape[-2:]
+    ax, panels = panels_in_a_row(ax, len(chosen), height, width)
+    for panel, stride in zip(panels, chosen):
+        here = strides == stride
+        mine = assigned[here]
+        learning = int((mine >= 0).sum())
+        show_locations(
+            picture,
+            target,
+            assignment.points.cpu()[here],
+            mine,
+            anchors=None if assignment.anchors is None else assignment.anchors.cpu()[here],
+            stride=stride,
+            ax=panel,
+            title=f"stride {stride:g}: {learning} of {len(mine)} learn",
+            legend=legend,
+        )
+    return ax
+
+
+def look_through(
+    model: Detector, image: Tensor, target: Target
+) -> tuple[Tensor, Target, Assignment]:
+    """Return the image as a model sees it (3, h, w), the target in its pixels, and who learns what.
+
+    The picture is cut to the image itself: the padding that makes a batch is not shown.
+    """
+    device = next(model.parameters()).device
+    moved = {key: target[key].to(device) for key in ("boxes", "labels")}
+
+    with eval_mode(model), torch.no_grad():
+        batch, (scaled,) = model.batcher([image.to(device)], [moved])
+        outputs = model.predict(batch.images, batch.sizes)
+        assignment = model.assign(outputs, [scaled])
+
+    # Undo the normalisation, which colours cannot show.
+    height, width = batch.sizes[0]
+    pixels = batch.images[0, :, :height, :width] * model.batcher.std + model.batcher.mean
+    return pixels.clamp(0, 1).cpu(), scaled, assignment
+
+
+def choose_strides(strides: Tensor, learns: Tensor, level: int | None) -> list[float]:
+    """Return the strides to draw, finest first.
+
+    Args:
+        strides: (P,) pixels.
+        learns: (P,) bool, which locations learn an object.
+        level: which one to draw; None for all at which a location learns, or the finest if none
+            does.
+
+    Raises:
+        ValueError: if there is no such level.
+    """
+    known = strides.unique().tolist()  # sorted
+    if level is not None:
+        if not 0 <= level < len(known):
+            raise ValueError(f"level is {level}: expected 0 … {len(known) - 1}, strides {known}")
+        return [known[level]]
+
+    busy = strides[learns].unique().tolist()
+    return busy or known[:1]
+
+
+def panels_in_a_row(
+    ax: Axes | None, count: int, height: int, width: int
+) -> tuple[Axes, list[Axes]]:
+    """Return axes and their division into `count` panels of an image's proportions, side by side.
+
+    One panel is the axes themselves.
+    """
+    if count == 1:
+        ax = image_axes(ax, height, width)
+        return ax, [ax]
+
+    if ax is None:
+        words = 0.7  # inches for title and legend
+        size = (WIDTH, WIDTH / count * height / width + words)
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    ax.set_axis_off()
+
+    gap = 0.04  # of the width of `ax`
+    share = (1 - gap * (count - 1)) / count
+    panels = [ax.inset_axes([i * (share + gap), 0, share, 1]) for i in range(count)]
+    return ax, panels
 
 
 def show_locations(
