@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torchvision.ops import box_convert
 
 from answers import right, slightly_off, wrong
 
@@ -217,3 +218,114 @@ def clamps_in_place(deltas, anchors):
     c = anchors[:, :2] + wh / 2 + deltas[:, :2] * wh
     wh = wh * deltas[:, 2:].clamp_(max=CLIP).exp_()
     return torch.cat([c - wh / 2, c + wh / 2], dim=1)
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+def with_torchvisions_conversion(deltas, anchors):
+    xy, wh = box_convert(anchors, "xyxy", "cxcywh").split(2, dim=1)
+    xy = xy + deltas[:, :2] * wh
+    wh = wh * deltas[:, 2:].clamp_max(CLIP).exp()
+    return box_convert(torch.cat([xy, wh], dim=1), "cxcywh", "xyxy")
+
+
+@right
+def corner_and_size(deltas, anchors):
+    w = anchors[:, 2] - anchors[:, 0]
+    h = anchors[:, 3] - anchors[:, 1]
+    limit = math.log(62.5)
+    new_w = w * torch.exp(torch.where(deltas[:, 2] < limit, deltas[:, 2], limit))
+    new_h = h * torch.exp(torch.where(deltas[:, 3] < limit, deltas[:, 3], limit))
+    x1 = anchors[:, 0] + w * (deltas[:, 0] + 0.5) - new_w / 2
+    y1 = anchors[:, 1] + h * (deltas[:, 1] + 0.5) - new_h / 2
+    return torch.stack((x1, y1, x1 + new_w, y1 + new_h), dim=1)
+
+
+@right
+def with_einsum(deltas, anchors):
+    to_centre = torch.tensor([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
+    centre, size = torch.einsum("ij,nj->ni", to_centre, anchors).chunk(2, dim=1)
+    size_now = size * torch.exp(-torch.relu(deltas[:, 2:] - CLIP) + deltas[:, 2:])
+    centre = torch.addcmul(centre, deltas[:, :2], size)
+    return torch.cat((centre - 0.5 * size_now, centre + 0.5 * size_now), dim=1)
+
+
+@wrong("has dtype float64; expected float32")
+def stays_in_double(deltas, anchors):
+    return with_unbind(deltas.double(), anchors.double())
+
+
+@wrong("a box may be narrower than 1")
+def sides_of_one_at_least(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = anchors[:, :2] + wh / 2 + deltas[:, :2] * wh
+    new = (wh * deltas[:, 2:].clamp(max=CLIP).exp()).clamp(min=1)
+    return torch.cat([c - new / 2, c + new / 2], dim=1)
+
+
+@wrong("a box may be narrower than 1")
+def anchors_of_one_at_least(deltas, anchors):
+    wh = (anchors[:, 2:] - anchors[:, :2]).clamp(min=1)
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh
+    new = wh * deltas[:, 2:].clamp(max=CLIP).exp()
+    return torch.cat([c - new / 2, c + new / 2], dim=1)
+
+
+@wrong("yours limits the side itself")
+def limits_the_side(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh
+    new = (wh * deltas[:, 2:].exp()).clamp(max=1000 / 16)
+    return torch.cat([c - new / 2, c + new / 2], dim=1)
+
+
+@wrong("4.135 is rounded")
+def limit_as_printed(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh
+    new = wh * deltas[:, 2:].clamp(max=4.135).exp()
+    return torch.cat([c - new / 2, c + new / 2], dim=1)
+
+
+@wrong("yours moves the corners")
+def moves_each_corner(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    return anchors + deltas * wh.repeat(1, 2)
+
+
+@wrong("yours multiplies both by the width")
+def width_for_both(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh[:, :1]
+    new = wh * deltas[:, 2:].clamp(max=CLIP).exp()
+    return torch.cat([c - new / 2, c + new / 2], dim=1)
+
+
+@wrong("yours begins with y")
+def y_before_x(deltas, anchors):
+    x1, y1, x2, y2 = with_unbind(deltas, anchors).unbind(1)
+    return torch.stack([y1, x1, y2, x2], dim=1)
+
+
+@wrong("the values are right, their gradient is not")
+def size_without_gradient(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh
+    new = wh * deltas[:, 2:].detach().clamp(max=CLIP).exp()
+    return torch.cat([c - new / 2, c + new / 1.0 - new / 2], dim=1)
+
+
+@wrong("there is no lower limit")
+def limits_to_plus_minus(deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    c = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, :2] * wh
+    new = wh * torch.exp(torch.clip(deltas[:, 2:], -math.log(1000 / 16), math.log(1000 / 16)))
+    return torch.hstack([c - new / 2, c + new / 2])
+
+
+@wrong("there is a loop over boxes")
+def with_a_comprehension(deltas, anchors):
+    rows = [with_unbind(d[None], a[None]) for d, a in zip(deltas, anchors)]
+    return torch.cat(rows) if rows else deltas[:, :4]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from torchvision.ops import box_convert
 
 from answers import right, slightly_off, wrong
 
@@ -219,3 +220,106 @@ def converts_its_input(gt_boxes, anchors):
         boxes[:, :2] += boxes[:, 2:] / 2
     move = (gt_boxes[:, :2] - anchors[:, :2]) / anchors[:, 2:]
     return torch.cat((move, torch.log(gt_boxes[:, 2:] / anchors[:, 2:])), dim=1)
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+def with_torchvisions_conversion(gt_boxes, anchors):
+    x, y, w, h = box_convert(gt_boxes, "xyxy", "cxcywh").unbind(-1)
+    xa, ya, wa, ha = box_convert(anchors, "xyxy", "cxcywh").unbind(-1)
+    return torch.stack(((x - xa) / wa, (y - ya) / ha, (w / wa).log(), (h / ha).log()), -1)
+
+
+@right
+def with_views(gt_boxes, anchors):
+    g, a = gt_boxes.view(-1, 2, 2), anchors.view(-1, 2, 2)  # (N, corner, xy)
+    g_size, a_size = g[:, 1] - g[:, 0], a[:, 1] - a[:, 0]
+    move = (g.mean(dim=1) - a.mean(dim=1)) / a_size
+    return torch.stack([move, torch.log(g_size) - torch.log(a_size)], dim=1).flatten(1)
+
+
+@right
+def in_double_and_back(gt_boxes, anchors):
+    g, a = gt_boxes.double(), anchors.double()
+    size, size_a = g[:, 2:] - g[:, :2], a[:, 2:] - a[:, :2]
+    move = ((g - a)[:, :2] + (g - a)[:, 2:]) / (2 * size_a)
+    return torch.cat((move, (size / size_a).log()), dim=1).to(gt_boxes.dtype)
+
+
+@wrong("has dtype float64; expected float32")
+def stays_in_double(gt_boxes, anchors):
+    return with_unbind(gt_boxes.double(), anchors.double())
+
+
+@wrong("has dtype float64; expected float32")
+def numpy_as_it_comes(gt_boxes, anchors):
+    g, a = np.array(gt_boxes.tolist()).reshape(-1, 4), np.array(anchors.tolist()).reshape(-1, 4)
+    size, size_a = g[:, 2:] - g[:, :2], a[:, 2:] - a[:, :2]
+    move = (g[:, :2] + g[:, 2:] - a[:, :2] - a[:, 2:]) / 2 / size_a
+    return torch.from_numpy(np.hstack([move, np.log(size / size_a)]))
+
+
+@wrong("a side may be shorter than 1")
+def sides_of_one_at_least(gt_boxes, anchors):
+    wh = (gt_boxes[:, 2:] - gt_boxes[:, :2]).clamp(min=1)
+    wh_a = (anchors[:, 2:] - anchors[:, :2]).clamp(min=1)
+    c = (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2
+    c_a = (anchors[:, :2] + anchors[:, 2:]) / 2
+    return torch.cat([(c - c_a) / wh_a, torch.log(wh / wh_a)], dim=1)
+
+
+@wrong("the sign says in which direction")
+def distances_of_the_centres(gt_boxes, anchors):
+    wh, wh_a = gt_boxes[:, 2:] - gt_boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
+    c, c_a = gt_boxes[:, :2] + wh / 2, anchors[:, :2] + wh_a / 2
+    return torch.cat([(c - c_a).abs() / wh_a, (wh / wh_a).log()], dim=1)
+
+
+@wrong("yours are all objects with all anchors")
+def each_with_each(gt_boxes, anchors):
+    gt_boxes, anchors = gt_boxes[:, None], anchors[None]
+    wh, wh_a = gt_boxes[..., 2:] - gt_boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
+    c, c_a = gt_boxes[..., :2] + wh / 2, anchors[..., :2] + wh_a / 2
+    return torch.cat([(c - c_a) / wh_a, (wh / wh_a).log()], dim=-1)
+
+
+@wrong("yours divides both by the width")
+def width_for_both(gt_boxes, anchors):
+    w, h = gt_boxes[:, 2] - gt_boxes[:, 0], gt_boxes[:, 3] - gt_boxes[:, 1]
+    wa, ha = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
+    dx = (gt_boxes[:, 0] + w / 2 - anchors[:, 0] - wa / 2) / wa
+    dy = (gt_boxes[:, 1] + h / 2 - anchors[:, 1] - ha / 2) / wa
+    return torch.stack([dx, dy, torch.log(w / wa), torch.log(h / ha)], dim=1)
+
+
+@wrong("the centre need not be a whole number")
+def centres_rounded_down(gt_boxes, anchors):
+    wh, wh_a = gt_boxes[:, 2:] - gt_boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
+    c = (gt_boxes[:, :2] + gt_boxes[:, 2:]) // 2
+    c_a = (anchors[:, :2] + anchors[:, 2:]) // 2
+    return torch.cat([(c - c_a) / wh_a, torch.log(wh / wh_a)], dim=1)
+
+
+@wrong("adds so much to the sides")
+def generous_epsilon(gt_boxes, anchors):
+    eps = 1e-3
+    wh = gt_boxes[:, 2:] - gt_boxes[:, :2] + eps
+    wh_a = anchors[:, 2:] - anchors[:, :2] + eps
+    move = (gt_boxes[:, :2] + gt_boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / (2 * wh_a)
+    return torch.cat([move, torch.log(wh / wh_a)], dim=1)
+
+
+@wrong("there is a loop over pairs")
+def with_a_comprehension(gt_boxes, anchors):
+    rows = [with_unbind(g[None], a[None]) for g, a in zip(gt_boxes, anchors)]
+    return torch.cat(rows) if rows else torch.zeros(0, 4)
+
+
+@wrong("dx and dy are in pixels")
+def takes_only_the_sizes_as_shares(gt_boxes, anchors):
+    x1, y1, x2, y2 = gt_boxes.T
+    u1, v1, u2, v2 = anchors.T
+    dx, dy = (x1 + x2 - u1 - u2) * 0.5, (y1 + y2 - v1 - v2) * 0.5
+    return torch.stack([dx, dy, ((x2 - x1) / (u2 - u1)).log(), ((y2 - y1) / (v2 - v1)).log()], 1)

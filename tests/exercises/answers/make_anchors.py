@@ -268,7 +268,7 @@ def clips(height, width, stride, sizes, aspect_ratios):
     return anchors
 
 
-@wrong("there is a loop over anchors")
+@wrong("there is a loop over rows and columns")
 def four_loops(height, width, stride, sizes, aspect_ratios):
     anchors = []
     for i in range(height):
@@ -279,3 +279,144 @@ def four_loops(height, width, stride, sizes, aspect_ratios):
                     w, h = s / r**0.5, s * r**0.5
                     anchors.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
     return torch.tensor(anchors)
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+def with_broadcasting_in_five_dimensions(height, width, stride, sizes, aspect_ratios):
+    y = (torch.arange(height, dtype=torch.float32) + 0.5).view(-1, 1, 1, 1) * stride
+    x = (torch.arange(width, dtype=torch.float32) + 0.5).view(1, -1, 1, 1) * stride
+    r = torch.tensor(aspect_ratios, dtype=torch.float32).view(1, 1, -1, 1)
+    s = torch.tensor(sizes, dtype=torch.float32).view(1, 1, 1, -1)
+    h = s * torch.sqrt(r)
+    w = h / r
+    corners = torch.broadcast_tensors(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    return torch.stack(corners, dim=-1).reshape(-1, 4)
+
+
+@right
+def into_an_empty_tensor(height, width, stride, sizes, aspect_ratios):
+    anchors = torch.empty(height, width, len(aspect_ratios), len(sizes), 4)
+    x = torch.arange(width) * stride + stride / 2
+    y = torch.arange(height) * stride + stride / 2
+    for k, ratio in enumerate(aspect_ratios):
+        for m, size in enumerate(sizes):
+            w = math.sqrt(size * size / ratio)
+            h = w * ratio
+            anchors[:, :, k, m, 0] = x - w / 2
+            anchors[:, :, k, m, 1] = (y - h / 2)[:, None]
+            anchors[:, :, k, m, 2] = x + w / 2
+            anchors[:, :, k, m, 3] = (y + h / 2)[:, None]
+    return anchors.view(-1, 4)
+
+
+@right
+def with_repeats(height, width, stride, sizes, aspect_ratios):
+    shapes = [(s / r**0.5, s * r**0.5) for r in aspect_ratios for s in sizes]
+    wh = torch.tensor(shapes, dtype=torch.float32).repeat(height * width, 1)
+    x = torch.arange(width).repeat(height).repeat_interleave(len(shapes))
+    y = torch.arange(height).repeat_interleave(width * len(shapes))
+    centres = (torch.stack([x, y], dim=1) + 0.5) * stride
+    return torch.hstack([centres - wh / 2, centres + wh / 2])
+
+
+@wrong("has dtype float64; expected float32")
+def numpy_as_it_comes(height, width, stride, sizes, aspect_ratios):
+    root = np.sqrt(np.array(aspect_ratios))[:, None]
+    w, h = (np.array(sizes) / root).ravel(), (np.array(sizes) * root).ravel()
+    y, x = np.mgrid[:height, :width].reshape(2, -1, 1)
+    x, y = (x + 0.5) * stride, (y + 0.5) * stride
+    boxes = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
+    return torch.from_numpy(boxes).view(-1, 4)
+
+
+@wrong("has dtype int64; expected float32")
+def whole_pixels(height, width, stride, sizes, aspect_ratios):
+    return with_repeats(height, width, stride, sizes, aspect_ratios).long()
+
+
+@wrong("stride / 2, not stride // 2")
+def half_the_stride_rounded_down(height, width, stride, sizes, aspect_ratios):
+    xs = torch.arange(width) * stride + stride // 2
+    ys = torch.arange(height) * stride + stride // 2
+    cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+    anchors = []
+    for r in aspect_ratios:
+        for s in sizes:
+            w, h = s / math.sqrt(r), s * math.sqrt(r)
+            anchors.append(torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=-1))
+    return torch.stack(anchors, dim=2).reshape(-1, 4)
+
+
+@wrong("from border to border")
+def with_linspace(height, width, stride, sizes, aspect_ratios):
+    xs = torch.linspace(0, width * stride, width)
+    ys = torch.linspace(0, height * stride, height)
+    cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+    anchors = []
+    for r in aspect_ratios:
+        for s in sizes:
+            w, h = s / math.sqrt(r), s * math.sqrt(r)
+            anchors.append(torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=-1))
+    return torch.stack(anchors, dim=2).reshape(-1, 4)
+
+
+@wrong("both are repeated as a whole")
+def repeats_both(height, width, stride, sizes, aspect_ratios):
+    shapes = [(s / r**0.5, s * r**0.5) for r in aspect_ratios for s in sizes]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    centres = (torch.stack([x.flatten(), y.flatten()], dim=1) + 0.5) * stride
+    wh = torch.tensor(shapes, dtype=torch.float32).repeat(len(centres), 1)
+    centres = centres.repeat(len(shapes), 1)
+    return torch.cat([centres - wh / 2, centres + wh / 2], dim=1)
+
+
+@wrong("the root of the ratio is missing in the width")
+def one_root_forgotten(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = size / ratio, size * ratio**0.5
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("the root of the ratio is missing in the height")
+def height_without_its_root(height, width, stride, sizes, aspect_ratios):
+    base = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        w, h = size / ratio**0.5, size * ratio
+        base.append([-w / 2, -h / 2, w / 2, h / 2])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) * stride + stride / 2
+    return (shifts + torch.tensor(base)).view(-1, 4)
+
+
+@wrong("there is a loop over rows and columns")
+def row_after_row(height, width, stride, sizes, aspect_ratios):
+    shapes = [(s / r**0.5, s * r**0.5) for r in aspect_ratios for s in sizes]
+    half = torch.tensor(shapes, dtype=torch.float32) / 2
+    x = (torch.arange(width) + 0.5) * stride
+    rows = []
+    for i in range(height):
+        centre = torch.stack([x, torch.full((width,), (i + 0.5) * stride)], dim=1)[:, None]
+        rows.append(torch.cat([centre - half, centre + half], dim=-1).view(-1, 4))
+    return torch.cat(rows)
+
+
+@wrong("the corners are not rounded")
+def half_sides_rounded_down(height, width, stride, sizes, aspect_ratios):
+    r = torch.tensor(aspect_ratios).repeat_interleave(len(sizes)).sqrt()
+    s = torch.tensor(sizes).repeat(len(aspect_ratios))
+    half = torch.stack([s / r, s * r], dim=1) // 2
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1).view(-1, 1, 2) * stride
+    return torch.cat([centres - half, centres + half], dim=-1).view(-1, 4)
+
+
+@wrong("height counts the rows")
+def width_first(height, width, stride, sizes, aspect_ratios):
+    return with_repeats(width, height, stride, sizes, aspect_ratios)

@@ -313,3 +313,200 @@ def anchor_by_anchor(iou, high=0.7, low=0.3):
             label = int(column.argmax())
         match.append(label)
     return torch.tensor(match, dtype=torch.int64)
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+def object_after_object_with_a_running_best(iou, high=0.7, low=0.3):
+    num_anchors = iou.shape[1]
+    best = torch.zeros(num_anchors)
+    own = torch.zeros(num_anchors, dtype=torch.int64)
+    forced = torch.zeros(num_anchors, dtype=torch.bool)
+    for n, row in enumerate(iou):
+        better = row > best
+        best = torch.where(better, row, best)
+        own = torch.where(better, n, own)
+        if num_anchors and row.max() > 0:
+            forced = forced | (row == row.max())
+    match = torch.full((num_anchors,), -2)
+    match[best < low] = -1
+    positive = forced | (best >= high)
+    match[positive] = own[positive]
+    return match
+
+
+@right
+def with_scatter(iou, high=0.7, low=0.3):
+    n, p = iou.shape
+    if n == 0 or p == 0:
+        return torch.full([p], -1)
+    best, own = torch.max(iou, 0)
+    top, _ = torch.max(iou, 1)
+    _, anchors = torch.where((iou == top.unsqueeze(1)) & (top.unsqueeze(1) > 0))
+    forced = torch.zeros(p).scatter(0, anchors, 1).bool()
+    code = (best < low).long() * -1 + ((best >= low) & (best < high)).long() * -2
+    return torch.where(forced | (best >= high), own, code)
+
+
+@right
+def with_sorting(iou, high=0.7, low=0.3):
+    if 0 in iou.shape:
+        return -torch.ones(iou.shape[1], dtype=torch.long)
+    ranked, order = iou.sort(dim=0, descending=True, stable=True)
+    best, own = ranked[0], order[0]
+    top = iou.sort(dim=1, descending=True).values[:, :1].clamp(min=1e-9)
+    positive = (best >= high).logical_or((iou >= top).any(dim=0))
+    labels = torch.bucketize(best, torch.tensor([low]), right=True)  # 0 below, 1 from low on
+    return torch.where(positive, own, -1 - labels)
+
+
+@wrong("has dtype int32; expected int64")
+def small_integers(iou, high=0.7, low=0.3):
+    return with_where(iou, high, low).int()
+
+
+@wrong("a tie is the same number")
+def ties_with_isclose(iou, high=0.7, low=0.3):
+    match = torch.full((iou.shape[1],), -1)
+    if iou.numel() == 0:
+        return match
+    best, which = iou.max(dim=0)
+    match[best >= low] = -2
+    match[best >= high] = which[best >= high]
+    top = iou.max(dim=1, keepdim=True).values
+    forced = (torch.isclose(iou, top) & (top > 0)).any(dim=0)
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("a tie is the same number")
+def ties_with_an_epsilon(iou, high=0.7, low=0.3):
+    match = torch.full((iou.shape[1],), -1)
+    if iou.numel() == 0:
+        return match
+    best, which = iou.max(dim=0)
+    match[best >= low] = -2
+    match[best >= high] = which[best >= high]
+    for row in iou:
+        if row.max() > 0:
+            forced = row > row.max() - 1e-4
+            match[forced] = which[forced]
+    return match
+
+
+@wrong("the first of them")
+def last_of_equal_objects(iou, high=0.7, low=0.3):
+    best = torch.zeros(iou.shape[1])
+    own = torch.zeros(iou.shape[1], dtype=torch.int64)
+    forced = torch.zeros(iou.shape[1], dtype=torch.bool)
+    for n in range(iou.shape[0]):
+        better = iou[n] >= best
+        best[better] = iou[n][better]
+        own[better] = n
+        if iou.shape[1] and iou[n].max() > 0:
+            forced |= iou[n] == iou[n].max()
+    match = torch.full((iou.shape[1],), -2)
+    match[best < low] = -1
+    match[(best >= high) | forced] = own[(best >= high) | forced]
+    return match
+
+
+@wrong("the best IoU of each object, not the best of all")
+def best_of_the_matrix(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = which.clone()
+    match[best < high] = -2
+    match[best < low] = -1
+    forced = ((iou == iou.max()) & (iou > 0)).any(dim=0)
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("each anchor's best object, which every anchor has")
+def forced_along_the_wrong_axis(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.where(best >= high, which, torch.where(best >= low, -2, -1))
+    top = iou.amax(dim=0)
+    forced = ((iou == top) & (top > 0)).any(dim=0)
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("it is the object's best IoU that must be above 0")
+def guards_the_anchor(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.where(best >= high, which, torch.where(best >= low, -2, -1))
+    top = iou.amax(dim=1, keepdim=True)
+    forced = (iou == top).any(dim=0) & (best > 0)
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("an ignored anchor too")
+def forces_background_only(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.where(best >= high, which, torch.where(best >= low, -2, -1))
+    top = iou.amax(dim=1, keepdim=True)
+    forced = ((iou == top) & (top > 0)).any(dim=0) & (match == -1)
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("every anchor far from it ties")
+def forces_zeros_with_nonzero(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.full_like(which, -1)
+    match[best >= low] = -2
+    tops = iou.max(dim=1).values.unsqueeze(1)
+    forced = torch.nonzero(iou == tops)[:, 1]
+    match[best >= high] = which[best >= high]
+    match[forced] = which[forced]
+    return match
+
+
+@wrong("learns the object that forced it")
+def gives_all_that_tie_to_the_object(iou, high=0.7, low=0.3):
+    match = torch.full((iou.shape[1],), -1)
+    if iou.numel() == 0:
+        return match
+    best, which = iou.max(dim=0)
+    match[best >= low] = -2
+    match[best >= high] = which[best >= high]
+    tops = iou.amax(dim=1)
+    objects, anchors = torch.nonzero((iou == tops[:, None]) & (iou > 0), as_tuple=True)
+    match[anchors] = objects
+    return match
+
+
+@wrong("goes without")
+def thresholds_after_the_forcing(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.full_like(which, -2)
+    tops = iou.amax(dim=1, keepdim=True)
+    forced = ((iou == tops) & (tops > 0)).any(dim=0)
+    match[forced] = which[forced]
+    match[best >= high] = which[best >= high]
+    match[(best < high) & (best >= low)] = -2
+    match[best < low] = -1
+    return match
+
+
+@wrong("without objects every anchor is background")
+def object_0_where_there_is_none(iou, high=0.7, low=0.3):
+    if iou.shape[0] == 0:
+        return torch.zeros(iou.shape[1], dtype=torch.int64)
+    return with_where(iou, high, low)
