@@ -266,3 +266,168 @@ def position_by_position(features, x, y):
         return features.new_zeros(len(features), 0)
     columns = [four_weighted_cells(features, a[None], b[None])[:, 0] for a, b in zip(x, y)]
     return torch.stack(columns, dim=1)
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+def channel_by_channel(features, x, y):
+    height, width = features.shape[1:]
+    inside = (x + 1 >= 0) & (x <= width) & (y + 1 >= 0) & (y <= height)
+    cx, cy = x.clip(0, width - 1), y.clip(0, height - 1)
+    j, i = cx.long(), cy.long()
+    j2, i2 = (j + 1).clip(max=width - 1), (i + 1).clip(max=height - 1)
+    b, a = cx - j, cy - i
+    rows = []
+    for f in features:
+        v = (1 - a) * (1 - b) * f[i, j] + (1 - a) * b * f[i, j2]
+        v = v + a * (1 - b) * f[i2, j] + a * b * f[i2, j2]
+        rows.append(torch.where(inside, v, torch.zeros_like(v)))
+    return torch.stack(rows)
+
+
+@right
+def with_lerp(features, x, y):
+    height, width = features.shape[1:]
+    outside = (x < -1) | (x > width) | (y < -1) | (y > height)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    left = x.floor().clamp(max=max(width - 2, 0)).long()
+    top = y.floor().clamp(max=max(height - 2, 0)).long()
+    right_, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    upper = torch.lerp(features[:, top, left], features[:, top, right_], x - left)
+    lower = torch.lerp(features[:, bottom, left], features[:, bottom, right_], x - left)
+    read = torch.lerp(upper, lower, y - top)
+    return read * (~outside).to(read.dtype)
+
+
+@right
+def with_a_replicated_border(features, x, y):
+    height, width = features.shape[1:]
+    padded = F.pad(features[None], (1, 1, 1, 1), mode="replicate")[0]
+    valid = ~((x < -1) | (x > width) | (y < -1) | (y > height))
+    x, y = x.clamp(-1, width) + 1, y.clamp(-1, height) + 1
+    x0, y0 = x.floor().long().clamp(max=width), y.floor().long().clamp(max=height)
+    fx, fy = x - x0, y - y0
+    top = padded[:, y0, x0] * (1 - fx) + padded[:, y0, x0 + 1] * fx
+    bottom = padded[:, y0 + 1, x0] * (1 - fx) + padded[:, y0 + 1, x0 + 1] * fx
+    return valid * (top * (1 - fy) + bottom * fy)
+
+
+@wrong("has dtype float64; expected float32")
+def positions_in_double(features, x, y):
+    return four_weighted_cells(features, x.double(), y.double())
+
+
+@wrong("subtracted already")
+def half_a_cell_twice(features, x, y):
+    x, y = x - 0.5, y - 0.5
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    fx, fy = x - x0, y - y0
+    top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+    bottom = features[:, y1, x0] * (1 - fx) + features[:, y1, x1] * fx
+    return (top * (1 - fy) + bottom * fy) * valid
+
+
+@wrong("subtracted already")
+def half_a_cell_in_grid_sample(features, x, y):
+    height, width = features.shape[1:]
+    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)[None, None]
+    return F.grid_sample(features[None], grid, align_corners=False)[0, :, 0]
+
+
+@wrong("stands at y = i, x = j, not at")
+def values_at_the_other_corner(features, x, y):
+    return four_weighted_cells(features, x + 0.5, y + 0.5)
+
+
+@wrong("look at y as well")
+def border_in_x_only(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    fx, fy = x - x0, y - y0
+    top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+    bottom = features[:, y1, x0] * (1 - fx) + features[:, y1, x1] * fx
+    return (top * (1 - fy) + bottom * fy) * valid
+
+
+@wrong("yours ends half a cell outside")
+def ends_with_the_pixels(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)
+    return four_weighted_cells(features, x, y) * valid
+
+
+@wrong("the right and lower border lie at W and H")
+def one_cell_too_far(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w + 1) & (y >= -1) & (y <= h + 1)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    fx, fy = x - x0, y - y0
+    top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+    bottom = features[:, y1, x0] * (1 - fx) + features[:, y1, x1] * fx
+    return (top * (1 - fy) + bottom * fy) * valid
+
+
+@wrong("yours are all x with all y")
+def reads_a_grid(features, x, y):
+    h, w = features.shape[1:]
+    valid = ((y >= -1) & (y <= h))[:, None] & ((x >= -1) & (x <= w))
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)[:, None]
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    fx, fy = x - x0, y - y0
+    top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+    bottom = features[:, y1, x0] * (1 - fx) + features[:, y1, x1] * fx
+    return (top * (1 - fy) + bottom * fy) * valid
+
+
+@wrong("only between the two cells on a diagonal")
+def upper_left_and_lower_right(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    share = (x - x0) * (y - y0)
+    return (features[:, y0, x0] * (1 - share) + features[:, y1, x1] * share) * valid
+
+
+@wrong("there is a loop over positions")
+def with_items(features, x, y):
+    h, w = features.shape[1:]
+    columns = [torch.zeros(len(features), 0)]
+    for u, v in zip(x.tolist(), y.tolist()):
+        if u < -1 or u > w or v < -1 or v > h:
+            columns.append(torch.zeros(len(features), 1))
+            continue
+        u, v = min(max(u, 0), w - 1), min(max(v, 0), h - 1)
+        j, i = int(u), int(v)
+        j2, i2, b, a = min(j + 1, w - 1), min(i + 1, h - 1), u - j, v - i
+        upper = features[:, i, j] * (1 - b) + features[:, i, j2] * b
+        lower = features[:, i2, j] * (1 - b) + features[:, i2, j2] * b
+        columns.append((upper * (1 - a) + lower * a)[:, None])
+    return torch.cat(columns, dim=1)
+
+
+@wrong("the values are right, their gradient is not")
+def two_cells_without_gradient(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, y0 = x.long(), y.long()
+    x1, y1 = torch.clamp(x0 + 1, max=w - 1), torch.clamp(y0 + 1, max=h - 1)
+    fx, fy = x - x0, y - y0
+    top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+    lower = features.data
+    bottom = lower[:, y1, x0] * (1 - fx) + lower[:, y1, x1] * fx
+    return (top * (1 - fy) + bottom * fy) * valid

@@ -347,3 +347,201 @@ def nms_with_at_least(logits, deltas, anchors, sizes, pre=1000, post=100, overla
             boxes = boxes[inter / (areas - inter) < overlap]
         proposals.append(torch.cat(kept)[:post] if kept else torch.zeros(0, 4))
     return proposals
+
+
+# ---- written later, by people who had seen the stub and nothing of the checks ----
+
+
+@right
+@torch.no_grad()
+def cuts_with_masks(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        order = torch.sort(row, descending=True, stable=True).indices
+        boxes, scores = decode(moves, anchors)[order[:pre]], row[order[:pre]]
+        boxes[:, [0, 2]] = boxes[:, [0, 2]].clamp(min=0, max=width)
+        boxes[:, [1, 3]] = boxes[:, [1, 3]].clamp(min=0, max=height)
+        w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+        too_small = (w < least) | (h < least)
+        boxes, scores = boxes[~too_small], scores[~too_small]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@right
+def box_by_box(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for b, (height, width) in enumerate(sizes):
+        candidates = sorted(range(len(anchors)), key=lambda k: -float(logits[b, k]))[:pre]
+        kept = []
+        for k in candidates:
+            x1, y1, x2, y2 = decode(deltas[b, k : k + 1], anchors[k : k + 1])[0].tolist()
+            x1, x2 = min(max(x1, 0), width), min(max(x2, 0), width)
+            y1, y2 = min(max(y1, 0), height), min(max(y2, 0), height)
+            if x2 - x1 < least or y2 - y1 < least:
+                continue
+            clear = True
+            for u1, v1, u2, v2 in kept:
+                inter = max(0, min(x2, u2) - max(x1, u1)) * max(0, min(y2, v2) - max(y1, v1))
+                union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - inter
+                clear = clear and inter / union <= overlap
+            if clear:
+                kept.append((x1, y1, x2, y2))
+        proposals.append(torch.tensor(kept[:post], dtype=torch.float32).view(-1, 4))
+    return proposals
+
+
+@right
+def with_a_helper_for_one_image(logits, deltas, anchors, sizes, *settings):
+    logits, deltas, anchors = logits.detach(), deltas.detach(), anchors.detach()
+
+    def one(b, pre=1000, post=100, overlap=0.7, least=1.0):
+        scores, best = logits[b].topk(min(pre, len(logits[b])))
+        return finish(
+            decode(deltas[b, best], anchors[best]), scores, sizes[b], post, overlap, least
+        )
+
+    return [one(b, *settings) for b in range(len(sizes))]
+
+
+@wrong("has dtype float64; expected float32")
+@torch.no_grad()
+def stays_in_double(logits, deltas, anchors, sizes, *settings):
+    return [boxes.double() for boxes in image_by_image(logits, deltas, anchors, sizes, *settings)]
+
+
+@wrong("the ranking of the first image")
+@torch.no_grad()
+def indices_of_image_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    best = logits[0].topk(min(pre, len(anchors))).indices
+    proposals = []
+    for b, size in enumerate(sizes):
+        boxes = decode(deltas[b, best], anchors[best])
+        proposals.append(finish(boxes, logits[b, best], size, post, overlap, least))
+    return proposals
+
+
+@wrong("the ranking of the first image")
+@torch.no_grad()
+def topk_and_then_row_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    order = logits.argsort(dim=1, descending=True)[0, :pre]
+    chosen, scores = deltas[:, order], logits[:, order]
+    return [
+        finish(decode(chosen[b], anchors[order]), scores[b], sizes[b], post, overlap, least)
+        for b in range(len(sizes))
+    ]
+
+
+@wrong("what NMS keeps of the first image")
+@torch.no_grad()
+def keep_of_image_0(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    keep, proposals = None, []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes, scores = prepare(decode(moves[best], anchors[best]), scores, size, least)
+        if keep is None:
+            keep = nms(boxes, scores, overlap)
+        proposals.append(boxes[keep[keep < len(boxes)]][:post])
+    return proposals
+
+
+@wrong("yours are clipped before they are moved")
+@torch.no_grad()
+def clips_the_anchors(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        inside = anchors[best].clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        boxes = decode(moves[best], inside)
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
+        boxes, scores = boxes[large], scores[large]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("of each image, not of the batch")
+@torch.no_grad()
+def best_of_the_batch(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals, scores_of = [], []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes, scores = prepare(decode(moves[best], anchors[best]), scores, size, least)
+        keep = nms(boxes, scores, overlap)
+        proposals.append(boxes[keep])
+        scores_of.append(scores[keep])
+    every = torch.cat(scores_of)
+    limit = every.topk(min(post, len(every))).values[-1:] if len(every) else every
+    return [b[s >= limit] if len(limit) else b for b, s in zip(proposals, scores_of)]
+
+
+@wrong("of each image, not of the batch")
+@torch.no_grad()
+def topk_of_the_batch(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    count = logits.shape[1]
+    top = logits.flatten().topk(min(pre, logits.numel())).indices
+    proposals = []
+    for b, size in enumerate(sizes):
+        best = top[(top >= b * count) & (top < (b + 1) * count)] - b * count
+        boxes = decode(deltas[b, best], anchors[best])
+        proposals.append(finish(boxes, logits[b, best], size, post, overlap, least))
+    return proposals
+
+
+@wrong("a logit below 0 is no reason")
+@torch.no_grad()
+def only_likely_boxes(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.sigmoid().topk(min(pre, len(anchors)))
+        scores, best = scores[scores > 0.5], best[scores > 0.5]
+        boxes = decode(moves[best], anchors[best])
+        proposals.append(finish(boxes, scores, size, post, overlap, least))
+    return proposals
+
+
+@wrong("equal boxes suppress each other")
+@torch.no_grad()
+def nms_all_at_once(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    """A box goes if any other that is at least as good overlaps it and stays itself."""
+    proposals = []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes, scores = prepare(decode(moves[best], anchors[best]), scores, size, least)
+        lt = torch.max(boxes[:, None, :2], boxes[:, :2])
+        rb = torch.min(boxes[:, None, 2:], boxes[:, 2:])
+        inter = (rb - lt).clamp(min=0).prod(-1)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+        high = inter / (area[:, None] + area - inter) > overlap
+        better = (scores[:, None] >= scores) & ~torch.eye(len(boxes), dtype=torch.bool)
+        stays = torch.ones(len(boxes), dtype=torch.bool)
+        for k in range(len(boxes)):
+            rivals = high[:, k] & better[:, k]
+            equal = rivals & (scores == scores[k])
+            stays[k] = not (rivals & stays).any() and not equal.any()
+        proposals.append(boxes[stays][:post])
+    return proposals
+
+
+@wrong("stack expects each tensor to be equal size")
+def stacks(*args):
+    return torch.stack(image_by_image(*args))
+
+
+@wrong("coordinates are continuous: the image ends")
+@torch.no_grad()
+def clips_to_the_last_pixel(
+    logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0
+):
+    last = [(height - 1, width - 1) for height, width in sizes]
+    return image_by_image(logits, deltas, anchors, last, pre, post, overlap, least)
+
+
+@wrong("those of the same indices, deltas[b][best]")
+@torch.no_grad()
+def deltas_not_sorted(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[: len(best)], anchors[best])
+        proposals.append(finish(boxes, scores, size, post, overlap, least))
+    return proposals
