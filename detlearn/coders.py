@@ -63,7 +63,7 @@ def decode_deltas(
     anchor_size = anchors[..., 2:] - anchors[..., :2]  # (..., 2): width, height
     anchor_centre = anchors[..., :2] + anchor_size / 2
 
-    # One wild prediction must not make a box of infinite size.
+    # One wild prediction must not make a box of infinite size; LARGEST_STRETCH is ln(1000 / 16).
     move, stretch = deltas[..., :2], deltas[..., 2:].clamp(max=largest_stretch)
 
     centre = anchor_centre + move * anchor_size

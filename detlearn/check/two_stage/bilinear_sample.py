@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detlearn.check import two_stage_solutions as package
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.roi import bilinear_sample
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 Axis = tuple[Tensor, Tensor, Tensor]  # the cell before, the cell after, how far from the first
@@ -198,13 +198,13 @@ NEAREST = "this is the nearest cell alone; weight the four cells around the posi
 BILINEAR_SAMPLE = Exercise(
     number="2.6",
     name="bilinear_sample",
-    reference=package.bilinear_sample,
+    reference=bilinear_sample,
     cases=_cases,
     misconceptions=(
         Misconception(
             "x and y are exchanged: x counts columns, y counts rows, and the map is indexed [row, "
             "column]",
-            lambda features, x, y: package.bilinear_sample(features.mT, x, y),
+            lambda features, x, y: bilinear_sample(features.mT, x, y),
         ),
         Misconception(NEAREST, _sample(_rounded)),
         Misconception(NEAREST, _sample(_rounded_half_up)),
@@ -291,21 +291,21 @@ BILINEAR_SAMPLE = Exercise(
         ),
         Misconception(
             "the result is transposed: (C, M), a row for each channel",
-            lambda *args: package.bilinear_sample(*args).T,
+            lambda *args: bilinear_sample(*args).T,
         ),
         Misconception(
             "read one value for each pair (x, y), (C, M); yours are all x with all y",
-            lambda features, x, y: package.bilinear_sample(
+            lambda features, x, y: bilinear_sample(
                 features, x.repeat(len(y)), y.repeat_interleave(len(x))
             ).view(len(features), len(y), len(x)),
         ),
         Misconception(
             "keep the channels apart, (C, M); yours are added up",
-            lambda *args: package.bilinear_sample(*args).sum(dim=0),
+            lambda *args: bilinear_sample(*args).sum(dim=0),
         ),
         Misconception(
             "all channels are read, (C, M); yours is the first alone",
-            lambda *args: package.bilinear_sample(*args)[0],
+            lambda *args: bilinear_sample(*args)[0],
         ),
     ),
     returns=("the value",),

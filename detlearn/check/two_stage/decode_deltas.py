@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detlearn.check import two_stage_solutions as package
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.boxes import Drawing, boxes_of, random_pairs
 from detlearn.check.engine.cases import Case, Fault
@@ -25,6 +24,7 @@ from detlearn.check.two_stage.deltas import (
     misread_xywh,
     show_row,
 )
+from detlearn.coders import decode_deltas
 
 LARGEST = math.log(1000 / 16)
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -109,13 +109,13 @@ def _draw(case: Case, found: Fault) -> Drawing:
     if at is None:
         return []
     deltas, anchors = (values[at : at + 1] for values in case.args)
-    return [(anchors[0], "anchor", "a"), (package.decode_deltas(deltas, anchors)[0], "goal", "b")]
+    return [(anchors[0], "anchor", "a"), (decode_deltas(deltas, anchors)[0], "goal", "b")]
 
 
 DECODE_DELTAS = Exercise(
     number="2.4",
     name="decode_deltas",
-    reference=package.decode_deltas,
+    reference=decode_deltas,
     cases=_decode_cases,
     misconceptions=(
         Misconception(
@@ -229,19 +229,19 @@ DECODE_DELTAS = Exercise(
         ),
         Misconception(
             "the order of the result is x1, y1, x2, y2; yours is x1, x2, y1, y2",
-            lambda *args: package.decode_deltas(*args)[:, [0, 2, 1, 3]],
+            lambda *args: decode_deltas(*args)[:, [0, 2, 1, 3]],
         ),
         Misconception(
             "the deltas are not weighted here; 10, 10, 5, 5 belong to the second stage",
-            lambda d, a: package.decode_deltas(d / torch.tensor([10.0, 10, 5, 5]), a),
+            lambda d, a: decode_deltas(d / torch.tensor([10.0, 10, 5, 5]), a),
         ),
         Misconception(
             "boxes may leave the image here; they are clipped later",
-            lambda *args: package.decode_deltas(*args).clamp(min=0),
+            lambda *args: decode_deltas(*args).clamp(min=0),
         ),
         Misconception(
             "the boxes are not rounded to whole pixels",
-            lambda *args: package.decode_deltas(*args).round(),
+            lambda *args: decode_deltas(*args).round(),
         ),
         Misconception(
             "the exponential has base e, torch.exp",
@@ -249,7 +249,7 @@ DECODE_DELTAS = Exercise(
         ),
         Misconception(CORNERS, _decode(split=misread_xywh)),
         Misconception(CENTRED, _decode(split=misread_cxcywh)),
-        Misconception(STACKED, lambda *args: package.decode_deltas(*args).T),
+        Misconception(STACKED, lambda *args: decode_deltas(*args).T),
     ),
     returns=("the box",),
     draw=_draw,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detlearn.check import two_stage_solutions as package
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.boxes import Drawing, boxes_of, random_pairs
 from detlearn.check.engine.cases import Case, Fault
@@ -24,6 +23,7 @@ from detlearn.check.two_stage.deltas import (
     misread_xywh,
     show_row,
 )
+from detlearn.coders import encode_deltas
 
 Function = Callable[[Tensor, Tensor], Tensor]
 
@@ -91,12 +91,12 @@ def _draw(case: Case, found: Fault) -> Drawing:
 ENCODE_DELTAS = Exercise(
     number="2.3",
     name="encode_deltas",
-    reference=package.encode_deltas,
+    reference=encode_deltas,
     cases=_encode_cases,
     misconceptions=(
         Misconception(
             "the two are exchanged: the anchor is where the move starts, the object where it ends",
-            lambda gt_boxes, anchors: package.encode_deltas(anchors, gt_boxes),
+            lambda gt_boxes, anchors: encode_deltas(anchors, gt_boxes),
         ),
         Misconception(
             "dw and dh are logarithms: ln(w / w_a), so that twice as large and half as large are "
@@ -177,7 +177,7 @@ ENCODE_DELTAS = Exercise(
         ),
         Misconception(
             "the deltas are not weighted here; 10, 10, 5, 5 belong to the second stage",
-            lambda *args: package.encode_deltas(*args) * torch.tensor([10.0, 10, 5, 5]),
+            lambda *args: encode_deltas(*args) * torch.tensor([10.0, 10, 5, 5]),
         ),
         Misconception(CORNERS, _encode(split=misread_xywh)),
         Misconception(CENTRED, _encode(split=misread_cxcywh)),
@@ -186,7 +186,7 @@ ENCODE_DELTAS = Exercise(
             "take the logarithm of the sizes' ratio",
             lambda gt, anchors: (gt - anchors) / centre_and_size(anchors)[1].repeat(1, 2),
         ),
-        Misconception(STACKED, lambda *args: package.encode_deltas(*args).T),
+        Misconception(STACKED, lambda *args: encode_deltas(*args).T),
     ),
     returns=("the delta",),
     draw=_draw,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from detlearn.check import two_stage_solutions as package
+from detlearn.anchors import make_anchors
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.boxes import Drawing, boxes_of
 from detlearn.check.engine.cases import Case, Fault
@@ -118,7 +118,7 @@ def _made(
 def _shape_of_cells(
     height: int, width: int, stride: float, sizes: Sequence[float], ratios: Sequence[float]
 ) -> Callable[..., Tensor]:
-    boxes = package.make_anchors(height, width, stride, sizes, ratios)
+    boxes = make_anchors(height, width, stride, sizes, ratios)
     return boxes.view(height, width, len(sizes) * len(ratios), 4)
 
 
@@ -126,7 +126,7 @@ def _pairs_only(
     height: int, width: int, stride: float, sizes: Sequence[float], ratios: Sequence[float]
 ) -> Tensor:
     count = min(len(sizes), len(ratios))
-    boxes = package.make_anchors(height, width, stride, sizes, ratios)
+    boxes = make_anchors(height, width, stride, sizes, ratios)
     boxes = boxes.view(height * width, len(ratios), len(sizes), 4)
     return boxes[:, range(count), range(count)].reshape(-1, 4)
 
@@ -134,7 +134,7 @@ def _pairs_only(
 def _scaled_sizes(
     height: int, width: int, stride: float, sizes: Sequence[float], r: tuple
 ) -> Tensor:
-    return package.make_anchors(height, width, stride, [size * stride for size in sizes], r)
+    return make_anchors(height, width, stride, [size * stride for size in sizes], r)
 
 
 def _show(case: Case, found: Fault) -> str:
@@ -146,7 +146,7 @@ def _show(case: Case, found: Fault) -> str:
 
 def _draw(case: Case, found: Fault) -> Drawing:
     height, width, stride, sizes, ratios = case.args
-    anchors = package.make_anchors(*case.args)
+    anchors = make_anchors(*case.args)
     if height * width > 8 or found.kind != "value":
         return []
     at = found.index[0]
@@ -158,7 +158,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 MAKE_ANCHORS = Exercise(
     number="2.1",
     name="make_anchors",
-    reference=package.make_anchors,
+    reference=make_anchors,
     cases=_cases,
     misconceptions=(
         Misconception(
@@ -228,7 +228,7 @@ MAKE_ANCHORS = Exercise(
         ),
         Misconception(
             "height counts the rows and width the columns; yours are exchanged",
-            lambda height, width, *rest: package.make_anchors(width, height, *rest),
+            lambda height, width, *rest: make_anchors(width, height, *rest),
         ),
         Misconception(
             "the order is row by row: the column changes faster than the row", _made(order="jirs")
@@ -247,7 +247,7 @@ MAKE_ANCHORS = Exercise(
         ),
         Misconception(
             "the corners are not rounded; rounding changes the ratio of small anchors",
-            lambda *args: package.make_anchors(*args).round(),
+            lambda *args: make_anchors(*args).round(),
         ),
         Misconception(
             "the corners are not rounded; rounding changes the ratio of small anchors",
@@ -255,12 +255,12 @@ MAKE_ANCHORS = Exercise(
         ),
         Misconception(
             "the anchors are not clipped; those that cross the border stay as they are",
-            lambda *args: package.make_anchors(*args).clamp(min=0),
+            lambda *args: make_anchors(*args).clamp(min=0),
         ),
         Misconception(
             "the anchors are not clipped; those that cross the border stay as they are",
             lambda h, w, stride, *rest: torch.minimum(
-                package.make_anchors(h, w, stride, *rest).clamp(min=0),
+                make_anchors(h, w, stride, *rest).clamp(min=0),
                 torch.tensor([w, h, w, h]) * float(stride),
             ),
         ),
@@ -300,7 +300,7 @@ MAKE_ANCHORS = Exercise(
         ),
         Misconception(
             "these are the anchors of one cell; put them at every cell of the map",
-            lambda h, w, *rest: package.make_anchors(1, 1, *rest),
+            lambda h, w, *rest: make_anchors(1, 1, *rest),
         ),
     ),
     returns=("the anchor",),

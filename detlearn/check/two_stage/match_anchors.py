@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import box_iou
-from detlearn.check import two_stage_solutions as package
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.boxes import random_boxes
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.matching import match_anchors
 
 BACKGROUND, IGNORED = -1, -2
 
@@ -148,7 +148,7 @@ def _one_each(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
 
 def _labels(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     """1 for positive, 0 for background, −1 for ignored."""
-    return (package.match_anchors(iou, high, low) + 1).clamp(-1, 1)
+    return (match_anchors(iou, high, low) + 1).clamp(-1, 1)
 
 
 def _argmax_only(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
@@ -165,7 +165,7 @@ def _thresholds_of_objects(iou: Tensor, high: float = 0.7, low: float = 0.3) -> 
 
 def _best_anchor(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     """One answer for each object: the matrix read along the other axis."""
-    return package.match_anchors(iou.T, high, low)
+    return match_anchors(iou.T, high, low)
 
 
 def _show(case: Case, found: Fault) -> str:
@@ -190,7 +190,7 @@ TIED = "all anchors that tie for an object's best IoU become positive; yours tak
 MATCH_ANCHORS = Exercise(
     number="2.2",
     name="match_anchors",
-    reference=package.match_anchors,
+    reference=match_anchors,
     cases=_cases,
     misconceptions=(
         Misconception(
@@ -261,7 +261,7 @@ MATCH_ANCHORS = Exercise(
         ),
         Misconception(
             "the indices of the objects begin at 0, as Python counts",
-            lambda *args: package.match_anchors(*args) + (package.match_anchors(*args) >= 0).long(),
+            lambda *args: match_anchors(*args) + (match_anchors(*args) >= 0).long(),
         ),
         Misconception(
             "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
@@ -284,7 +284,7 @@ MATCH_ANCHORS = Exercise(
         ),
         Misconception(
             "return the index of the object, not whether there is one",
-            lambda *args: package.match_anchors(*args) >= 0,
+            lambda *args: match_anchors(*args) >= 0,
         ),
         Misconception(
             "return the index of the object, not the IoU with it",
@@ -292,7 +292,7 @@ MATCH_ANCHORS = Exercise(
         ),
         Misconception(
             "the result holds whole numbers, int64; yours are real numbers",
-            lambda *args: package.match_anchors(*args).float(),
+            lambda *args: match_anchors(*args).float(),
         ),
     ),
     returns=("the match",),

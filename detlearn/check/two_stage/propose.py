@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from detlearn.check import two_stage_solutions as package
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.boxes import Drawing, row
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.check.two_stage import wrong_proposals as wrong
 from detlearn.check.two_stage.proposal_cases import proposal_cases
+from detlearn.coders import decode_deltas
+from detlearn.models.rpn import propose
 
 
 def _show(case: Case, found: Fault) -> str:
@@ -26,7 +27,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
     objectness, deltas, anchors, sizes, *_ = case.args
     if not 0 < objectness.shape[1] <= 4 or found.output >= len(sizes):
         return []
-    boxes = package.decode_deltas(deltas[found.output], anchors)
+    boxes = decode_deltas(deltas[found.output], anchors)
     logits = objectness[found.output]
     listed = [
         (box, f"{i}: {float(x):g}", "ab"[i % 2]) for i, (box, x) in enumerate(zip(boxes, logits))
@@ -38,7 +39,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 PROPOSE = Exercise(
     number="2.5",
     name="propose",
-    reference=package.propose,
+    reference=propose,
     cases=proposal_cases,
     misconceptions=(
         Misconception(
@@ -227,11 +228,11 @@ PROPOSE = Exercise(
         ),
         Misconception(
             "return one tensor for each image; yours is that of the first image alone",
-            lambda *args: package.propose(*args)[:1],
+            lambda *args: propose(*args)[:1],
         ),
         Misconception(
             "return the boxes of all images as a list, not as one tensor",
-            lambda *args: torch.cat(package.propose(*args)),
+            lambda *args: torch.cat(propose(*args)),
         ),
     ),
     returns=("proposals[0]", "proposals[1]"),

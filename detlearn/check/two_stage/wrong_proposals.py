@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from detlearn.check import two_stage_solutions as package
+from detlearn.coders import decode_deltas
+from detlearn.models.rpn import propose
 from detlearn.nms import nms
 
 Sizes = Sequence[tuple[int, int]]
@@ -67,7 +68,7 @@ def proposing(
             logits = source(objectness, b).detach()
             best = rank(logits)[:pre]
             moves = gather(source(deltas, b).detach(), best)
-            scores, boxes = logits[best], package.decode_deltas(moves, anchors_of(anchors, best))
+            scores, boxes = logits[best], decode_deltas(moves, anchors_of(anchors, best))
             for step in steps:
                 if step == "c":
                     boxes = clip(boxes, size, image_sizes)
@@ -83,14 +84,14 @@ def proposing(
 
 def first_for_all(*args) -> list[Tensor]:
     """Every image gets the proposals of the first: the bug hunt's second bug."""
-    proposals = package.propose(*args)
+    proposals = propose(*args)
     return proposals[:1] * len(proposals)
 
 
 def attached(*args) -> list[Tensor]:
     """Right, but the proposals keep their gradient."""
     with torch.enable_grad():
-        return package.propose.__wrapped__(*args)
+        return propose.__wrapped__(*args)
 
 
 def suppressed_together(
@@ -105,13 +106,11 @@ def suppressed_together(
 ) -> list[Tensor]:
     """All images' boxes go through one NMS."""
     args = objectness, deltas, anchors, image_sizes
-    boxes = package.propose(*args, pre_nms_top_n, objectness.shape[1], 1.0, min_size)
+    boxes = propose(*args, pre_nms_top_n, objectness.shape[1], 1.0, min_size)
     scores, counts = [], [len(some) for some in boxes]
     for b in range(len(boxes)):
         ranked = objectness[b].detach().argsort(descending=True, stable=True)[:pre_nms_top_n]
-        clipped = clip(
-            package.decode_deltas(deltas[b, ranked], anchors[ranked]), image_sizes[b], []
-        )
+        clipped = clip(decode_deltas(deltas[b, ranked], anchors[ranked]), image_sizes[b], [])
         scores.append(objectness[b, ranked][large(clipped, min_size)].detach())
     keep = nms(torch.cat(boxes), torch.cat(scores), nms_threshold)
     image = torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts))

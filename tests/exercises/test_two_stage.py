@@ -1,4 +1,5 @@
-"""Chapter 2: its short solutions say the same as the package's classes; what its checks need."""
+"""Chapter 2: the functions that its exercises ask for and the package's classes agree; what its
+checks need of the engine."""
 
 import sys
 
@@ -8,19 +9,20 @@ import torchvision
 from table import PATIENCE
 from torchvision.models.detection import _utils
 
-from detlearn import roi
-from detlearn.anchors import AnchorGenerator
+from detlearn import check
+from detlearn.anchors import AnchorGenerator, make_anchors
 from detlearn.boxes import box_iou
 from detlearn.check import EXERCISES
-from detlearn.check import two_stage_solutions as solutions
 from detlearn.check.engine import ask, judge
 from detlearn.check.engine.boxes import random_boxes
-from detlearn.coders import LARGEST_STRETCH, BoxCoder
+from detlearn.coders import LARGEST_STRETCH, BoxCoder, decode_deltas, encode_deltas
 from detlearn.grading.references import ReferenceUsed, poisoned
-from detlearn.matching import Matcher
-from detlearn.models.rpn import RegionProposalNetwork
+from detlearn.matching import Matcher, match_anchors
+from detlearn.models.rpn import RegionProposalNetwork, propose
+from detlearn.roi import bilinear_sample, roi_align
 
 IMAGES = [(80, 100), (65, 70), (100, 40)]
+TWO_STAGE = [name for name, exercise in EXERCISES.items() if exercise.number.startswith("2.")]
 
 
 @pytest.fixture(params=range(3))
@@ -30,20 +32,21 @@ def random(request):
 
 def test_encode(random):
     gt_boxes, anchors = random_boxes(50, random), random_boxes(50, random)
-    deltas = solutions.encode_deltas(gt_boxes, anchors)
-    torch.testing.assert_close(deltas, BoxCoder().encode(gt_boxes, anchors))
-    torch.testing.assert_close(
-        deltas, _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)).encode_single(gt_boxes, anchors)
-    )
-    torch.testing.assert_close(solutions.decode_deltas(deltas, anchors), gt_boxes)
+    deltas = encode_deltas(gt_boxes, anchors)
+
+    assert torch.equal(deltas, BoxCoder().encode(gt_boxes, anchors))
+    theirs = _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)).encode_single(gt_boxes, anchors)
+    torch.testing.assert_close(deltas, theirs)
+    torch.testing.assert_close(decode_deltas(deltas, anchors), gt_boxes)
 
 
 def test_decode(random):
     anchors = random_boxes(50, random)
     deltas = 3 * torch.randn(50, 4, generator=random)
     assert (deltas[:, 2:] > LARGEST_STRETCH).any()
-    decoded = solutions.decode_deltas(deltas, anchors)
-    torch.testing.assert_close(decoded, BoxCoder().decode(deltas, anchors))
+    decoded = decode_deltas(deltas, anchors)
+
+    assert torch.equal(decoded, BoxCoder().decode(deltas, anchors))
     theirs = _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)).decode_single(deltas, anchors)
     torch.testing.assert_close(decoded, theirs, rtol=1e-5, atol=1e-3)
 
@@ -54,7 +57,7 @@ def test_anchors(size, stride):
     sizes, ratios = (20.0, 33.0, 64.0), (0.5, 1.0, 2.0, 3.0)
     generator = AnchorGenerator((sizes,), (ratios,), centre_offset=0.5)
     (expected,) = generator.grid_anchors([size], [(stride, stride)])
-    torch.testing.assert_close(solutions.make_anchors(*size, stride, sizes, ratios), expected)
+    assert torch.equal(make_anchors(*size, stride, sizes, ratios), expected)
 
 
 @pytest.mark.parametrize("thresholds", [(0.7, 0.3), (0.5, 0.4), (0.5, 0.5)])
@@ -63,34 +66,29 @@ def test_matches(random, thresholds):
     near = objects.repeat(9, 1) + 6 * torch.randn(63, 4, generator=random)
     iou = box_iou(objects, torch.cat((near, random_boxes(40, random))))
     iou[3] = 0  # an object that no anchor touches
+
     matcher = Matcher(*thresholds, allow_low_quality_matches=True)
     for some in (iou, iou[:0], iou[:, :0], torch.zeros(2, 5), iou.round(decimals=1)):
-        matched = solutions.match_anchors(some, *thresholds)
+        matched = match_anchors(some, *thresholds)
         assert torch.equal(matched, matcher(some))
         assert matched.dtype == torch.int64
 
 
-def test_samples(random):
-    features = torch.randn(4, 5, 8, generator=random, requires_grad=True)
-    x = 13 * torch.rand(200, generator=random) - 2.5
-    y = 10 * torch.rand(200, generator=random) - 2.5
-    corners = torch.tensor([-1.0, 0, 7, 8])  # the borders themselves
-    x, y = torch.cat((x, corners)), torch.cat((y, corners.clamp(max=5)))
-    read = solutions.bilinear_sample(features, x, y)
-    expected = roi.bilinear_sample(features[None], torch.tensor(0), y, x)  # (M, C)
-    torch.testing.assert_close(read, expected.T)
-    weights = torch.randn(read.shape, generator=random)
-    grads = [torch.autograd.grad((r * weights).sum(), features)[0] for r in (read, expected.T)]
-    torch.testing.assert_close(*grads)
+def test_of_equal_objects_an_anchor_learns_the_first():
+    iou = torch.tensor([[0.8, 0.4, 0.1], [0.8, 0.6, 0.1], [0.2, 0.6, 0.1]])
+    assert match_anchors(iou).tolist() == [0, 1, -1]
 
 
 def test_a_sample_is_what_torchvisions_roi_align_reads(random):
     features = torch.randn(3, 6, 7, generator=random)
     x, y = 9 * torch.rand(40, generator=random) - 1, 8 * torch.rand(40, generator=random) - 1
+
     # A box of 1 × 1 cell, read at the one point in its middle.
     rois = torch.stack((torch.zeros(40), x - 0.5, y - 0.5, x + 0.5, y + 0.5), dim=1)
     pooled = torchvision.ops.roi_align(features[None], rois, 1, sampling_ratio=1)[:, :, 0, 0]
-    torch.testing.assert_close(solutions.bilinear_sample(features, x, y), pooled.T)
+    torch.testing.assert_close(bilinear_sample(features, x, y), pooled.T)
+    ours = roi_align(features[None], rois, 1, 1.0, 1)[:, :, 0, 0]
+    torch.testing.assert_close(ours, pooled)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +99,7 @@ def test_proposals(random, settings):
     anchors = random_boxes(120, random) - 10
     objectness = torch.stack([torch.randperm(120, generator=random) for _ in IMAGES]) / 20 - 3.0
     deltas = 0.4 * torch.randn(len(IMAGES), 120, 4, generator=random)
+
     rpn = RegionProposalNetwork(
         8,
         pre_nms_top_n=(pre, pre),
@@ -109,13 +108,31 @@ def test_proposals(random, settings):
         min_size=min_size,
     )
     expected = rpn.propose(objectness, deltas, anchors, [120], IMAGES)
+
     objectness.requires_grad_(), deltas.requires_grad_()
-    found = solutions.propose(objectness, deltas, anchors, IMAGES, *settings)
+    found = propose(objectness, deltas, anchors, IMAGES, *settings)
     assert len(found) == len(IMAGES)
     for boxes, theirs in zip(found, expected):
         assert 0 < len(boxes) <= post
         torch.testing.assert_close(boxes, theirs)
         assert not boxes.requires_grad
+
+
+@pytest.mark.parametrize("name", TWO_STAGE)
+def test_the_solution_is_the_function_itself_and_hides_nothing(name):
+    """Of the package it calls what earlier exercises ask for, and nothing else."""
+    exercise = EXERCISES[name]
+    shown = str(repr(check.solution(name)))
+    assert f"def {name}(" in shown
+
+    own = {"detlearn." + part for part in ("anchors", "coders", "matching", "roi", "nms", "boxes")}
+    called = {
+        word
+        for word in exercise.reference.__globals__
+        if f"{word}(" in shown
+        if getattr(exercise.reference.__globals__[word], "__module__", "") in own
+    }
+    assert called - {name} <= ({"decode_deltas", "nms"} if name == "propose" else set())
 
 
 # ---- what these exercises ask of the machinery ----
@@ -139,14 +156,14 @@ def said(name, function, seconds=PATIENCE):
     ],
 )
 def test_a_list_of_tensors_is_asked_for(change, message):
-    verdict = said("propose", lambda *args: change(solutions.propose(*args)))
+    verdict = said("propose", lambda *args: change(propose(*args)))
     assert verdict.status == "wrong"
     assert message in verdict.text
 
 
 def test_a_tuple_of_tensors_will_do_and_a_list_may_be_emptied():
     def empties_its_list(*args):
-        proposals = solutions.propose(*args)
+        proposals = propose(*args)
         args[3].clear()
         return tuple(proposals)
 
@@ -154,14 +171,14 @@ def test_a_tuple_of_tensors_will_do_and_a_list_may_be_emptied():
 
 
 def test_a_gradient_that_should_not_be_there_is_a_fault():
-    verdict = said("propose", solutions.propose.__wrapped__)
+    verdict = said("propose", propose.__wrapped__)
     assert verdict.text.startswith("on predictions that carry a gradient: your result carries a")
     assert "torch.no_grad()" in verdict.hint
 
 
 def test_a_loop_is_named_by_what_it_runs_over():
     def one_by_one(features, x, y):
-        read = [solutions.bilinear_sample(features, *xy) for xy in zip(x[:, None], y[:, None])]
+        read = [bilinear_sample(features, *xy) for xy in zip(x[:, None], y[:, None])]
         return torch.cat(read, dim=1) if read else features.new_zeros(len(features), 0)
 
     text = said("bilinear_sample", one_by_one).text
@@ -206,7 +223,7 @@ def writes_into_its_arguments(*args):
         (lambda: 0, "takes 0 positional arguments"),
     ],
 )
-@pytest.mark.parametrize("name", [name for name, e in EXERCISES.items() if e.number[0] == "2"])
+@pytest.mark.parametrize("name", TWO_STAGE)
 def test_hostile_answers_are_survived(name, function, message):
     verdict = said(name, function, 0.3 if function is loops else PATIENCE)
     assert verdict.status == "wrong"
@@ -221,8 +238,8 @@ def test_the_packages_classes_are_out_of_bounds():
         (lambda: BoxCoder(), "BoxCoder"),
         (lambda: coder.encode(boxes, boxes), "BoxCoder.encode"),
         (lambda: _utils.BoxCoder((1.0, 1.0, 1.0, 1.0)), "BoxCoder"),
-        (lambda: roi.bilinear_sample(boxes, boxes, boxes, boxes), "bilinear_sample"),
-        (lambda: solutions.decode_deltas(boxes, boxes), "decode_deltas"),
+        (lambda: bilinear_sample(boxes[None], boxes[0], boxes[0]), "bilinear_sample"),
+        (lambda: decode_deltas(boxes, boxes), "decode_deltas"),
     ):
         used = []
         with pytest.raises(ReferenceUsed, match="write it yourself"):
