@@ -291,7 +291,8 @@ def first_fault(
 
     if labels is not None and num_classes is not None:
         unknown = (labels < 0) | (labels >= num_classes)
-        rules.append(("labels", unknown, f"is no label in 0 … {num_classes - 1}"))
+        why = f"is no label in 0 … {num_classes - 1}; the background is no class"
+        rules.append(("labels", unknown, why))
     elif labels is not None:
         rules.append(("labels", labels < 0, "is no label: expected 0 or more"))
 

@@ -169,7 +169,7 @@ def test_thresholds_must_be_in_order():
     for pair in ((0.5, 0.5), (0.5, 0), (1.1, 0.1)):
         with pytest.raises(ValueError, match="background_threshold < iou_threshold <= 1, got"):
             error_analysis([], [], 1, *pair)
-    with pytest.raises(ValueError, match=r"detections\[0\] has no key 'boxes'"):
+    with pytest.raises(ValueError, match=r"detections\[0\] lacks \['boxes'"):
         error_analysis([{}], [target([])], 1)
 
 

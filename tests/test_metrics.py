@@ -348,29 +348,33 @@ GOOD_TARGET = target([[0, 0, 1, 1]])
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"scores": None}, ValueError, r"detections\[1\] has no key 'scores'"),
+        ({"scores": None}, ValueError, r"detections\[1\] lacks \['scores'\]"),
         ({"boxes": [[0, 0, 1, 1]]}, TypeError, r"detections\[1\]\['boxes'\] is a list"),
         (
             {"boxes": torch.zeros(1, 5)},
             ValueError,
-            r"\['boxes'\] has shape \(1, 5\); expected \(1, 4\)",
+            r"detections\[1\]\['boxes'\] has shape \(1, 5\); expected \(N, 4\)",
         ),
-        ({"boxes": torch.zeros(2, 4)}, ValueError, r"\['boxes'\] has shape \(2, 4\)"),
+        (
+            {"boxes": torch.zeros(2, 4)},
+            ValueError,
+            r"\['labels'\] has shape \(1,\); expected \(2,\)",
+        ),
         ({"scores": torch.zeros(1, 1)}, ValueError, r"\['scores'\] has shape \(1, 1\)"),
         ({"labels": torch.zeros(1, 1).long()}, ValueError, r"\['labels'\] has shape \(1, 1\)"),
         ({"labels": torch.tensor([0.0])}, TypeError, r"\['labels'\] has dtype torch.float32"),
         (
             {"labels": torch.tensor([2])},
             ValueError,
-            r"detections\[1\]\['labels'\]\[0\] is 2; .* = 1",
+            r"detections\[1\]\['labels'\]\[0\] = 2 is no label in 0 … 1",
         ),
-        ({"labels": torch.tensor([-1])}, ValueError, r"\['labels'\]\[0\] is -1"),
+        ({"labels": torch.tensor([-1])}, ValueError, r"\['labels'\]\[0\] = -1 is no label"),
         (
             {"scores": torch.tensor([torch.nan])},
             ValueError,
-            r"detections\[1\]\['scores'\]\[0\] is nan",
+            r"detections\[1\]\['scores'\]\[0\] = nan is not finite",
         ),
-        ({"boxes": torch.tensor([[0, 0, torch.inf, 1]])}, ValueError, r"\['boxes'\]\[0\] is .*inf"),
+        ({"boxes": torch.tensor([[0, 0, torch.inf, 1]])}, ValueError, r"\['boxes'\]\[0\] = .*inf"),
         (
             {"boxes": torch.tensor([[5.0, 0, 4, 1]])},
             ValueError,
@@ -387,10 +391,10 @@ def test_bad_detections_are_named(change, error, message):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"labels": None}, ValueError, r"targets\[1\] has no key 'labels'"),
+        ({"labels": None}, ValueError, r"targets\[1\] lacks \['labels'\]"),
         ({"boxes": torch.tensor([[0, 5.0, 1, 4]])}, ValueError, r"targets\[1\]\['boxes'\]\[0\]"),
         ({"area": torch.zeros(2)}, ValueError, r"targets\[1\]\['area'\] has shape \(2,\)"),
-        ({"area": torch.tensor([torch.nan])}, ValueError, r"targets\[1\]\['area'\]\[0\] is nan"),
+        ({"area": torch.tensor([torch.nan])}, ValueError, r"targets\[1\]\['area'\]\[0\] = nan"),
         ({"iscrowd": [0]}, TypeError, r"targets\[1\]\['iscrowd'\] is a list"),
     ],
 )
@@ -398,6 +402,16 @@ def test_bad_targets_are_named(change, error, message):
     bad = {key: value for key, value in {**GOOD_TARGET, **change}.items() if value is not None}
     with pytest.raises(error, match=message):
         coco_metrics([GOOD_DETECTION] * 2, [GOOD_TARGET, bad], num_classes=2)
+
+
+def test_the_place_of_a_fault_is_counted_within_its_image():
+    two, three = target([[0, 0, 1, 1]] * 2), target([[0, 0, 1, 1]] * 3, area=[1.0, torch.nan, 1.0])
+    nothing = [detection([], [])] * 3
+    with pytest.raises(ValueError, match=r"targets\[2\]\['area'\]\[1\] = nan"):
+        coco_metrics(nothing, [two, two, three], num_classes=1)
+    three = target([[0, 0, 1, 1], [0, 0, 1, 1], [3, 0, 2, 1]])
+    with pytest.raises(ValueError, match=r"targets\[2\]\['boxes'\]\[2\] = \[3.0, 0.0, 2.0, 1.0\]"):
+        coco_metrics(nothing, [two, two, three], num_classes=1)
 
 
 def test_bad_lists_are_refused():
