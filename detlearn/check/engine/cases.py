@@ -75,7 +75,8 @@ class Answer:
 
     Attributes:
         values: the returned tensors; a single one, or a number, is a tuple of length 1.
-        gradient: of the sum of the first returned tensor, if the case asked for it.
+        gradient: of the sum of the first returned tensor, its columns weighted with 1, 2, 3, …, if
+            the case asked for it.
         trouble: why there are no values.
         changed: the function wrote into its arguments.
         printed: the beginning of what it printed.
