@@ -1,0 +1,166 @@
+"""Runs the tests in the order that suits the machine, and ends with one table and one exit status.
+
+    python scripts/run_tests.py quick                    # no book, no notebooks, nothing slow
+    python scripts/run_tests.py unit                     # every unit test
+    python scripts/run_tests.py notebooks [NOTEBOOK …]   # every notebook, from top to bottom
+    python scripts/run_tests.py all [NOTEBOOK …]         # unit tests, the built book, notebooks
+
+Each part is one run of pytest with one worker a core; a test marked ``alone`` measures time, memory
+or processes and runs by itself. Every worker computes on one thread: on tensors as small as ours a
+second thread costs more than it brings. All parts are run, so that one call shows every fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+CELL_TIMEOUT = 900  # seconds for a cell of a notebook; a live training is meant to take 150
+MAX_WORKERS = 8  # each imports torch, which takes half a gigabyte
+NO_TESTS_RAN = 5  # pytest's exit status when nothing was selected
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of pytest: what it is called in the table, and pytest's arguments."""
+
+    name: str
+    arguments: list[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a part.
+
+    ``broken`` is pytest's exit status where no test accounts for it: pytest itself failed, or a
+    looping test made pytest-timeout end the whole process.
+    """
+
+    name: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    broken: int = 0
+
+    @property
+    def fine(self) -> bool:
+        """True where nothing failed."""
+        return not self.failed and not self.broken
+
+
+def workers() -> str:
+    """The number of pytest's processes: one for each core that we may use."""
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux only
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return str(min(cores, MAX_WORKERS))
+
+
+def parts(command: str, notebooks: list[str]) -> list[Part]:
+    """The runs of pytest that make up a command, in order."""
+    side_by_side = ["-n", workers()]
+    without_book = ["--ignore=tests/browser"]
+
+    quick = Part("quick tests", [*side_by_side, *without_book, "-m", "not alone and not slow"])
+    shared = Part("unit tests", [*side_by_side, *without_book, "-m", "not alone"])
+    alone = Part("unit tests, one by one", [*without_book, "-m", "alone"])
+    book = Part("the book in a browser", [*side_by_side, "tests/browser"])
+
+    chapters = Part(
+        "notebooks",
+        [
+            *side_by_side,
+            "--dist=loadfile",  # the cells of a notebook share its kernel
+            "--override-ini=filterwarnings=default",  # they would be those of the Jupyter tools
+            "--timeout=0",  # nbval has a limit of its own, for a cell
+            f"--nbval-cell-timeout={CELL_TIMEOUT}",
+            "--nbval-lax",
+            "--nbval-current-env",
+            *(notebooks or ["chapters"]),
+        ],
+    )
+
+    commands = {
+        "quick": [quick],
+        "unit": [shared, alone],
+        "notebooks": [chapters],
+        "all": [shared, alone, book, chapters],
+    }
+    return commands[command]
+
+
+def environment() -> dict[str, str]:
+    """The caller's environment, with one thread a worker unless the caller says otherwise."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return one_thread | dict(os.environ)
+
+
+def counts(report: Path) -> tuple[int, int, int]:
+    """How many tests passed, failed and were skipped, from pytest's report in XML."""
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    skipped = int(suite.get("skipped"))
+    passed = int(suite.get("tests")) - failed - skipped
+    return passed, failed, skipped
+
+
+def run(part: Part) -> Outcome:
+    """Runs one part; what pytest prints goes straight to the terminal."""
+    print(f"\n== {part.name}", flush=True)
+    start = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", *part.arguments, f"--junitxml={report}"]
+        status = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
+
+        # A process that was ended by force wrote no report.
+        passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
+
+    # A failed test explains the status 1; any other status needs a line of its own.
+    explained = status in (0, NO_TESTS_RAN) or (status == 1 and failed)
+    seconds = time.perf_counter() - start
+    return Outcome(part.name, passed, failed, skipped, seconds, 0 if explained else status)
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """The closing table: a line for each part, and the sums in the words of a test runner."""
+    lines = ["", "== summary"]
+    for outcome in outcomes:
+        line = (
+            f"{outcome.name:24} {outcome.passed:5} passed {outcome.failed:4} failed "
+            f"{outcome.skipped:4} skipped {outcome.seconds:6.0f} s"
+        )
+        if outcome.broken:
+            line += f"   BROKE OFF with status {outcome.broken}"
+        lines.append(line)
+
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = sum(outcome.failed + bool(outcome.broken) for outcome in outcomes)
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    lines.append(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the command; 0 where everything passed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["quick", "unit", "notebooks", "all"])
+    parser.add_argument("notebooks", nargs="*", help="default: all chapters")
+    arguments = parser.parse_args()
+
+    outcomes = [run(part) for part in parts(arguments.command, arguments.notebooks)]
+    print(summary(outcomes))
+    return 0 if all(outcome.fine for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
