@@ -26,12 +26,14 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+
+    # In the same folder: a rename is atomic within one disk only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else the name could reach the disk before the content
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,6 +47,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], info: dict
         tensors: name → tensor, on any device.
         info: settings and results that belong to them.
     """
+    # Copies: safetensors refuses tensors that share memory, and others than contiguous ones.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     write_atomically(path, save(tensors, metadata={"detlearn": json.dumps(info)}))
 
@@ -64,12 +67,15 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+
     try:
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["detlearn"])
-            return {name: file.get_tensor(name) for name in file.keys()}, info
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path} is no checkpoint of this package, or it is damaged ({error}); "
             "delete it to start afresh"
         ) from error
+
+    return tensors, info

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """Number of processes that train together, 1 outside of a process group."""
+    """Return the number of processes that train together, 1 outside of a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Index of this process among them, 0 outside of a process group."""
+    """Return the index of this process among them, 0 outside of a process group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -77,9 +77,11 @@ def join_process_group(device: torch.device) -> bool:
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         return False
-    store, own_rank, size = _meeting_point()
+
     # Names of its own for each group: the store still holds the addresses of those left behind.
+    store, own_rank, size = _meeting_point()
     store = dist.PrefixStore(f"detlearn group {next(_group_numbers)}", store)
+
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=own_rank, world_size=size)
     return True
@@ -90,16 +92,19 @@ _group_numbers = itertools.count()
 
 @functools.cache
 def _meeting_point() -> tuple[dist.Store, int, int]:
-    """The store in which the processes find each other, and this one's rank and their number."""
+    """Return the store in which the processes find each other, this one's rank, their number."""
     return next(dist.rendezvous("env://"))
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """all_reduce that also sums the gradients on the way back."""
+    """all_reduce that also sums the gradients on the way back.
+
+    The sum goes into the result of every process, so its gradient is the sum of theirs.
+    """
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
-        x = x.clone()
+        x = x.clone()  # all_reduce works in place
         dist.all_reduce(x)
         return x
 
@@ -120,20 +125,29 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Normalise x (B, C, …) with the mean and variance over every process's values."""
         if not self.training or world_size() == 1:
             return super().forward(x)
-        others = [0, *range(2, x.ndim)]  # all axes but that of the channels
-        shape = [1, -1] + [1] * (x.ndim - 2)
+
+        other_axes = [0, *range(2, x.ndim)]  # all but that of the channels
+        shape = [1, -1] + [1] * (x.ndim - 2)  # in which (C,) meets x
+
         # In float32 even under autocast: a sum over 16 000 pixels does not fit into bfloat16.
         values = x.to(torch.promote_types(x.dtype, torch.float32))
+
+        # Sums and count in one exchange; the counts differ where the processes' shares do.
         count = values.new_tensor([x.numel() / x.shape[1]])
-        sums = _SumOverProcesses.apply(torch.cat((values.sum(others), count)))  # (C + 1,)
-        mean, count = sums[:-1] / sums[-1], sums[-1]
+        sums = _SumOverProcesses.apply(torch.cat((values.sum(other_axes), count)))  # (C + 1,)
+        count = sums[-1]
+        mean = sums[:-1] / count
+
         # Not E[x²] − E[x]², which rounding can make negative.
-        deviations = (values - mean.view(shape)).square().sum(others)
+        deviations = (values - mean.view(shape)).square().sum(other_axes)
         var = _SumOverProcesses.apply(deviations) / count
+
+        # As torch does it: the running variance is the unbiased one.
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1).clamp(min=1), self.momentum)
+
         scale = self.weight * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale
         return (values * scale.view(shape) + shift.view(shape)).to(x.dtype)
@@ -158,6 +172,7 @@ def share_batch_norm(model: nn.Module, shared: bool = True) -> None:
         shared: False undoes it.
     """
     wanted = _SHARED if shared else {new: old for old, new in _SHARED.items()}
+
     for module in model.modules():
         if type(module) in wanted:
             module.__class__ = wanted[type(module)]  # same fields, another forward

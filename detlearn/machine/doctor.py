@@ -1,4 +1,7 @@
-"""What could be wrong with this installation, said in one sentence each."""
+"""What could be wrong with this installation, said in one sentence each.
+
+torch is imported inside of functions only: the doctor must be able to say that it is missing.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,22 @@ import platform
 import sys
 
 PACKAGES = (
-    *("detlearn", "torch", "torchvision", "numpy", "scipy", "matplotlib"),
-    *("ipywidgets", "tqdm", "pillow", "safetensors"),
+    "detlearn",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "ipywidgets",
+    "tqdm",
+    "pillow",
+    "pooch",
+    "safetensors",
 )
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that detlearn needs; ``"missing"`` where one is."""
+    """Return the versions of Python and of the packages that detlearn needs, "missing" for none."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -31,14 +43,16 @@ def troubles() -> list[str]:
         One sentence for each trouble found, the gravest first: what is wrong and what to do.
     """
     found = [_torchvision_trouble()]
-    if sys.modules.get("torch"):  # it could be imported
-        found += [_gpu_trouble(), _threads_trouble()]
-    found += [
-        f"{name} is not installed: pip install {name}."
-        for name, version in versions().items()
-        if version == "missing"
-    ]
-    return [trouble for trouble in found if trouble]
+
+    # Only where torch could be imported can it be asked.
+    if sys.modules.get("torch"):
+        found.append(_gpu_trouble())
+        found.append(_threads_trouble())
+
+    for name, version in versions().items():
+        if version == "missing":
+            found.append(f"{name} is not installed: pip install {name}.")
+    return [trouble for trouble in found if trouble is not None]
 
 
 def _torchvision_trouble() -> str | None:
@@ -71,14 +85,20 @@ def _gpu_trouble() -> str | None:
 def _threads_trouble() -> str | None:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if torch.get_num_threads() > cores:
+    from detlearn.machine.hardware import available_cores
+
+    cores = available_cores()
+    threads = torch.get_num_threads()
+    if threads > cores:
         return (
-            f"torch uses {torch.get_num_threads()} threads on {cores} cores, which is slower than "
-            f"one: set OMP_NUM_THREADS={cores}."
+            f"torch uses {threads} threads on {cores} cores, which is slower than one: set "
+            f"OMP_NUM_THREADS={cores}."
         )
-    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 + cores / 2
-    if busy:
+
+    # The load is the number of programs that want a core, averaged over a minute. Half of the cores
+    # may be our own.
+    is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 + cores / 2
+    if is_busy:
         return (
             "Other programs keep this machine busy: a training on the CPU may be many times slower "
             "than the book says; wait for them, or set OMP_NUM_THREADS=1."
@@ -93,21 +113,31 @@ def report() -> tuple[str, bool]:
         The text, and whether all is well.
     """
     lines = [f"{name:12} {version}" for name, version in versions().items()]
-    wrong = troubles()
+    found = troubles()
+
     try:
-        import torch
-
-        from detlearn.machine.hardware import default_device, has_native_bfloat16
-
-        device = default_device()
-        name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
-        native = "native" if has_native_bfloat16(device) else "emulated, so float32 is used"
-        lines += [
-            f"{'device':12} {device.type} {name}".rstrip(),
-            f"{'threads':12} {torch.get_num_threads()}",
-            f"{'bfloat16':12} {native}",
-        ]
+        lines += _hardware_lines()
     except (ImportError, OSError):
         pass  # said among the troubles
-    lines += ["", *(f"! {sentence}" for sentence in wrong)] if wrong else ["", "All is well."]
-    return "\n".join(lines), not wrong
+
+    lines.append("")
+    if found:
+        lines += [f"! {sentence}" for sentence in found]
+    else:
+        lines.append("All is well.")
+    return "\n".join(lines), not found
+
+
+def _hardware_lines() -> list[str]:
+    import torch
+
+    from detlearn.machine.hardware import default_device, has_native_bfloat16
+
+    device = default_device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
+    bfloat16 = "native" if has_native_bfloat16(device) else "emulated, so float32 is used"
+    return [
+        f"{'device':12} {device.type} {name}".rstrip(),
+        f"{'threads':12} {torch.get_num_threads()}",
+        f"{'bfloat16':12} {bfloat16}",
+    ]

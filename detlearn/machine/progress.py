@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(total: float | None, label: str, *, show: bool = True, **options: Any) -> tqdm:
-    """A bar for ``with progress_bar(100, "drawing") as bar: … bar.update()``.
+    """Return a bar for ``with progress_bar(100, "drawing") as bar: … bar.update()``.
 
     Args:
         total: steps until the end; None if that is not known.
