@@ -1,0 +1,187 @@
+"""The experiments' runner: what is stored is not run again, and two processes share the work."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from detlearn import results
+from detlearn.results import stored
+
+
+@pytest.fixture
+def runner(root, monkeypatch, tmp_path):
+    """The module, with a folder of results and of locks of its own."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks" / "experiments"))
+    monkeypatch.setattr(stored, "FOLDER", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETLEARN_FAST", raising=False)
+    return importlib.import_module("runner")
+
+
+def experiment(runner, seen, **changes):
+    def run(variant, seed):
+        seen.append((variant, seed))
+        return {"ap": 0.5 + seed / 10, "seconds": 3}
+
+    defaults = {
+        "name": "small",
+        "command": "python x.py",
+        "settings": {"steps": 3, "edges": (1, 2)},
+        "seeds": {"b": (0, 1), "a": (0, 1, 2)},
+        "run": run,
+    }
+    return runner.Experiment(**{**defaults, **changes})
+
+
+class TestRunMissing:
+    def test_all_variants_of_a_seed_before_the_next_seed(self, runner):
+        seen = []
+        runner.run_missing(experiment(runner, seen))
+        assert seen == [("b", 0), ("a", 0), ("b", 1), ("a", 1), ("a", 2)]
+
+        result = results.load("small")  # sorted by variant as the experiment has them
+        pairs = [(run["variant"], run["seed"]) for run in result["runs"]]
+        assert pairs == [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 2)]
+        assert result["runs"][1] == {"variant": "b", "seed": 1, "ap": 0.6, "seconds": 3}
+        assert result["settings"] == {"steps": 3, "edges": [1, 2]}
+        assert result["provenance"]["seeds"] == [0, 1, 2]
+
+    def test_goes_on_where_it_was_stopped(self, runner):
+        class Stop(Exception):
+            pass
+
+        seen = []
+
+        def stops(variant, seed):
+            if len(seen) == 2:
+                raise Stop
+            seen.append((variant, seed))
+            return {"seconds": 1}
+
+        with pytest.raises(Stop):
+            runner.run_missing(experiment(runner, [], run=stops))
+        assert len(results.load("small")["runs"]) == 2
+        later = []
+        runner.run_missing(experiment(runner, later))
+        assert later == [("b", 1), ("a", 1), ("a", 2)]
+        runner.run_missing(experiment(runner, later))
+        assert len(later) == 3
+
+    def test_some_variants_and_seeds(self, runner):
+        seen = []
+        runner.run_missing(experiment(runner, seen), ["a"], [2, 0])
+        assert seen == [("a", 0), ("a", 2)]
+
+    def test_other_settings_are_refused(self, runner):
+        runner.run_missing(experiment(runner, []))
+        seen = []
+        other = experiment(runner, seen, settings={"steps": 4, "edges": (1, 2)})
+        with pytest.raises(ValueError, match=r"'steps': 3.*'steps': 4.*small.json to start afresh"):
+            runner.run_missing(other)
+        assert seen == [] and len(results.load("small")["runs"]) == 5
+
+    def test_a_preview_is_kept_beside_the_runs(self, runner):
+        found = [{"boxes": [], "scores": [], "labels": []}]
+
+        def run(variant, seed):
+            shown = {"preview": found} if (variant, seed) == ("b", 0) else {}
+            return {"ap": 0.5, "seconds": 1, **shown}
+
+        runner.run_missing(experiment(runner, [], run=run))
+        result = results.load("small")
+        assert result["preview"] == {"seed": runner.PREVIEW_SEED, "detections": found}
+        assert all("preview" not in run for run in result["runs"])
+        assert result["provenance"]["seeds"] == [0, 1, 2, runner.PREVIEW_SEED]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(runner):
+    seen = []
+    with runner._lock("small b 0", wait=False) as is_ours:
+        assert is_ours
+        runner.run_missing(experiment(runner, seen))
+        assert ("b", 0) not in seen and len(seen) == 4
+    runner.run_missing(experiment(runner, seen))
+    assert seen[-1] == ("b", 0) and len(seen) == 5
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import runner
+from detlearn.results import stored
+
+stored.FOLDER = Path("results")
+
+
+def run(variant, seed):
+    with open(f"log {sys.argv[2]}", "a") as log:
+        log.write(f"{variant} {seed}\\n")
+    time.sleep(0.05)
+    return {"ap": seed, "seconds": 1}
+
+
+runner.run_missing(
+    runner.Experiment("both", "python x.py", {"steps": 1}, {"a": range(6), "b": range(6)}, run)
+)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(runner, root, tmp_path):
+    """No run is made twice and none is lost, however they meet."""
+    (tmp_path / "two.py").write_text(TWO)
+    folder = root / "benchmarks" / "experiments"
+    processes = [
+        subprocess.Popen([sys.executable, "two.py", folder, name], cwd=tmp_path) for name in "12"
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    logs = [path.read_text().splitlines() for path in tmp_path.glob("log *")]
+    wanted = {f"{variant} {seed}" for variant in "ab" for seed in range(6)}
+    done = [line for log in logs for line in log]
+    assert sorted(done) == sorted(wanted)
+    stored_runs = json.loads((tmp_path / "results" / "both.json").read_text())["runs"]
+    assert {f"{run['variant']} {run['seed']}" for run in stored_runs} == wanted
+
+
+def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
+    monkeypatch.setenv("DETLEARN_FAST", "1")
+    with pytest.raises(SystemExit):
+        runner.main(experiment(runner, []), "about", [])
+    assert "unset DETLEARN_FAST" in capsys.readouterr().err
+    assert not (stored.FOLDER / "small.json").exists()
+
+
+@pytest.mark.parametrize("name", ["box_losses", "two_stage", "point_preview"])
+def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name):
+    """All its runs are stored with the settings of today: nothing is left to do."""
+    monkeypatch.setattr(stored, "FOLDER", root / "detlearn" / "results")
+    script = importlib.import_module(name)
+    pairs = runner._stored_pairs(script.EXPERIMENT)
+    wanted = {(v, seed) for v, seeds in script.EXPERIMENT.seeds.items() for seed in seeds}
+    assert pairs == wanted
+
+
+@pytest.mark.parametrize("model", ["point", "faster_rcnn"])
+def test_the_blood_cells_script_continues_what_is_committed(runner, root, monkeypatch, model):
+    monkeypatch.setattr(stored, "FOLDER", root / "detlearn" / "results")
+    bccd = importlib.import_module("bccd")
+    assert runner._stored_pairs(bccd.experiment(model)) == {(model, 0)}
+
+
+def test_the_stretches_of_objects_by_hand(runner):
+    """10 × 10 is found, 30 × 10 with another class, 50 × 10 with a score too low, 80 × 10 found."""
+    two_stage = importlib.import_module("two_stage")
+    sides = [(10, 10), (30, 10), (50, 10), (80, 10)]
+    boxes = torch.tensor([[0.0, 20 * i, w, 20 * i + h] for i, (w, h) in enumerate(sides)])
+    truth = {"boxes": boxes, "labels": torch.tensor([0, 1, 2, 3])}
+    found = {
+        "boxes": boxes,
+        "labels": torch.tensor([0, 2, 2, 3]),
+        "scores": torch.tensor([0.9, 0.9, 0.29, 0.3]),
+    }
+    assert two_stage.found_by_stretch([found], [truth]) == [1.0, 0.0, 0.0, 1.0]
