@@ -13,7 +13,7 @@ BOX = [[2.0, 3.0, 10.0, 12.0]]
 
 
 def plain(**options):
-    return ImageBatcher((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), **options)
+    return ImageBatcher(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options)
 
 
 def target(boxes=BOX, labels=(0,)):
@@ -22,7 +22,7 @@ def target(boxes=BOX, labels=(0,)):
 
 class TestBatch:
     def test_normalises_and_pads_at_the_right_and_at_the_bottom(self):
-        batcher = ImageBatcher((0.5, 0.25, 0.0), (0.5, 0.25, 2.0), size_divisible=4)
+        batcher = ImageBatcher(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0), size_divisible=4)
         images = [torch.ones(3, 5, 3), torch.ones(3, 2, 9)]
         batch, targets = batcher(images)
         assert batch.images.shape == (2, 3, 8, 12)
@@ -66,7 +66,9 @@ class TestResize:
         oracle = GeneralizedRCNNTransform(
             min_size, max_size, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
         ).eval()
-        ours = ImageBatcher((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), min_size=min_size, max_size=max_size)
+        ours = ImageBatcher(
+            mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), min_size=min_size, max_size=max_size
+        )
         random = torch.Generator().manual_seed(min_size)
         for _ in range(12):
             shapes = torch.randint(9, 200, (3, 2), generator=random).tolist()

@@ -18,7 +18,7 @@ RPN_LOSSES = {"loss_objectness", "loss_rpn_box_reg"}
 
 def build(name, num_classes=3, **options):
     torch.manual_seed(0)
-    return models.create(name, num_classes, **options)
+    return models.BUILDERS[name](num_classes, **options)
 
 
 def target(boxes, labels=None):
@@ -106,6 +106,40 @@ def flipped(goal):
     boxes = goal["boxes"].clone()
     boxes[:, [1, 3]] = 64 - boxes[:, [3, 1]]
     return goal | {"boxes": boxes}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_who_learns_what(name):
+    model = build(name)
+    targets = [target([[4, 4, 30, 30], [40, 40, 60, 60]]), target([])]
+    outputs = model.predict(torch.rand(2, 3, 64, 96), [(64, 96), (50, 70)])
+    assignment = model.assign(outputs, targets)
+    places = (16 * 24 + 8 * 12 + 4 * 6) * 6
+    assert assignment.assigned.shape == (2, places) and assignment.points.shape == (places, 2)
+    assert set(assignment.assigned[0].unique().tolist()) == {-2, -1, 0, 1}
+    assert (assignment.assigned[1] == -1).all()
+    # Every anchor stands in the middle of its cell.
+    cells = assignment.points / assignment.strides[:, None]
+    assert_close(cells % 1, torch.full_like(cells, 0.5))
+    assert assignment.strides.unique().tolist() == [4, 8, 16]
+    iou = box_iou(targets[0]["boxes"], assignment.anchors)
+    assert torch.equal(assignment.assigned[0], model.rpn.matcher(iou))
+
+
+def test_small_settings_are_those_of_the_chapter():
+    """A sample of 32 in both stages, half of it positive in the second; 5 × 5 RoIs, 512 wide."""
+    model = build("faster_rcnn")
+    assert model.rpn.sampler.batch_size_per_image == 32
+    assert model.rpn.matcher.high_threshold == 0.5
+    assert model.roi_heads.sampler.batch_size_per_image == 32
+    assert model.roi_heads.sampler.positive_fraction == 0.5
+    assert model.roi_heads.box_roi_pool.output_size == (5, 5)
+    assert model.roi_heads.box_predictor.cls_score.in_features == 512
+    outputs = model.train().predict(torch.rand(1, 3, 128, 128))
+    corner = torch.rand(60, 2) * 100
+    boxes = torch.cat((corner, corner + 20), dim=1)
+    sample = model.roi_heads.sample([boxes], [target([[4, 4, 30, 30]])])
+    assert len(sample.labels) == 32 and len(outputs.rpn.proposals[0]) <= 50
 
 
 # --- odd input -------------------------------------------------------------------------------
@@ -228,7 +262,7 @@ def test_boxes_are_clipped_to_their_own_image(name):
     with torch.no_grad():
         outputs = model.predict(torch.rand(3, 3, 64, 64), sizes)
         for (height, width), proposals, found in zip(
-            sizes, outputs.proposals, model.decode(outputs, sizes), strict=True
+            sizes, outputs.rpn.proposals, model.decode(outputs), strict=True
         ):
             for boxes in (proposals, found["boxes"]):
                 assert len(boxes) > 0 and boxes.min() >= 0
@@ -319,8 +353,8 @@ def test_decode_drops_the_backgrounds_box_and_score():
         # The second class moves its box right by a tenth of its width; the background far down.
         predictor.bbox_pred.bias.copy_(torch.tensor([0, 90.0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0]))
     outputs = model.eval().predict(torch.zeros(1, 3, 64, 64))
-    outputs = outputs._replace(proposals=[torch.tensor([[10.0, 10, 30, 20]])])
-    (found,) = model.decode(outputs, [(64, 64)])
+    proposals = [torch.tensor([[10.0, 10, 30, 20]])]
+    (found,) = model.decode(with_proposals(outputs, proposals))
     assert found["labels"].tolist() == [1]
     assert_close(found["boxes"], torch.tensor([[12.0, 10, 32, 20]]))
     wanted = torch.tensor([5.0, 0.0, 3.0]).softmax(0)[2]
@@ -340,6 +374,19 @@ def test_the_stages_differ_as_in_the_paper():
         CascadeRCNN(2, model.backbone, stages=list(model.stages)[:2])
 
 
+def with_proposals(outputs, proposals):
+    """Outputs of a first stage that proposed these boxes."""
+    return outputs._replace(rpn=outputs.rpn._replace(proposals=proposals))
+
+
+def watch_boxes(model):
+    """A list that gets the first image's boxes of every call of a stage."""
+    seen = []
+    for stage in model.stages:
+        stage.register_forward_pre_hook(lambda stage, args: seen.append(args[1][0]))
+    return seen
+
+
 def constant_stage(stage: RoIHeads, logits, delta):
     """Let a head answer the same for every box."""
     for layer in (stage.box_predictor.cls_score, stage.box_predictor.bbox_pred):
@@ -354,19 +401,36 @@ def test_boxes_go_from_stage_to_stage_and_scores_are_averaged():
     # Each moves right by a tenth of the width: dx = 0.1 times the stage's own weight.
     for stage, logit, dx in zip(model.stages, (0.0, 1.0, 2.0), (1.0, 2.0, 3.0)):
         constant_stage(stage, [0.0, logit], [dx, 0.0, 0, 0])
-    outputs = model.predict(torch.zeros(1, 3, 64, 64))
-    proposal = torch.tensor([[10.0, 10, 30, 20]])
-    outputs = outputs._replace(proposals=[proposal])
-    seen = []
-    model.look, look = (
-        lambda stage, o, boxes: seen.append(boxes[0]) or look(stage, o, boxes),
-        model.look,
+    outputs = with_proposals(
+        model.predict(torch.zeros(1, 3, 64, 64)), [torch.tensor([[10.0, 10, 30, 20]])]
     )
-    (found,) = model.decode(outputs, [(64, 64)])
+    seen = watch_boxes(model)
+    (found,) = model.decode(outputs)
     assert_close(torch.cat(seen)[:, 0], torch.tensor([10.0, 12, 14]))
     assert_close(found["boxes"], torch.tensor([[16.0, 10, 36, 20]]))
     wanted = torch.tensor([0.0, 1, 2]).sigmoid().mean()
     assert_close(found["scores"], wanted[None])
+
+
+def test_training_goes_on_with_the_moved_boxes():
+    """What the second and the third head see and learn are the boxes of the head before."""
+    model = build("cascade_rcnn", 1).train()
+    for stage, dx in zip(model.stages, (1.0, 2.0, 3.0)):
+        constant_stage(stage, [0.0, 1.0], [dx, 0.0, 0, 0])
+    goal = target([[14, 10, 34, 20]])
+    outputs = with_proposals(
+        model.predict(torch.rand(1, 3, 64, 64)), [torch.tensor([[10.0, 10, 30, 20]])]
+    )
+    seen = watch_boxes(model)
+    losses = model.compute_loss(outputs, [goal])
+
+    # The proposal and the object itself, both two pixels further right at each head.
+    left = torch.stack([boxes[:, 0].sort().values for boxes in seen])
+    assert_close(left, torch.tensor([[10.0, 14], [12, 16], [14, 18]]))
+    # Of the third head's boxes one lies right, and should stay where the head moves it by a tenth
+    # of its width, times the weight 30; the other is too far (IoU 2/3) and counts as background.
+    wanted = 0.25 * (3 - 1 / 18) / 2
+    assert losses["loss_box_reg_3"].item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_later_stages_are_relabelled_and_detached():
@@ -376,7 +440,7 @@ def test_later_stages_are_relabelled_and_detached():
         constant_stage(stage, [0.0, 0.0], [0.0, 0, 0, 0])
     # IoU .55 with the object: positive for the first head, background for the others.
     sloppy = torch.tensor([[10.0, 10, 30, 21]])
-    outputs = model.predict(torch.rand(1, 3, 64, 64))._replace(proposals=[sloppy])
+    outputs = with_proposals(model.predict(torch.rand(1, 3, 64, 64)), [sloppy])
     labels, label = [], RoIHeads.label
 
     def spy(stage, boxes, targets):
@@ -402,7 +466,7 @@ def test_loss_weights():
     for stage in model.stages:
         constant_stage(stage, [0.0, 1.0], [0.0, 0, 0, 0])
     goal = target([[10, 10, 30, 30]])
-    outputs = model.predict(torch.rand(1, 3, 64, 64))._replace(proposals=[goal["boxes"]])
+    outputs = with_proposals(model.predict(torch.rand(1, 3, 64, 64)), [goal["boxes"]])
     losses = model.compute_loss(outputs, [goal])
     terms = torch.stack([losses[f"loss_classifier_{i}"] for i in (1, 2, 3)])
     assert_close(terms / terms[0], torch.tensor(cascade_rcnn.LOSS_WEIGHTS))
@@ -416,7 +480,7 @@ def test_empty_boxes_keep_their_row():
         constant_stage(stage, [0.0, 0.0], [0.0, 0, 0, 0])
     outputs = model.predict(torch.zeros(2, 3, 64, 64))
     proposals = [torch.tensor([[10.0, 10, 30, 20]] * 3), torch.tensor([[1.0, 1, 9, 9]])]
-    found = model.decode(outputs._replace(proposals=proposals), [(64, 64)] * 2)
+    found = model.decode(with_proposals(outputs, proposals))
     assert [len(d["boxes"]) for d in found] == [0, 0]
     assert model.refine(model.stages[0], proposals, torch.zeros(4, 1, 4), [(64, 64)] * 2)[
         0

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from detlearn import models
+from detlearn.losses import giou_loss
 from detlearn.models import images as batching
 from detlearn.models import point
 from detlearn.models.point import PointDetector, PointOutputs, grid_points, point_targets
@@ -41,10 +42,14 @@ def random_boxes(number, height, width, random):
     return torch.cat((centres - sides / 2, centres + sides / 2), dim=-1)
 
 
-def small_detector(num_classes=2, **options):
+def small_detector(num_classes=2, batcher=None, **thresholds):
     torch.manual_seed(0)
     backbone = SmallBackbone((8, 8, 8, 8))
-    return PointDetector(num_classes, backbone, channels=8, **options)
+    model = PointDetector(num_classes, backbone, channels=8, batcher=batcher)
+    for name, value in thresholds.items():
+        assert hasattr(model, name)
+        setattr(model, name, value)
+    return model
 
 
 def target(boxes, labels=None):
@@ -55,7 +60,7 @@ def target(boxes, labels=None):
 def targets_of_one(boxes, labels, *map_and_classes):
     """Heat map (K, h, w) and assignment (h, w) of a single image."""
     one = point_targets([{"boxes": boxes, "labels": labels}], *map_and_classes)
-    return one.heatmap[0], one.assigned[0]
+    return one.heatmap[0], one.assigned[0].view(one.heatmap.shape[-2:])
 
 
 class TestGridPoints:
@@ -152,21 +157,18 @@ class TestTargets:
             assert assigned[heatmap[0] == 1] == 0
 
     def test_a_batch_is_its_images_side_by_side(self):
-        """Objects are numbered through the batch; an image learns nothing of its neighbours."""
+        """Objects are numbered in their image, which learns nothing of its neighbours."""
         random = torch.Generator().manual_seed(3)
         images = []
         for number in (4, 0, 1, 7):
             boxes = random_boxes(number, 64, 48, random)
             images.append({"boxes": boxes, "labels": torch.randint(3, (number,), generator=random)})
-        heatmap, assigned = point_targets(images, 3, 16, 12)
-        assert heatmap.shape == (4, 3, 16, 12) and assigned.shape == (4, 16, 12)
-        first = 0
+        heatmap, assigned, *_ = point_targets(images, 3, 16, 12)
+        assert heatmap.shape == (4, 3, 16, 12) and assigned.shape == (4, 16 * 12)
         for i, image in enumerate(images):
             alone = targets_of_one(image["boxes"], image["labels"], 3, 16, 12)
             assert torch.equal(heatmap[i], alone[0])
-            assert torch.equal(assigned[i], alone[1] + first * (alone[1] >= 0))
-            first += len(image["boxes"])
-        assert set(assigned[3].unique().tolist()) <= {-1, *range(5, 12)}
+            assert torch.equal(assigned[i].view(16, 12), alone[1])
 
 
 class TestPredict:
@@ -176,7 +178,7 @@ class TestPredict:
         nn.init.zeros_(model.box_head[-1].weight)
         model.box_head[-1].bias.data = torch.tensor([2.0, 3.0, 4.0, 5.0]).log()
         with torch.no_grad():
-            logits, boxes = model.predict(torch.rand(2, 3, 64, 32))
+            logits, boxes, _ = model.predict(torch.rand(2, 3, 64, 32))
         assert logits.shape == (2, 2, 16, 8) and boxes.shape == (2, 16, 8, 4)
         # row 3, column 1: the point (6, 14), stride 4
         torch.testing.assert_close(boxes[1, 3, 1], torch.tensor([-2.0, 2.0, 22.0, 34.0]))
@@ -214,7 +216,8 @@ class TestLoss:
     def outputs(self, scores, boxes):
         """Of one image with a map of 1 × 2 locations and 1 class."""
         logits = torch.tensor([logit(p) for p in scores]).view(1, 1, 1, 2).requires_grad_()
-        return PointOutputs(logits, torch.tensor(boxes).view(1, 1, 2, 4).requires_grad_())
+        boxes = torch.tensor(boxes).view(1, 1, 2, 4).requires_grad_()
+        return PointOutputs(logits, boxes, [(4, 8)])
 
     def test_by_hand(self):
         """One object in the left location; at the right one its Gaussian has all but vanished."""
@@ -235,7 +238,8 @@ class TestLoss:
         model = small_detector(1)
         outputs = self.outputs([0.8, 0.1], [[0.0, 0, 4, 2], [0.0, 0, 9, 9]])
         one = model.compute_loss(outputs, [target([[0, 0, 4, 4]])])
-        twice = PointOutputs(*(torch.cat((x, x)) for x in outputs))
+        logits, boxes, sizes = outputs
+        twice = PointOutputs(torch.cat((logits, logits)), torch.cat((boxes, boxes)), sizes * 2)
         two = model.compute_loss(twice, [target([[0, 0, 4, 4]])] * 2)
         for name in one:
             assert two[name].item() == pytest.approx(one[name].item(), rel=1e-5)
@@ -244,6 +248,22 @@ class TestLoss:
         alarms = sum(p**2 * -math.log(1 - p) for p in (0.8, 0.1))
         assert half["heatmap"].item() == pytest.approx(one["heatmap"].item() + alarms, rel=1e-4)
         assert half["box"].item() == pytest.approx(one["box"].item(), rel=1e-5)
+
+    def test_the_heat_map_is_divided_by_objects_and_the_boxes_by_locations(self):
+        """An object whose box two locations learn counts once for the heat map, twice for boxes."""
+        model = small_detector(1)
+        outputs = self.outputs([0.8, 0.7], [[0.0, 0, 20, 2], [0.0, 0, 20, 4]])
+        goal = target([[-8, 0, 12, 4]])  # 20 wide: its Gaussian is .25 one cell away, .7 with 40
+        wide = target([[-18, 0, 22, 4]])
+        assert (model.assign(outputs, [goal]).assigned >= 0).sum() == 1
+        assert (model.assign(outputs, [wide]).assigned >= 0).sum() == 2
+        beside = math.exp(-0.5 * (4 / (point.SPREAD * 40)) ** 2)
+        losses = model.compute_loss(outputs, [wide])
+        heatmap = 0.2**2 * -math.log(0.8) + (1 - beside) ** 4 * 0.7**2 * -math.log(0.3)
+        assert losses["heatmap"].item() == pytest.approx(heatmap, rel=1e-4)
+        pairs = zip(outputs.boxes.view(-1, 4), wide["boxes"].expand(2, 4))
+        mean = sum(giou_loss(a[None], b[None]).item() for a, b in pairs) / 2
+        assert losses["box"].item() == pytest.approx(2 * mean, rel=1e-4)
 
     def test_boxes_are_paired_with_the_objects_of_their_image_and_location(self):
         """A perfect prediction has a box loss of 0, whatever the order of objects."""
@@ -258,9 +278,9 @@ class TestLoss:
         for image, t in zip(boxes, targets):
             _, assigned = targets_of_one(t["boxes"], t["labels"], 2, 16, 16)
             image[assigned >= 0] = t["boxes"][assigned[assigned >= 0]]
-        outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes)
+        outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes, [(64, 64)] * 3)
         assert model.compute_loss(outputs, targets)["box"].item() == pytest.approx(0, abs=1e-5)
-        outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes.flip(0))
+        outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes.flip(0), [(64, 64)] * 3)
         assert model.compute_loss(outputs, targets)["box"].item() > 0.5
 
     def test_without_objects_the_box_loss_is_0_and_gradients_are_finite(self):
@@ -322,7 +342,7 @@ class TestDetect:
         logits[0, 1, 1, 2] = logit(0.25)  # below the threshold
         boxes = torch.tensor([1.0, 1, 7, 7]).repeat(1, 2, 3, 1)
         boxes[0, 1, 0] = torch.tensor([1.0, 4, 9, 20])
-        (found,) = model.decode(PointOutputs(logits, boxes), [(8, 12)])
+        (found,) = model.decode(PointOutputs(logits, boxes, [(8, 12)]))
         torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.5, 0.4]))
         assert found["labels"].tolist() == [0, 1, 0]
         assert found["boxes"].tolist() == [[1, 1, 7, 7], [1, 1, 7, 7], [1, 4, 9, 8]]
@@ -331,7 +351,7 @@ class TestDetect:
         model = small_detector(1)
         logits = torch.full((1, 1, 2, 2), 3.0)
         boxes = torch.tensor([[[[0.0, 0, 4, 4], [5, 0, 8, 4]], [[0, 4, 4, 8], [5, 5, 8, 8]]]])
-        (found,) = model.decode(PointOutputs(logits, boxes), [(4, 5)])
+        (found,) = model.decode(PointOutputs(logits, boxes, [(4, 5)]))
         assert found["boxes"].tolist() == [[0, 0, 4, 4]]
 
     def test_nothing_found(self):
@@ -432,6 +452,17 @@ class TestBuilders:
         assert backbone.out_channels == [8, 16, 24, 32] and backbone.strides == [4, 8, 16, 32]
         for x, channels, stride in zip(maps.values(), backbone.out_channels, backbone.strides):
             assert x.shape == (1, channels, math.ceil(33 / stride), math.ceil(100 / stride))
+
+    def test_backbone_has_nine_convolutions(self):
+        """Two to stride 4 and one to look there; two for each stride after."""
+        convolutions = [m for m in SmallBackbone().modules() if isinstance(m, nn.Conv2d)]
+        steps = [(c.in_channels, c.out_channels, c.stride[0]) for c in convolutions]
+        assert steps == [
+            *((3, 16, 2), (16, 48, 2), (48, 48, 1)),
+            *((48, 64, 2), (64, 64, 1)),
+            *((64, 128, 2), (128, 128, 1)),
+            *((128, 160, 2), (160, 160, 1)),
+        ]
 
     def test_starts_with_low_scores(self):
         """So that the many empty locations do not drown the first steps."""

@@ -8,7 +8,8 @@ import torchvision.ops as oracle
 from torch import nn
 from torch.testing import assert_close
 
-from detlearn.models.roi_heads import BoxPredictor, RoIHeads, RoISample, select_detections
+from detlearn.models.base import Detector
+from detlearn.models.roi_heads import BoxPredictor, RoIHeads, RoISample
 
 
 def heads(**options):
@@ -84,35 +85,41 @@ def test_no_positive_gives_zero_box_loss_with_gradient():
 # --- detections ------------------------------------------------------------------------------
 
 
-def naive_detections(boxes, scores, counts, score_threshold, nms_threshold, limit):
-    """Image by image and class by class, with torchvision's NMS."""
-    results, start = [], 0
-    for count in counts:
-        found = []
-        for k in range(scores.shape[1]):
-            b, s = boxes[start : start + count, k], scores[start : start + count, k]
-            good = (s > score_threshold) & ((b[:, 2:] - b[:, :2]) >= 1e-2).all(1)
-            b, s = b[good], s[good]
-            for i in oracle.nms(b, s, nms_threshold).tolist():
-                found.append((s[i].item(), k, b[i].tolist()))
-        results.append(sorted(found, reverse=True)[:limit])
-        start += count
-    return results
+def naive_detections(boxes, scores, score_threshold, nms_threshold, limit):
+    """Class by class, with torchvision's NMS."""
+    found = []
+    for k in range(scores.shape[1]):
+        b, s = boxes[:, k], scores[:, k]
+        good = (s > score_threshold) & ((b[:, 2:] - b[:, :2]) >= 1e-2).all(1)
+        b, s = b[good], s[good]
+        for i in oracle.nms(b, s, nms_threshold).tolist():
+            found.append((s[i].item(), k, b[i].tolist()))
+    return sorted(found, reverse=True)[:limit]
 
 
-@pytest.mark.parametrize("agnostic", [False, True])
-def test_detections_equal_the_naive_ones(agnostic):
-    generator = torch.Generator().manual_seed(0)
-    counts = [40, 0, 25]
-    corner = torch.rand(65, 1 if agnostic else 3, 2, generator=generator) * 20
+@pytest.mark.parametrize("max_candidates", [None, 1000])
+@pytest.mark.parametrize("boxes_per_place", [1, 3])
+@pytest.mark.parametrize("count", [40, 0, 25])
+def test_detections_equal_the_naive_ones(count, boxes_per_place, max_candidates):
+    generator = torch.Generator().manual_seed(count)
+    corner = torch.rand(count, boxes_per_place, 2, generator=generator) * 20
     size = torch.rand(corner.shape, generator=generator) * 20 - 0.5
     boxes = torch.cat((corner, corner + size.clamp(min=0)), dim=-1)
-    scores = torch.rand(65, 3, generator=generator)
-    settings = {"score_threshold": 0.3, "nms_threshold": 0.4, "max_detections": 17}
-    found = select_detections(boxes, scores, counts, **settings)
-    expected = naive_detections(boxes.expand(-1, 3, -1), scores, counts, 0.3, 0.4, 17)
-    for detections, wanted in zip(found, expected, strict=True):
-        assert detections["labels"].tolist() == [k for _, k, _ in wanted]
-        assert_close(detections["scores"].tolist(), [s for s, _, _ in wanted])
-        assert detections["boxes"].tolist() == [b for _, _, b in wanted]
-    assert len(found[1]["boxes"]) == 0 and found[1]["boxes"].shape == (0, 4)
+    scores = torch.rand(count, 3, generator=generator)
+
+    model = Detector(3, score_threshold=0.3, nms_threshold=0.4, max_detections=17)
+    given = boxes[:, 0] if boxes_per_place == 1 else boxes
+    found = model.select_detections(given, scores, max_candidates=max_candidates)
+
+    wanted = naive_detections(boxes.expand(-1, 3, -1), scores, 0.3, 0.4, 17)
+    assert found["labels"].tolist() == [k for _, k, _ in wanted]
+    assert_close(found["scores"].tolist(), [s for s, _, _ in wanted])
+    assert found["boxes"].tolist() == [b for _, _, b in wanted]
+    assert found["boxes"].shape == (len(wanted), 4)
+
+
+def test_only_the_best_candidates_go_into_nms():
+    boxes = torch.tensor([[0.0, 0, 4, 4], [10, 0, 14, 4], [20, 0, 24, 4]])
+    scores = torch.tensor([[0.5], [0.9], [0.7]])
+    found = Detector(1).select_detections(boxes, scores, max_candidates=2)
+    assert_close(found["scores"], torch.tensor([0.9, 0.7]))

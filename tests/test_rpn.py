@@ -9,6 +9,12 @@ from torch.testing import assert_close
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
 from detlearn.models import RegionProposalNetwork
+from detlearn.models.rpn import RPNOutputs
+
+
+def target(boxes):
+    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+    return {"boxes": boxes, "labels": torch.zeros(len(boxes), dtype=torch.int64)}
 
 
 def small_rpn(**options):
@@ -29,7 +35,7 @@ def pyramid(images=2, height=40, width=56):
 
 def test_one_map_is_the_paper():
     rpn = RegionProposalNetwork(6)
-    objectness, deltas, anchors = rpn(torch.randn(2, 6, 5, 7))
+    objectness, deltas, anchors, *_ = rpn(torch.randn(2, 6, 5, 7))
     assert objectness.shape == (2, 5 * 7 * 9) and deltas.shape == (2, 5 * 7 * 9, 4)
     centres, sizes = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
     assert_close(centres[::9][:3], torch.tensor([[8.0, 8], [24, 8], [40, 8]]))  # stride 16
@@ -42,14 +48,15 @@ def test_one_map_is_the_paper():
 def test_a_pyramid_as_dict_or_list(kind):
     rpn, maps = small_rpn(), pyramid()
     features = maps if kind is dict else list(maps.values())
-    objectness, deltas, anchors = rpn(features)
+    objectness, deltas, anchors, level_sizes, _ = rpn(features)
+    assert level_sizes == [10 * 14 * 6, 5 * 7 * 6]
     count = (10 * 14 + 5 * 7) * 6
     assert objectness.shape == (2, count) and anchors.shape == (count, 4)
     assert deltas.shape == (2, count, 4)
 
 
-def test_plain_sizes_are_used_at_every_level_with_strides_from_4_on():
-    rpn = RegionProposalNetwork(6, anchor_sizes=(32, 64))
+def test_plain_sizes_are_used_at_every_level():
+    rpn = RegionProposalNetwork(6, anchor_sizes=(32, 64), strides=(4, 8, 16))
     first, second, third = rpn.anchors([torch.zeros(1, 6, n, n) for n in (8, 4, 2)])
     for anchors, stride in ((first, 4), (second, 8), (third, 16)):
         centres = (anchors[::6, :2] + anchors[::6, 2:]) / 2
@@ -75,7 +82,7 @@ def test_predictions_lie_in_the_order_of_the_anchors():
         head.cls_logits.bias.copy_(torch.arange(4) / 100)
         head.bbox_pred.weight.view(4, 4, 6)[:, 1, 1] = 1  # the second delta = y
         head.bbox_pred.bias.view(4, 4)[:, 2] = torch.arange(4)  # the third = the anchor's number
-        objectness, deltas, anchors = rpn(maps)
+        objectness, deltas, anchors, *_ = rpn(maps)
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     number = torch.arange(4).repeat(len(anchors) // 4)
     assert_close(objectness[0], centres[:, 0] + number / 100)
@@ -87,6 +94,8 @@ def test_predictions_lie_in_the_order_of_the_anchors():
 def test_errors():
     with pytest.raises(ValueError, match="as many sizes at each"):
         RegionProposalNetwork(6, ((8, 16), (32,)))
+    with pytest.raises(ValueError, match=r"2 levels, but strides are .16.: give the backbone's"):
+        RegionProposalNetwork(6, ((8, 16), (32, 64)))
     with pytest.raises(ValueError, match="3 feature maps, but strides"):
         small_rpn()([torch.zeros(1, 6, 4, 4)] * 3)
     with pytest.raises(ValueError, match="expected positive"):
@@ -137,12 +146,11 @@ def test_proposals_equal_the_naive_ones(training):
         assert ours.min() >= 0 and ours[:, 2].max() <= width and ours[:, 3].max() <= height
 
 
-def test_the_call_with_sizes_adds_the_proposals_without_gradient():
+def test_the_call_proposes_without_gradient():
     rpn = small_rpn()
-    objectness, deltas, anchors, proposals = rpn(pyramid(), [(40, 56), (40, 50)])
+    objectness, deltas, anchors, counts, proposals = rpn(pyramid(), [(40, 56), (40, 50)])
     assert len(proposals) == 2 and not any(p.requires_grad for p in proposals)
     assert objectness.requires_grad
-    counts = [len(level) for level in rpn.anchors(pyramid())]
     again = rpn.propose(objectness, deltas, anchors, counts, [(40, 56), (40, 50)])
     assert all(torch.equal(a, b) for a, b in zip(proposals, again))
 
@@ -162,18 +170,24 @@ def test_assignment_by_hand():
             [100, 100, 110, 110],  # no anchor touches it
         ]
     )
-    assert rpn.assign(anchors, objects).tolist() == [0, 1, -1, -1, -1, 2]
+    targets = [{"boxes": objects}, {"boxes": objects[1:3]}, {"boxes": objects[:0]}]
+    assert rpn.assign(anchors, targets).tolist() == [
+        [0, 1, -1, -1, -1, 2],
+        [-1, 0, -1, -1, -1, 1],
+        [-1] * 6,
+    ]
 
 
 def test_loss_by_hand():
     rpn = RegionProposalNetwork(6, (16,), (1.0,), strides=(16,), batch_size_per_image=256)
     (anchors,) = rpn.anchors(torch.zeros(1, 6, 1, 3))
-    targets = [{"boxes": torch.tensor([[0.0, 0, 16, 16]])}, {"boxes": torch.zeros(0, 4)}]
+    targets = [target([[0, 0, 16, 16]]), target([])]
     objectness = torch.zeros(2, 3, requires_grad=True)
     deltas = torch.zeros(2, 3, 4)
     deltas[0, 0] = torch.tensor([0.05, 0, 0, 1.0])
     deltas[0, 1:] = 9.0  # no positive anchors, so in no loss
-    losses = rpn.compute_loss(objectness, deltas.requires_grad_(), anchors, targets)
+    outputs = RPNOutputs(objectness, deltas.requires_grad_(), anchors, [3], [])
+    losses = rpn.compute_loss(outputs, targets)
     assert_close(losses["loss_objectness"].item(), torch.tensor(2.0).log().item())
     # Smooth L1, β = 1/9: 0.05² · 9 / 2 where small, |x| − 1/18 where large; divided by 6 anchors.
     assert losses["loss_rpn_box_reg"].item() == pytest.approx((0.05**2 * 4.5 + 1 - 1 / 18) / 6)
@@ -185,23 +199,26 @@ def test_loss_by_hand():
 def test_ignored_anchors_are_in_no_loss():
     rpn = RegionProposalNetwork(6, (16,), (1.0,), strides=(16,))
     (anchors,) = rpn.anchors(torch.zeros(1, 6, 1, 2))
-    target = {"boxes": torch.tensor([[0.0, 0, 16, 16], [16, 0, 32, 8]])}
-    target["boxes"][1] = torch.tensor([16, 0, 24, 16])  # IoU .5, but forced
-    assert rpn.assign(anchors, target["boxes"]).tolist() == [0, 1]
-    ignored = {"boxes": torch.tensor([[0.0, 0, 24, 16]])}  # .667 with 0 (forced), .2 with 1
-    assert rpn.assign(anchors, ignored["boxes"]).tolist() == [0, -1]
-    wide = {"boxes": torch.tensor([[0.0, 0, 26, 16]])}  # .615 (forced) and .3125 (ignored)
-    assert rpn.assign(anchors, wide["boxes"]).tolist() == [0, -2]
+
+    # IoU .5 with the second anchor, but its best.
+    forced = target([[0, 0, 16, 16], [16, 0, 24, 16]])
+    assert rpn.assign(anchors, [forced]).tolist() == [[0, 1]]
+    # .667 with the first anchor (forced), .2 with the second.
+    background = target([[0, 0, 24, 16]])
+    assert rpn.assign(anchors, [background]).tolist() == [[0, -1]]
+    # .615 (forced) and .3125 (ignored).
+    wide = target([[0, 0, 26, 16]])
+    assert rpn.assign(anchors, [wide]).tolist() == [[0, -2]]
+
     objectness = torch.zeros(1, 2, requires_grad=True)
-    losses = rpn.compute_loss(objectness, torch.zeros(1, 2, 4), anchors, [wide])
-    sum(losses.values()).backward()
+    outputs = RPNOutputs(objectness, torch.zeros(1, 2, 4), anchors, [2], [])
+    sum(rpn.compute_loss(outputs, [wide]).values()).backward()
     assert objectness.grad[0, 0] != 0 and objectness.grad[0, 1] == 0
 
 
 def test_empty_targets_give_no_box_loss_and_finite_gradients():
-    rpn, maps = small_rpn(), pyramid()
-    objectness, deltas, anchors = rpn(maps)
-    losses = rpn.compute_loss(objectness, deltas, anchors, [{"boxes": torch.zeros(0, 4)}] * 2)
+    rpn = small_rpn()
+    losses = rpn.compute_loss(rpn(pyramid()), [target([]), target([])])
     assert losses["loss_rpn_box_reg"] == 0 and losses["loss_objectness"] > 0
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in rpn.parameters() if p.grad is not None)
@@ -209,12 +226,12 @@ def test_empty_targets_give_no_box_loss_and_finite_gradients():
 
 def test_overfits_one_batch():
     rpn, maps = small_rpn(post_nms_top_n=(5, 5)), pyramid(images=1)
-    target = {"boxes": torch.tensor([[3.0, 5, 15, 17], [20, 10, 50, 30]])}
+    goal = target([[3, 5, 15, 17], [20, 10, 50, 30]])
     optimizer = torch.optim.Adam(rpn.parameters(), 0.01)
     for _ in range(150):
-        losses = rpn.compute_loss(*rpn(maps), [target])
+        losses = rpn.compute_loss(rpn(maps), [goal])
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    proposals = rpn.eval()(maps, [(40, 56)])[3][0]
-    assert (box_iou(target["boxes"], proposals).amax(dim=1) > 0.85).all()
+    (proposals,) = rpn.eval()(maps, [(40, 56)]).proposals
+    assert (box_iou(goal["boxes"], proposals).amax(dim=1) > 0.85).all()

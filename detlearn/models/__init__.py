@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from detlearn.models.base import Detector
 from detlearn.models.cascade_rcnn import CascadeRCNN
@@ -13,9 +12,9 @@ from detlearn.models.faster_rcnn import (
     fasterrcnn_resnet50_fpn_v2,
 )
 from detlearn.models.images import ImageBatcher
-from detlearn.models.point import PointDetector, point_small
+from detlearn.models.point import PointDetector
 from detlearn.models.rpn import RegionProposalNetwork
-from detlearn.models.small import cascade_rcnn_small, faster_rcnn_small
+from detlearn.models.small import cascade_rcnn_small, faster_rcnn_small, point_small
 from detlearn.nets.fpn import FeaturePyramidNetwork
 
 BUILDERS: dict[str, Callable[..., Detector]] = {
@@ -25,23 +24,31 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
 }
 
 
-def create(name: str, num_classes: int, **options: Any) -> Detector:
+def create(
+    name: str, num_classes: int, *, min_size: int | None = None, max_size: int | None = None
+) -> Detector:
     """Build a detector sized for ToyTown and a CPU.
 
     Args:
         name: one of the keys of `BUILDERS`.
         num_classes: K; labels are 0 … K−1.
-        options: the builder's own, for instance ``min_size`` and ``max_size`` to resize images.
+        min_size: resize images so that the shorter side has this many pixels …
+        max_size: … and the longer side at most this many. By default images keep their size.
 
     Returns:
         The detector, with random weights, in training mode.
 
     Raises:
-        ValueError: for an unknown name; the message lists the known ones.
+        ValueError: for an unknown name (the message lists the known ones), for one of the two
+            sizes alone, or for sizes where the detector has a fixed one.
     """
     if name not in BUILDERS:
         raise ValueError(f"no detector called {name!r}; there are: {', '.join(sorted(BUILDERS))}")
-    return BUILDERS[name](num_classes=num_classes, **options)
+
+    model = BUILDERS[name](num_classes)
+    if min_size is not None or max_size is not None:
+        model.batcher.set_sizes(min_size, max_size)
+    return model
 
 
 __all__ = [
@@ -53,7 +60,10 @@ __all__ = [
     "ImageBatcher",
     "PointDetector",
     "RegionProposalNetwork",
+    "cascade_rcnn_small",
     "create",
+    "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
+    "point_small",
 ]

@@ -22,16 +22,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detlearn.boxes import clip_boxes_to_image
 from detlearn.models.faster_rcnn import (
     TwoStageDetector,
     TwoStageOutputs,
     check_classes,
-    clip_each,
     roi_pooler,
 )
-from detlearn.models.images import Detections, ImageBatcher, Target
+from detlearn.models.images import ImageBatcher
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
 from detlearn.models.rpn import RegionProposalNetwork
+from detlearn.samples import Detections, Target
 
 IOU_THRESHOLDS = (0.5, 0.6, 0.7)
 # Boxes get better from stage to stage, so their deltas smaller: they are stretched more.
@@ -47,7 +48,11 @@ class CascadeRCNN(TwoStageDetector):
         backbone, rpn: see `detlearn.models.faster_rcnn.TwoStageDetector`.
         stages: the three heads, class-agnostic, each trained at a higher IoU than the one before;
             by default RoIs of 7 × 7 and two layers of 1024, at .5, .6 and .7.
-        batcher, score_threshold, nms_threshold, max_detections: see `TwoStageDetector`.
+        batcher: see `Detector`.
+
+    Raises:
+        ValueError: if there are not three stages, or one is not class-agnostic or for another
+            number of classes.
     """
 
     def __init__(
@@ -58,19 +63,8 @@ class CascadeRCNN(TwoStageDetector):
         stages: Sequence[RoIHeads] | None = None,
         *,
         batcher: ImageBatcher | None = None,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        max_detections: int = 100,
     ) -> None:
-        super().__init__(
-            num_classes,
-            backbone,
-            rpn,
-            batcher=batcher,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            max_detections=max_detections,
-        )
+        super().__init__(num_classes, backbone, rpn, batcher=batcher)
         self.stages = nn.ModuleList(stages or cascade_stages(num_classes, backbone))
         if len(self.stages) != len(LOSS_WEIGHTS):
             raise ValueError(f"{len(self.stages)} stages: expected {len(LOSS_WEIGHTS)}")
@@ -79,45 +73,46 @@ class CascadeRCNN(TwoStageDetector):
         check_classes(num_classes, self.stages)
 
     def compute_loss(self, outputs: TwoStageOutputs, targets: list[Target]) -> dict[str, Tensor]:
-        """Compare outputs with annotations.
-
-        Args:
-            outputs: from `predict`.
-            targets: per image ``{"boxes": (N, 4) xyxy pixels of the batch, "labels": (N,)}``.
+        """Compare outputs with annotations; see `Detector`.
 
         Returns:
             ``"loss_objectness"`` and ``"loss_rpn_box_reg"`` of the first stage, and
             ``"loss_classifier_i"`` and ``"loss_box_reg_i"`` of the heads i = 1, 2, 3, weighted 1,
             0.5 and 0.25.
         """
-        losses = self.rpn.compute_loss(outputs.objectness, outputs.deltas, outputs.anchors, targets)
-        boxes = self.stages[0].sample(outputs.proposals, targets).boxes
-        for i, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS)):
+        losses = self.rpn.compute_loss(outputs.rpn, targets)
+
+        # One sample of the proposals, which all heads look at in turn.
+        boxes = self.stages[0].sample(outputs.rpn.proposals, targets).boxes
+        for i, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS), start=1):
+            # What a box is to learn is decided anew, with this head's threshold.
             sample = stage.label(boxes, targets)
-            class_logits, deltas = self.look(stage, outputs, sample.boxes)
+            class_logits, deltas = stage(outputs.features, boxes, outputs.padded_size)
             terms = stage.compute_loss(class_logits, deltas, sample)
-            losses |= {f"{name}_{i + 1}": weight * loss for name, loss in terms.items()}
+            for name, loss in terms.items():
+                losses[f"{name}_{i}"] = weight * loss
+
+            # The next head sees what this one made of the boxes.
             boxes = self.refine(stage, boxes, deltas, outputs.sizes)
+
         return losses
 
-    def decode(self, outputs: TwoStageOutputs, sizes: list[tuple[int, int]]) -> list[Detections]:
-        """Turn outputs into detections: the last head's boxes, the mean of all heads' scores.
-
-        Args:
-            outputs: from `predict`.
-            sizes: height and width of each image inside the padded batch.
-
-        Returns:
-            Per image ``{"boxes": (N, 4) xyxy in pixels of the batch, "scores": (N,), "labels":
-            (N,)}``, at most ``max_detections`` of them, highest score first.
-        """
-        boxes, probabilities = outputs.proposals, []
+    def decode(self, outputs: TwoStageOutputs) -> list[Detections]:
+        """Take the last head's boxes and the mean of all heads' scores; see `Detector`."""
+        boxes = outputs.rpn.proposals
+        probabilities = []
         for stage in self.stages:
-            class_logits, deltas = self.look(stage, outputs, boxes)
+            class_logits, deltas = stage(outputs.features, boxes, outputs.padded_size)
             probabilities.append(class_logits.softmax(dim=-1))
-            boxes = self.refine(stage, boxes, deltas, sizes)
+            boxes = self.refine(stage, boxes, deltas, outputs.sizes)
+
         mean = torch.stack(probabilities).mean(dim=0)  # (R, K + 1)
-        return self.select(torch.cat(boxes)[:, None], mean, [len(b) for b in boxes])
+        scores = mean[:, 1:]  # (R, K), without the background
+        counts = [len(image_boxes) for image_boxes in boxes]
+        return [
+            self.select_detections(image_boxes, image_scores)
+            for image_boxes, image_scores in zip(boxes, scores.split(counts))
+        ]
 
     @torch.no_grad()
     def refine(
@@ -134,15 +129,15 @@ class CascadeRCNN(TwoStageDetector):
         Returns:
             Per image (r, 4), without gradient.
         """
-        counts = [len(b) for b in boxes]
-        moved = stage.box_coder.decode(deltas[:, 0], torch.cat(list(boxes)))
-        return list(clip_each(moved, counts, sizes).split(counts))
+        moved = stage.box_coder.decode(deltas[:, 0], torch.cat(list(boxes)))  # (R, 4)
+        moved = moved.split([len(image_boxes) for image_boxes in boxes])
+        return [clip_boxes_to_image(image_boxes, size) for image_boxes, size in zip(moved, sizes)]
 
 
 def cascade_stages(
     num_classes: int, backbone: nn.Module, representation_size: int = 1024
 ) -> list[RoIHeads]:
-    """The three heads of the paper, over RoIs of 7 × 7.
+    """Return the three heads of the paper, over RoIs of 7 × 7.
 
     Args:
         num_classes: K.

@@ -26,18 +26,14 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
 from detlearn.boxes import clip_boxes_to_image
-from detlearn.models.base import Detector
-from detlearn.models.images import Batch, Detections, ImageBatcher, Target
-from detlearn.models.roi_heads import (
-    ConvFCHead,
-    RoIHeads,
-    TwoMLPHead,
-    select_detections,
-)
-from detlearn.models.rpn import RegionProposalNetwork
+from detlearn.models.base import Assignment, Detector
+from detlearn.models.images import ImageBatcher
+from detlearn.models.roi_heads import ConvFCHead, RoIHeads, TwoMLPHead
+from detlearn.models.rpn import RegionProposalNetwork, RPNOutputs
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.resnet import FrozenBatchNorm2d, ResNet, load_imagenet, resnet50
 from detlearn.roi import MultiScaleRoIAlign, MultiScaleRoIPool
+from detlearn.samples import Detections, Target
 
 POOLINGS = {"align": MultiScaleRoIAlign, "pool": MultiScaleRoIPool}
 
@@ -47,20 +43,15 @@ class TwoStageOutputs(NamedTuple):
 
     Attributes:
         features: maps (B, C, H_l, W_l) by stride ("4", "8", …), finest first.
-        objectness: (B, P) logits.
-        deltas: (B, P, 4).
-        anchors: (P, 4).
-        proposals: per image (n, 4), best first, without gradient.
-        size: height and width of the padded batch, for the pooling.
+        rpn: what the first stage says: ``objectness`` (B, P), ``deltas`` (B, P, 4), ``anchors``
+            (P, 4), and per image ``proposals`` (n, 4), best first, without gradient.
+        padded_size: height and width of the batch, for the pooling.
         sizes: height and width of each image in it, without the padding.
     """
 
     features: OrderedDict[str, Tensor]
-    objectness: Tensor
-    deltas: Tensor
-    anchors: Tensor
-    proposals: list[Tensor]
-    size: tuple[int, int]
+    rpn: RPNOutputs
+    padded_size: tuple[int, int]
     sizes: list[tuple[int, int]]
 
 
@@ -73,10 +64,7 @@ class TwoStageDetector(Detector):
             channels; has ``out_channels`` and ``strides``.
         rpn: the first stage; by default with anchors of 8 strides on every level of a pyramid, and
             of 8, 16 and 32 strides on a single map: the papers' choices.
-        batcher: image batcher; by default normalises and pads, and keeps the size.
-        score_threshold: detections below this score are dropped.
-        nms_threshold: IoU above which the lower-scoring of two detections of a class is dropped.
-        max_detections: detections kept per image.
+        batcher: see `Detector`.
     """
 
     def __init__(
@@ -86,53 +74,33 @@ class TwoStageDetector(Detector):
         rpn: RegionProposalNetwork | None = None,
         *,
         batcher: ImageBatcher | None = None,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        max_detections: int = 100,
     ) -> None:
-        super().__init__(num_classes, batcher or ImageBatcher())
+        super().__init__(num_classes, batcher)
         self.backbone = backbone
         self.rpn = rpn or default_rpn(backbone)
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.max_detections = max_detections
 
     def predict(
         self, images: Tensor, sizes: list[tuple[int, int]] | None = None
     ) -> TwoStageOutputs:
-        """Run backbone and first stage.
+        """Run backbone and first stage: feature maps, and what is proposed; see `Detector`."""
+        padded_size = tuple(images.shape[-2:])
+        sizes = sizes or [padded_size] * len(images)
 
-        Args:
-            images: (B, 3, H, W), normalised.
-            sizes: height and width of each image without the padding; (H, W) by default.
-
-        Returns:
-            Feature maps and proposals, and what the first stage's loss needs.
-        """
-        size = tuple(images.shape[-2:])
-        sizes = sizes or [size] * len(images)
+        # Whatever a backbone calls its maps, here they are named by their strides.
         maps = self.backbone(images).values()
         features = OrderedDict((str(s), x) for s, x in zip(self.backbone.strides, maps))
-        return TwoStageOutputs(features, *self.rpn(features, sizes, size), size, sizes)
 
-    def predict_batch(self, batch: Batch) -> TwoStageOutputs:
-        """Run `predict` on what the image batcher made."""
-        return self.predict(batch.images, batch.sizes)
+        rpn = self.rpn(features, sizes, padded_size)
+        return TwoStageOutputs(features, rpn, padded_size, sizes)
 
-    def look(self, heads: RoIHeads, outputs: TwoStageOutputs, boxes: list[Tensor]) -> tuple:
-        """Let one second-stage head look at boxes: class logits and deltas of all R boxes."""
-        return heads(outputs.features, boxes, [outputs.size] * len(boxes))
+    def assign(self, outputs: TwoStageOutputs, targets: list[Target]) -> Assignment:
+        """Say which object each anchor of the first stage learns; see `Detector`."""
+        anchors, level_sizes = outputs.rpn.anchors, outputs.rpn.level_sizes
+        assigned = self.rpn.assign(anchors, targets)  # (B, P)
 
-    def select(self, boxes: Tensor, probabilities: Tensor, counts: list[int]) -> list[Detections]:
-        """`select_detections` of boxes (R, K or 1, 4) and probabilities (R, K + 1)."""
-        return select_detections(
-            boxes,
-            probabilities[:, 1:],  # without the background
-            counts,
-            score_threshold=self.score_threshold,
-            nms_threshold=self.nms_threshold,
-            max_detections=self.max_detections,
-        )
+        centres = (anchors[:, :2] + anchors[:, 2:]) / 2  # (P, 2)
+        strides = [anchors.new_full((n,), s) for n, s in zip(level_sizes, self.backbone.strides)]
+        return Assignment(assigned, centres, torch.cat(strides), anchors)
 
 
 class FasterRCNN(TwoStageDetector):
@@ -146,7 +114,7 @@ class FasterRCNN(TwoStageDetector):
         rpn: the first stage; see `TwoStageDetector` for the default.
         roi_heads: the second stage; by default RoIs of 7 × 7 and two layers of 1024.
         pooling: of the default second stage: "align" for RoIAlign, "pool" for RoIPool.
-        batcher, score_threshold, nms_threshold, max_detections: see `TwoStageDetector`.
+        batcher: see `Detector`.
 
     Raises:
         ValueError: for another pooling, or a second stage for another number of classes.
@@ -161,19 +129,8 @@ class FasterRCNN(TwoStageDetector):
         *,
         pooling: str = "align",
         batcher: ImageBatcher | None = None,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        max_detections: int = 100,
     ) -> None:
-        super().__init__(
-            num_classes,
-            backbone,
-            rpn,
-            batcher=batcher,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            max_detections=max_detections,
-        )
+        super().__init__(num_classes, backbone, rpn, batcher=batcher)
         if roi_heads is None:
             head = TwoMLPHead(backbone.out_channels[0] * 7 * 7)
             roi_heads = RoIHeads(num_classes, roi_pooler(backbone, pooling), head)
@@ -181,40 +138,41 @@ class FasterRCNN(TwoStageDetector):
         self.roi_heads = roi_heads
 
     def compute_loss(self, outputs: TwoStageOutputs, targets: list[Target]) -> dict[str, Tensor]:
-        """Compare outputs with annotations.
-
-        Args:
-            outputs: from `predict`.
-            targets: per image ``{"boxes": (N, 4) xyxy pixels of the batch, "labels": (N,)}``.
+        """Compare outputs with annotations; see `Detector`.
 
         Returns:
             The four losses: ``"loss_objectness"`` and ``"loss_rpn_box_reg"`` of the first stage,
             ``"loss_classifier"`` and ``"loss_box_reg"`` of the second.
         """
-        first = self.rpn.compute_loss(outputs.objectness, outputs.deltas, outputs.anchors, targets)
-        sample = self.roi_heads.sample(outputs.proposals, targets)
-        class_logits, deltas = self.look(self.roi_heads, outputs, sample.boxes)
-        return {**first, **self.roi_heads.compute_loss(class_logits, deltas, sample)}
+        first_stage = self.rpn.compute_loss(outputs.rpn, targets)
 
-    def decode(self, outputs: TwoStageOutputs, sizes: list[tuple[int, int]]) -> list[Detections]:
-        """Turn outputs into detections.
+        # A sample of the proposals, each with the object that it should name and correct.
+        sample = self.roi_heads.sample(outputs.rpn.proposals, targets)
+        class_logits, deltas = self.roi_heads(outputs.features, sample.boxes, outputs.padded_size)
+        second_stage = self.roi_heads.compute_loss(class_logits, deltas, sample)
 
-        Args:
-            outputs: from `predict`.
-            sizes: height and width of each image inside the padded batch.
+        return {**first_stage, **second_stage}
 
-        Returns:
-            Per image ``{"boxes": (N, 4) xyxy in pixels of the batch, "scores": (N,), "labels":
-            (N,)}``, at most ``max_detections`` of them, highest score first.
-        """
-        class_logits, deltas = self.look(self.roi_heads, outputs, outputs.proposals)
-        boxes = torch.cat(outputs.proposals)[:, None]  # (R, 1, 4)
+    def decode(self, outputs: TwoStageOutputs) -> list[Detections]:
+        """Let the second stage look at all proposals; see `Detector`."""
+        proposals = outputs.rpn.proposals
+        class_logits, deltas = self.roi_heads(outputs.features, proposals, outputs.padded_size)
+
+        # The scores of the classes and a box for each, without the background's, which is first.
+        scores = class_logits.softmax(dim=-1)[:, 1:]  # (R, K)
+        boxes = torch.cat(proposals)[:, None]  # (R, 1, 4)
         boxes = self.roi_heads.box_coder.decode(deltas, boxes)  # (R, K + 1 or 1, 4)
-        if boxes.shape[1] > 1:
-            boxes = boxes[:, 1:]  # without the background's
-        counts = [len(proposals) for proposals in outputs.proposals]
-        boxes = clip_each(boxes, counts, sizes)
-        return self.select(boxes, class_logits.softmax(dim=-1), counts)
+        if not self.roi_heads.class_agnostic:
+            boxes = boxes[:, 1:]  # (R, K, 4)
+
+        counts = [len(image_proposals) for image_proposals in proposals]
+        detections = []
+        for image_boxes, image_scores, size in zip(
+            boxes.split(counts), scores.split(counts), outputs.sizes
+        ):
+            image_boxes = clip_boxes_to_image(image_boxes, size)
+            detections.append(self.select_detections(image_boxes, image_scores))
+        return detections
 
 
 def check_classes(num_classes: int, heads: Iterable[RoIHeads]) -> None:
@@ -226,18 +184,13 @@ def check_classes(num_classes: int, heads: Iterable[RoIHeads]) -> None:
             )
 
 
-def clip_each(boxes: Tensor, counts: list[int], sizes: list[tuple[int, int]]) -> Tensor:
-    """Clip boxes (R, n, 4), of which ``counts`` belong to each image, to images of ``sizes``."""
-    parts = boxes.split(counts)
-    return torch.cat([clip_boxes_to_image(part, size) for part, size in zip(parts, sizes)])
-
-
 def default_rpn(backbone: nn.Module) -> RegionProposalNetwork:
-    """A first stage for any backbone: see `TwoStageDetector`."""
+    """Return a first stage for any backbone: see `TwoStageDetector`."""
     strides = backbone.strides
-    sizes = [(8 * s,) for s in strides]
     if len(strides) == 1:
         sizes = [tuple(factor * strides[0] for factor in (8, 16, 32))]
+    else:
+        sizes = [(8 * stride,) for stride in strides]
     return RegionProposalNetwork(backbone.out_channels[0], sizes, strides=strides)
 
 
@@ -250,7 +203,7 @@ def roi_pooler(
     canonical_scale: float = 224,
     aligned: bool = True,
 ) -> MultiScaleRoIAlign:
-    """RoIAlign or RoIPool on all maps of a backbone with a stride of at most 32.
+    """Return RoIAlign or RoIPool on all maps of a backbone with a stride of at most 32.
 
     Args:
         backbone: has ``strides``. A coarser map than stride 32 serves large anchors alone.
@@ -268,6 +221,7 @@ def roi_pooler(
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(POOLINGS)}")
+
     names = [str(stride) for stride in backbone.strides if stride <= 32]
     return POOLINGS[pooling](
         names, output_size, sampling_ratio, canonical_scale=canonical_scale, aligned=aligned
@@ -280,11 +234,7 @@ def fasterrcnn_resnet50_fpn(
     min_size: int = 800,
     max_size: int = 1333,
     pretrained_backbone: bool = False,
-    frozen_batch_norm: bool = False,
-    round_anchors: bool = False,
-    centre_offset: float = 0.5,
-    infer_strides: bool = False,
-    aligned: bool = True,
+    torchvision_conventions: bool = False,
 ) -> FasterRCNN:
     """Faster R-CNN with ResNet-50 and a feature pyramid: 41.8 million parameters for COCO.
 
@@ -295,24 +245,26 @@ def fasterrcnn_resnet50_fpn(
         pretrained_backbone: load torchvision's ImageNet weights, freeze batch normalisation and
             train only the last three of the five parts. Offline it warns, and all parts start at
             random and are trained.
-        frozen_batch_norm: use `FrozenBatchNorm2d` in the backbone.
-        round_anchors, centre_offset, infer_strides, aligned: the conventions, see
-            `RegionProposalNetwork` and `detlearn.roi.roi_align`; torchvision's are True, 0, True
-            and False.
+        torchvision_conventions: anchors and RoIAlign as torchvision has them, which its weights
+            need: see `RegionProposalNetwork`, and ``aligned=False`` of `detlearn.roi.roi_align`.
 
     Returns:
         The detector; `detlearn.pretrained.from_torchvision` makes one with COCO weights.
     """
     body = pretrained_resnet50(FrozenBatchNorm2d) if pretrained_backbone else None
-    body = body or resnet50(FrozenBatchNorm2d if frozen_batch_norm else nn.BatchNorm2d)
-    backbone = PyramidBackbone(body, 256)
-    return FasterRCNN(
-        num_classes,
-        backbone,
-        _full_rpn(backbone, 1, round_anchors, centre_offset, infer_strides),
-        RoIHeads(num_classes, roi_pooler(backbone, aligned=aligned), TwoMLPHead(256 * 7 * 7)),
-        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
+    backbone = PyramidBackbone(body or resnet50(), 256)
+
+    rpn = RegionProposalNetwork(
+        256,
+        [(32,), (64,), (128,), (256,), (512,)],
+        strides=backbone.strides,
+        torchvision_conventions=torchvision_conventions,
     )
+    pooler = roi_pooler(backbone, aligned=not torchvision_conventions)
+    roi_heads = RoIHeads(num_classes, pooler, TwoMLPHead(256 * 7 * 7))
+
+    batcher = ImageBatcher(min_size=min_size, max_size=max_size)
+    return FasterRCNN(num_classes, backbone, rpn, roi_heads, batcher=batcher)
 
 
 def fasterrcnn_resnet50_fpn_v2(
@@ -321,57 +273,42 @@ def fasterrcnn_resnet50_fpn_v2(
     min_size: int = 800,
     max_size: int = 1333,
     pretrained_backbone: bool = False,
-    round_anchors: bool = False,
-    centre_offset: float = 0.5,
-    infer_strides: bool = False,
-    aligned: bool = True,
+    torchvision_conventions: bool = False,
 ) -> FasterRCNN:
-    """The improved recipe: normalised pyramid, two RPN convolutions, four in the second stage.
+    """Faster R-CNN with the improved recipe: 43.7 million parameters for COCO.
+
+    The pyramid is normalised, the RPN has two convolutions, the second stage four.
 
     Args:
         num_classes: K; 90 for COCO.
-        min_size, max_size, pretrained_backbone: see `fasterrcnn_resnet50_fpn`; batch
-            normalisation is trained.
-        round_anchors, centre_offset, infer_strides, aligned: the conventions, see
-            `RegionProposalNetwork` and `detlearn.roi.roi_align`; torchvision's are True, 0, True
-            and False.
+        min_size, max_size, pretrained_backbone, torchvision_conventions: see
+            `fasterrcnn_resnet50_fpn`; batch normalisation is trained.
 
     Returns:
-        The detector: 43.7 million parameters for COCO.
+        The detector.
     """
     body = pretrained_resnet50(nn.BatchNorm2d) if pretrained_backbone else None
     backbone = PyramidBackbone(body or resnet50(), 256, norm_layer=nn.BatchNorm2d)
-    return FasterRCNN(
-        num_classes,
-        backbone,
-        _full_rpn(backbone, 2, round_anchors, centre_offset, infer_strides),
-        RoIHeads(num_classes, roi_pooler(backbone, aligned=aligned), ConvFCHead(256, 7)),
-        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
-    )
 
-
-def pretrained_resnet50(norm_layer: type[nn.Module]) -> ResNet | None:
-    """ResNet-50 with ImageNet weights, trainable from its third part on; None offline."""
-    body = resnet50(norm_layer)
-    if not load_imagenet(body, ResNet50_Weights.IMAGENET1K_V1):
-        return None  # frozen random layers and statistics would be of no use
-    body.freeze(trainable_layers=3)
-    return body
-
-
-def _full_rpn(
-    backbone: nn.Module,
-    conv_depth: int,
-    round_anchors: bool,
-    centre_offset: float,
-    infer_strides: bool,
-) -> RegionProposalNetwork:
-    return RegionProposalNetwork(
+    rpn = RegionProposalNetwork(
         256,
         [(32,), (64,), (128,), (256,), (512,)],
         strides=backbone.strides,
-        conv_depth=conv_depth,
-        round_anchors=round_anchors,
-        centre_offset=centre_offset,
-        infer_strides=infer_strides,
+        conv_depth=2,
+        torchvision_conventions=torchvision_conventions,
     )
+    pooler = roi_pooler(backbone, aligned=not torchvision_conventions)
+    roi_heads = RoIHeads(num_classes, pooler, ConvFCHead(256, 7))
+
+    batcher = ImageBatcher(min_size=min_size, max_size=max_size)
+    return FasterRCNN(num_classes, backbone, rpn, roi_heads, batcher=batcher)
+
+
+def pretrained_resnet50(norm_layer: type[nn.Module]) -> ResNet | None:
+    """Return ResNet-50 with ImageNet weights, trainable from its third part on; None offline."""
+    body = resnet50(norm_layer)
+    if not load_imagenet(body, ResNet50_Weights.IMAGENET1K_V1):
+        return None  # frozen random layers and statistics would be of no use
+
+    body.freeze(trainable_layers=3)
+    return body

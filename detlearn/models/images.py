@@ -6,7 +6,7 @@ model deals with a single tensor. The boxes it then predicts are in pixels of th
 `ImageBatcher.undo` brings them back to pixels of the images as the caller gave them.
 
 Where we differ from torchvision's ``GeneralizedRCNNTransform``: resizing is off unless asked for
-(the small detectors look at small images as they are), and the checks name the image and the box.
+(the small detectors look at small images as they are), and images can be squashed to one size.
 """
 
 from __future__ import annotations
@@ -44,36 +44,57 @@ class ImageBatcher(nn.Module):
     """Normalise, resize if asked, and pad a list of images to one tensor.
 
     Args:
-        mean: per-channel mean subtracted from the pixels, on the scale 0 to 1.
-        std: per-channel standard deviation by which they are then divided.
         min_size: if given, images are resized so that their shorter side has this many pixels …
         max_size: … unless the longer side would then exceed this; give both or neither.
+        fixed_size: if given, images are squashed to this (height, width), whatever their shape, as
+            YOLOv1 and Darknet do.
+        mean: per-channel mean subtracted from the pixels, on the scale 0 to 1.
+        std: per-channel standard deviation by which they are then divided.
         size_divisible: the padded height and width are multiples of this number: 32 is the
             coarsest stride of the backbones, so that every cell of theirs lies inside the tensor.
 
     Raises:
-        ValueError: if only one of ``min_size`` and ``max_size`` is given.
+        ValueError: if only one of ``min_size`` and ``max_size`` is given, or both and a fixed size.
     """
 
     def __init__(
         self,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
         *,
         min_size: int | None = None,
         max_size: int | None = None,
+        fixed_size: tuple[int, int] | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         size_divisible: int = 32,
     ) -> None:
         super().__init__()
+        # Not part of the state dict: they are settings, not weights.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+        self.fixed_size = fixed_size
+        self.size_divisible = size_divisible
+        self.set_sizes(min_size, max_size)
+
+    def set_sizes(self, min_size: int | None, max_size: int | None) -> None:
+        """Resize images from now on as ``min_size`` and ``max_size`` of the constructor say."""
         if (min_size is None) != (max_size is None):
             raise ValueError(
                 f"min_size={min_size} and max_size={max_size}: give both, or neither to keep sizes"
             )
-        # Not part of the state dict: they are settings, not weights.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.min_size, self.max_size = min_size, max_size
-        self.size_divisible = size_divisible
+        if min_size is not None and self.fixed_size is not None:
+            height, width = self.fixed_size
+            raise ValueError(
+                f"this detector squashes every image to {height} × {width} pixels: min_size and "
+                "max_size have no place in it"
+            )
+        self.min_size = min_size
+        self.max_size = max_size
+
+    @property
+    def resizes(self) -> bool:
+        """Whether images are brought to a size of its own: training at several sizes is in vain."""
+        return self.min_size is not None or self.fixed_size is not None
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
@@ -88,24 +109,31 @@ class ImageBatcher(nn.Module):
             The `Batch`, and the targets with their boxes in pixels of the batch (None if none
             were given). The caller's targets are left untouched.
         """
-        resized = [
-            self._resize((image.to(self.mean.dtype) - self.mean) / self.std) for image in images
-        ]
+        resized = []
+        for image in images:
+            normalised = (image.to(self.mean.dtype) - self.mean) / self.std
+            resized.append(self._resize(normalised))
+
+        # One size for all: the largest height and width, rounded up.
         sizes = [tuple(image.shape[-2:]) for image in resized]
-        original_sizes = [tuple(image.shape[-2:]) for image in images]
-        height, width = (
-            math.ceil(max(side) / self.size_divisible) * self.size_divisible for side in zip(*sizes)
-        )
-        padded = [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in resized]
+        height = self._round_up(max(height for height, _ in sizes))
+        width = self._round_up(max(width for _, width in sizes))
+
+        padded = []
+        for image in resized:
+            right, bottom = width - image.shape[-1], height - image.shape[-2]
+            padded.append(F.pad(image, (0, right, 0, bottom)))
+
         # Channels innermost: convolutions on a CPU are a fifth faster that way.
-        images = torch.stack(padded).contiguous(memory_format=torch.channels_last)
-        batch = Batch(images, sizes, original_sizes)
+        batched = torch.stack(padded).contiguous(memory_format=torch.channels_last)
+        original_sizes = [tuple(image.shape[-2:]) for image in images]
+        batch = Batch(batched, sizes, original_sizes)
         if targets is None:
             return batch, None
-        scaled = [
-            {**target, "boxes": _scale_boxes(target["boxes"], old, new)}
-            for target, old, new in zip(targets, original_sizes, sizes)
-        ]
+
+        scaled = []
+        for target, old, new in zip(targets, original_sizes, sizes):
+            scaled.append({**target, "boxes": _scale_boxes(target["boxes"], old, new)})
         return batch, scaled
 
     def undo(self, detections: Sequence[Detections], batch: Batch) -> list[Detections]:
@@ -118,14 +146,19 @@ class ImageBatcher(nn.Module):
         Returns:
             The same detections with their boxes in pixels of the original images, clipped to them.
         """
-        return [
-            {**found, "boxes": clip_boxes_to_image(_scale_boxes(found["boxes"], new, old), old)}
-            for found, old, new in zip(detections, batch.original_sizes, batch.sizes)
-        ]
+        undone = []
+        for found, original, size in zip(detections, batch.original_sizes, batch.sizes):
+            boxes = _scale_boxes(found["boxes"], size, original)
+            undone.append({**found, "boxes": clip_boxes_to_image(boxes, original)})
+        return undone
 
     def _resize(self, image: Tensor) -> Tensor:
+        """Resize one image (3, H, W) as the settings say."""
+        if self.fixed_size is not None:
+            return F.interpolate(image[None], size=self.fixed_size, mode="bilinear")[0]
         if self.min_size is None:
             return image
+
         height, width = image.shape[-2:]
         scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
         # recompute_scale_factor uses the ratio of the rounded sizes, the one the boxes get too.
@@ -133,10 +166,15 @@ class ImageBatcher(nn.Module):
             image[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True
         )[0]
 
+    def _round_up(self, side: int) -> int:
+        """Return the next multiple of `size_divisible`."""
+        return math.ceil(side / self.size_divisible) * self.size_divisible
+
 
 def _scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Boxes (N, 4) xyxy from an image of (height, width) ``old`` to one of ``new``."""
+    """Bring boxes (N, 4) xyxy from an image of (height, width) ``old`` to one of ``new``."""
     if old == new:
         return boxes
+
     ratio_y, ratio_x = new[0] / old[0], new[1] / old[1]
     return boxes * boxes.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])

@@ -32,16 +32,18 @@ from torch import Tensor, nn
 
 from detlearn.boxes import clip_boxes_to_image
 from detlearn.losses import giou_loss, heatmap_focal_loss
-from detlearn.machine.distributed import mean_over_processes, world_size
-from detlearn.models.base import Detector
-from detlearn.models.images import Detections, ImageBatcher, Target
+from detlearn.machine.distributed import normaliser
+from detlearn.models.base import Detector, pad_targets
+from detlearn.models.images import ImageBatcher
 from detlearn.nets.small import SmallBackbone, conv_bn_relu
-from detlearn.nms import batched_nms
+from detlearn.samples import Detections, Target
 
 # Standard deviation of an object's Gaussian, as a share of the box's width and height.
 SPREAD = 0.12
 # A location learns the box of an object whose Gaussian is at least this high there.
 NEAR = 0.5
+# So many candidates of an image go into NMS; there are h · w · K of them in all.
+MAX_CANDIDATES = 1000
 
 
 class PointOutputs(NamedTuple):
@@ -50,27 +52,34 @@ class PointOutputs(NamedTuple):
     Attributes:
         heatmap_logits: (B, K, h, w).
         boxes: (B, h, w, 4) xyxy in pixels of the batch.
+        sizes: height and width of each image in the batch, without the padding.
     """
 
     heatmap_logits: Tensor
     boxes: Tensor
+    sizes: list[tuple[int, int]]
 
 
 class PointTargets(NamedTuple):
-    """What the network should predict.
+    """What the network should predict: a heat map, and the object whose box each location learns.
 
     Attributes:
         heatmap: (B, K, h, w) in [0, 1], exactly 1 at each location that holds an object's centre.
-        assigned: (B, h, w) int64, the object whose box this location learns, or −1. Objects are
-            numbered through the batch: 0 is the first of the first image.
+        assigned: (B, P) int64, the index of the object in its image, or −1 for none.
+        points: (P, 2) where the locations stand, x and y in pixels.
+        strides: (P,) pixels from one location to the next.
+        anchors: None, since the boxes start from points.
     """
 
     heatmap: Tensor
     assigned: Tensor
+    points: Tensor
+    strides: Tensor
+    anchors: None = None
 
 
 def grid_points(height: int, width: int, stride: int, device: torch.device | None = None) -> Tensor:
-    """The points of the image for which the locations of a map stand.
+    """Return the points of the image for which the locations of a map stand.
 
     Args:
         height: h, rows of the map.
@@ -81,10 +90,12 @@ def grid_points(height: int, width: int, stride: int, device: torch.device | Non
     Returns:
         (h, w, 2), x and y in pixels: ((j + ½)·s, (i + ½)·s) at row i, column j.
     """
-    y, x = (((torch.arange(n, device=device) + 0.5) * stride) for n in (height, width))
-    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+    y = (torch.arange(height, device=device) + 0.5) * stride
+    x = (torch.arange(width, device=device) + 0.5) * stride
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
+@torch.no_grad()
 def point_targets(
     targets: list[Target], num_classes: int, height: int, width: int, stride: int = 4
 ) -> PointTargets:
@@ -105,41 +116,57 @@ def point_targets(
     Returns:
         The heat maps and the assignment.
     """
-    # All N objects of the batch in one list, and the image of each.
-    gt_boxes = torch.cat([t["boxes"] for t in targets])
-    gt_labels = torch.cat([t["labels"] for t in targets])
-    counts = torch.tensor([len(t["boxes"]) for t in targets], device=gt_boxes.device)
-    image = torch.arange(len(targets), device=gt_boxes.device).repeat_interleave(counts)
+    gt_boxes, gt_labels, real = pad_targets(targets, like=targets[0]["boxes"])
+    num_images, num_objects = gt_labels.shape
 
-    sides = gt_boxes[:, 2:] - gt_boxes[:, :2]
-    # The Gaussian is a function of x times a function of y, each 1 at the peak.
-    across, down = (
-        gaussians_along((gt_boxes[:, i] + gt_boxes[:, i + 2]) / 2, sides[:, i], size, stride)
-        for i, size in ((0, width), (1, height))
-    )
-    gaussians = (down[:, :, None] * across[:, None, :]).flatten(1)  # (N, P)
+    # The Gaussian of an object is a function of x times a function of y, each 1 at its peak.
+    centres = (gt_boxes[..., :2] + gt_boxes[..., 2:]) / 2  # (B, N, 2)
+    sides = gt_boxes[..., 2:] - gt_boxes[..., :2]  # (B, N, 2)
+    across = gaussians_along(centres[..., 0], sides[..., 0], width, stride)  # (B, N, w)
+    down = gaussians_along(centres[..., 1], sides[..., 1], height, stride)  # (B, N, h)
+    gaussians = down[:, :, :, None] * across[:, :, None, :]  # (B, N, h, w)
+    gaussians = gaussians.flatten(2).masked_fill(~real[:, :, None], 0.0)  # (B, N, P)
 
-    heatmap = gaussians.new_zeros(len(targets) * num_classes, height * width)
-    rows = (image * num_classes + gt_labels)[:, None].expand_as(gaussians)
-    heatmap.scatter_reduce_(0, rows, gaussians, "amax")
+    # Where the Gaussians of several objects of a class meet, the highest counts.
+    heatmap = gaussians.new_zeros(num_images, num_classes, height * width)
+    rows = gt_labels[:, :, None].expand_as(gaussians)
+    heatmap.scatter_reduce_(1, rows, gaussians, "amax")
 
-    # Objects from large to small: of those that claim a location, the last one has it.
-    order = sides.prod(dim=-1).argsort(stable=True).flip(0)
-    place = torch.arange(len(order), device=order.device)[:, None]
-    claims = place.where(gaussians[order] >= NEAR, -1)  # (N, P)
-    last = claims.new_full((len(targets), height * width), -1)
-    last.scatter_reduce_(0, image[order][:, None].expand_as(claims), claims, "amax")
-    assigned = torch.cat((order, order.new_tensor([-1])))[last]  # −1 stays −1
+    # Of the objects to which a location is near, it learns the smallest.
+    assigned = gt_labels.new_full((num_images, height * width), -1)
+    if num_objects > 0:
+        areas = sides.prod(dim=-1)[:, :, None].expand_as(gaussians)
+        claims = areas.masked_fill(gaussians < NEAR, torch.inf)  # (B, N, P)
+        area, smallest = claims.min(dim=1)  # (B, P) twice
+        assigned = smallest.masked_fill(area.isinf(), -1)
+
+    points = grid_points(height, width, stride, gt_boxes.device).flatten(0, 1)  # (P, 2)
     return PointTargets(
-        heatmap.view(-1, num_classes, height, width), assigned.view(-1, height, width)
+        heatmap=heatmap.unflatten(2, (height, width)),
+        assigned=assigned,
+        points=points,
+        strides=points.new_full((len(points),), stride),
     )
 
 
 def gaussians_along(centres: Tensor, sides: Tensor, size: int, stride: int) -> Tensor:
-    """Gaussians (N, size) along one axis of the map, exactly 1 at the location of each centre."""
-    peaks = (centres / stride).floor().clamp(min=0, max=size - 1)[:, None]
+    """Return Gaussians along one axis of the map, exactly 1 at the location of each centre.
+
+    Args:
+        centres: (...) of the objects, in pixels along this axis.
+        sides: (...) of the objects, in pixels along this axis.
+        size: locations along this axis.
+        stride: pixels from one to the next.
+
+    Returns:
+        (..., size).
+    """
+    peaks = (centres / stride).floor().clamp(min=0, max=size - 1)  # (...)
     locations = torch.arange(size, device=centres.device)
-    return torch.exp(-0.5 * ((locations - peaks) * stride / (SPREAD * sides[:, None])).square())
+
+    distances = (locations - peaks[..., None]) * stride  # (..., size), in pixels
+    deviations = SPREAD * sides[..., None]
+    return torch.exp(-0.5 * (distances / deviations).square())
 
 
 class PointDetector(Detector):
@@ -152,10 +179,7 @@ class PointDetector(Detector):
         channels: channels of the pyramid's map and of the heads.
         box_loss: loss of predicted boxes (M, 4) and the boxes (M, 4) they should be, called with
             ``reduction="sum"``: one of `detlearn.losses`.
-        batcher: image batcher; by default normalises and pads, and keeps the size.
-        score_threshold: detections below this score are dropped.
-        nms_threshold: IoU above which the lower-scoring of two detections of a class is dropped.
-        max_detections: detections kept per image.
+        batcher: see `Detector`.
     """
 
     def __init__(
@@ -166,118 +190,85 @@ class PointDetector(Detector):
         channels: int = 32,
         box_loss: Callable[..., Tensor] = giou_loss,
         batcher: ImageBatcher | None = None,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        max_detections: int = 100,
     ) -> None:
-        super().__init__(num_classes, batcher or ImageBatcher())
+        super().__init__(num_classes, batcher)
         self.backbone = backbone or SmallBackbone()
         self.stride = self.backbone.strides[0]
+        self.box_loss = box_loss
+
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in self.backbone.out_channels)
         self.merge = conv_bn_relu(channels, channels)
         self.heatmap_head = nn.Sequential(
             conv_bn_relu(channels, channels), nn.Conv2d(channels, num_classes, 1)
         )
         self.box_head = nn.Sequential(conv_bn_relu(channels, channels), nn.Conv2d(channels, 4, 1))
+
         # Almost every location is background: start there (focal loss, Lin et al. 2017, §3.3).
         nn.init.constant_(self.heatmap_head[-1].bias, -4.0)
         # exp(1) strides on each side: a first guess of 22 × 22 pixels.
         nn.init.constant_(self.box_head[-1].bias, 1.0)
-        self.box_loss = box_loss
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.max_detections = max_detections
 
-    def predict(self, images: Tensor) -> PointOutputs:
-        """Run the network.
-
-        Args:
-            images: (B, 3, H, W), normalised.
-
-        Returns:
-            Heat-map logits and boxes of the h × w locations.
-        """
+    def predict(self, images: Tensor, sizes: list[tuple[int, int]] | None = None) -> PointOutputs:
+        """Run the network: heat-map logits and boxes of the h × w locations; see `Detector`."""
         maps = [lateral(x) for lateral, x in zip(self.lateral, self.backbone(images).values())]
+
+        # From the coarsest map down to the finest, each enlarged and added to the next.
         x = maps.pop()
-        while maps:  # from the coarsest map down to the finest
+        while maps:
             finer = maps.pop()
             x = finer + F.interpolate(x, size=finer.shape[-2:])
-        x = self.merge(x)
-        # float(): in reduced precision a box could not be told from one half a pixel wider.
+        x = self.merge(x)  # (B, C, h, w)
+        heatmap_logits = self.heatmap_head(x).float()
+
+        # The four distances of each location, and from them its box. float(): in reduced precision
+        # a box could not be told from one half a pixel wider.
         distances = self.box_head(x).float().clamp(max=8).exp() * self.stride  # (B, 4, h, w)
         left_top, right_bottom = distances.permute(0, 2, 3, 1).split(2, dim=-1)  # (B, h, w, 2)
-        points = grid_points(*x.shape[-2:], self.stride, x.device)
+        points = grid_points(*x.shape[-2:], self.stride, x.device)  # (h, w, 2)
         boxes = torch.cat((points - left_top, points + right_bottom), dim=-1)  # (B, h, w, 4)
-        return PointOutputs(self.heatmap_head(x).float(), boxes)
+
+        sizes = sizes or [tuple(images.shape[-2:])] * len(images)
+        return PointOutputs(heatmap_logits, boxes, sizes)
+
+    def assign(self, outputs: PointOutputs, targets: list[Target]) -> PointTargets:
+        """Say who learns what: `point_targets` on the map of these outputs."""
+        height, width = outputs.heatmap_logits.shape[-2:]
+        return point_targets(targets, self.num_classes, height, width, self.stride)
 
     def compute_loss(self, outputs: PointOutputs, targets: list[Target]) -> dict[str, Tensor]:
-        """Compare outputs with annotations.
-
-        Args:
-            outputs: from `predict`.
-            targets: one ``{"boxes": (N, 4) xyxy pixels of the batch, "labels": (N,)}`` per image.
+        """Compare outputs with annotations; see `Detector`.
 
         Returns:
             ``"heatmap"``: penalty-reduced focal loss summed over all locations and classes, divided
             by the number of objects; ``"box"``: twice the mean box loss over the locations that
             learn a box.
         """
-        height, width = outputs.heatmap_logits.shape[-2:]
-        goal = point_targets(targets, self.num_classes, height, width, self.stride)
-        num_objects = sum(len(t["boxes"]) for t in targets)
+        goal = self.assign(outputs, targets)
+        device = outputs.boxes.device
+
+        # Is a centre here? All locations and classes answer.
+        num_objects = normaliser(sum(len(target["boxes"]) for target in targets), device)
         heatmap_loss = heatmap_focal_loss(outputs.heatmap_logits, goal.heatmap, reduction="sum")
 
-        learns = goal.assigned >= 0  # (B, h, w)
-        pred_boxes = outputs.boxes[learns]  # (M, 4)
-        gt_boxes = torch.cat([t["boxes"] for t in targets])[goal.assigned[learns]]
+        # Where does the object end? Only the locations near a centre answer.
+        image, location = (goal.assigned >= 0).nonzero(as_tuple=True)  # (M,), (M,)
+        pred_boxes = outputs.boxes.flatten(1, 2)[image, location]  # (M, 4)
+        gt_boxes = pad_targets(targets, like=pred_boxes).boxes  # (B, N, 4)
+        gt_boxes = gt_boxes[image, goal.assigned[image, location]]  # (M, 4)
+        num_boxes = normaliser(len(pred_boxes), device)
         box_loss = self.box_loss(pred_boxes, gt_boxes, reduction="sum")
-        # Counts over all processes, so that several of them compute the gradients of one.
-        num_objects, num_boxes = (
-            max(mean_over_processes(n, learns.device), 1 / world_size())
-            for n in (num_objects, len(pred_boxes))
-        )
+
         return {"heatmap": heatmap_loss / num_objects, "box": 2 * box_loss / num_boxes}
 
-    def decode(self, outputs: PointOutputs, sizes: list[tuple[int, int]]) -> list[Detections]:
-        """Turn outputs into detections.
-
-        Args:
-            outputs: from `predict`.
-            sizes: height and width of each image inside the padded batch.
-
-        Returns:
-            Per image ``{"boxes": (N, 4) xyxy in pixels of the batch, "scores": (N,), "labels":
-            (N,)}``, at most ``max_detections`` of them, highest score first.
-        """
+    def decode(self, outputs: PointOutputs) -> list[Detections]:
+        """Turn outputs into detections; see `Detector`."""
         scores = outputs.heatmap_logits.sigmoid().permute(0, 2, 3, 1).flatten(1, 2)  # (B, P, K)
         boxes = outputs.boxes.flatten(1, 2)  # (B, P, 4)
-        return [self._decode_one(*image) for image in zip(scores, boxes, sizes)]
 
-    def _decode_one(self, scores: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
-        """Detections of one image of (height, width) ``size`` from scores (P, K), boxes (P, 4)."""
-        boxes = clip_boxes_to_image(boxes, size)
-        # Locations in the padding see no object; their boxes end up without an area.
-        seen = (boxes[:, 2:] > boxes[:, :2]).all(dim=-1)
-        scores = scores * seen[:, None]
-        location, labels = (scores > self.score_threshold).nonzero(as_tuple=True)  # (M,), (M,)
-        scores, boxes = scores[location, labels], boxes[location]
-        top = scores.topk(min(1000, len(scores))).indices
-        boxes, scores, labels = boxes[top], scores[top], labels[top]
-        keep = batched_nms(boxes, scores, labels, self.nms_threshold)[: self.max_detections]
-        return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}
-
-
-def point_small(
-    num_classes: int, *, min_size: int | None = None, max_size: int | None = None
-) -> PointDetector:
-    """The detector as chapter 1 trains it: 0.8 million parameters, a stride-4 map.
-
-    Args:
-        num_classes: K.
-        min_size: resize images so that the shorter side has this many pixels …
-        max_size: … and the longer side at most this many. By default images keep their size.
-
-    Returns:
-        The detector with random weights.
-    """
-    return PointDetector(num_classes, batcher=ImageBatcher(min_size=min_size, max_size=max_size))
+        detections = []
+        for image_boxes, image_scores, size in zip(boxes, scores, outputs.sizes):
+            image_boxes = clip_boxes_to_image(image_boxes, size)
+            detections.append(
+                self.select_detections(image_boxes, image_scores, max_candidates=MAX_CANDIDATES)
+            )
+        return detections

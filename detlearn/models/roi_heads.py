@@ -25,12 +25,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
-from detlearn.machine.distributed import mean_over_processes, world_size
+from detlearn.machine.distributed import normaliser, world_size
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
-from detlearn.models.images import Detections, Target
-from detlearn.nms import batched_nms
-
-SMALLEST_SIDE = 1e-2  # detections narrower or lower than this many pixels are dropped
+from detlearn.models.base import pad_targets
+from detlearn.samples import Target
 
 
 class TwoMLPHead(nn.Module):
@@ -49,7 +47,9 @@ class TwoMLPHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C, ph, pw) → (R, D)."""
-        return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
+        x = x.flatten(1)  # (R, C·ph·pw)
+        x = F.relu(self.fc6(x))
+        return F.relu(self.fc7(x))
 
 
 class NormalisedHead(nn.Sequential):
@@ -75,6 +75,7 @@ class NormalisedHead(nn.Sequential):
         """(R, C, ph, pw) → (R, D); a single one has no variance and uses the running statistics."""
         if len(x) > 1 or not self.training or world_size() > 1:
             return super().forward(x)
+
         norms = [layer for layer in self if isinstance(layer, nn.BatchNorm1d)]
         for norm in norms:
             norm.eval()
@@ -172,7 +173,8 @@ class RoIHeads(nn.Module):
         class_agnostic: bool = False,
     ) -> None:
         super().__init__()
-        self.num_classes, self.class_agnostic = num_classes, class_agnostic
+        self.num_classes = num_classes
+        self.class_agnostic = class_agnostic
         self.box_roi_pool = box_roi_pool
         self.box_head = box_head
         self.box_predictor = BoxPredictor(box_head.out_channels, num_classes, class_agnostic)
@@ -184,19 +186,22 @@ class RoIHeads(nn.Module):
         self,
         features: Mapping[str, Tensor],
         boxes: Sequence[Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        padded_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Look at boxes.
 
         Args:
             features: maps (B, C, H_l, W_l) by name.
             boxes: per image (r, 4).
-            image_sizes: (height, width) per image, from which the pooling reads the strides.
+            padded_size: (height, width) of the padded batch, from which the pooling reads the
+                strides.
 
         Returns:
             Class logits (R, K + 1), background first, and deltas (R, K + 1, 4) or (R, 1, 4).
         """
-        return self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, image_sizes)))
+        pooled = self.box_roi_pool(features, boxes, [padded_size] * len(boxes))  # (R, C, ph, pw)
+        vectors = self.box_head(pooled)  # (R, D)
+        return self.box_predictor(vectors)
 
     @torch.no_grad()
     def sample(self, proposals: Sequence[Tensor], targets: Sequence[Target]) -> RoISample:
@@ -211,14 +216,17 @@ class RoIHeads(nn.Module):
         Returns:
             The sample.
         """
-        proposals = [torch.cat([p, t["boxes"].to(p)]) for p, t in zip(proposals, targets)]
-        everything = self.label(proposals, targets)
-        sizes = [len(boxes) for boxes in proposals]
-        labels = everything.labels.split(sizes)
-        masks = [(p + n).bool() for p, n in zip(*self.sampler(labels))]
-        mask = torch.cat(masks)
-        boxes = [boxes[mask] for boxes, mask in zip(proposals, masks)]
-        return RoISample(boxes, everything.labels[mask], everything.gt_boxes[mask])
+        candidates = [torch.cat([p, t["boxes"].to(p)]) for p, t in zip(proposals, targets)]
+        labelled = self.label(candidates, targets)
+
+        # Of each image so many positives and negatives.
+        counts = [len(boxes) for boxes in candidates]
+        positive, negative = self.sampler(labelled.labels.split(counts))
+        chosen = [(p + n).bool() for p, n in zip(positive, negative)]  # per image (n + N,)
+
+        boxes = [image_boxes[mask] for image_boxes, mask in zip(candidates, chosen)]
+        chosen = torch.cat(chosen)
+        return RoISample(boxes, labelled.labels[chosen], labelled.gt_boxes[chosen])
 
     @torch.no_grad()
     def label(self, boxes: Sequence[Tensor], targets: Sequence[Target]) -> RoISample:
@@ -231,25 +239,33 @@ class RoIHeads(nn.Module):
         Returns:
             The same boxes with labels and objects.
         """
+        # All images at once: boxes and objects padded to the same number each.
         padded = pad_sequence(list(boxes), batch_first=True)  # (B, r, 4)
-        gt_boxes = pad_sequence([t["boxes"].to(padded) for t in targets], batch_first=True)
-        gt_labels = pad_sequence([t["labels"].to(padded.device) for t in targets], batch_first=True)
+        gt_boxes, gt_labels, _ = pad_targets(targets, like=padded)  # (B, N, 4), (B, N)
         matched = self.assign(padded, gt_boxes)  # (B, r), −1 for background
-        # The background goes before the objects, so that match −1 finds it.
-        labels = F.pad(gt_labels + 1, (1, 0)).gather(1, matched + 1)
-        rows = torch.arange(len(padded), device=padded.device)[:, None]
-        gt_boxes = F.pad(gt_boxes, (0, 0, 1, 0))[rows, matched + 1]
-        gt_boxes = torch.where(matched[..., None] >= 0, gt_boxes, padded)
-        sizes = torch.tensor([len(mine) for mine in boxes], device=padded.device)
-        real = torch.arange(padded.shape[1], device=padded.device) < sizes[:, None]  # (B, r)
-        return RoISample(list(boxes), labels[real], gt_boxes[real])
+
+        # The label 0 goes before the objects', and a box before theirs, so that match −1 finds it.
+        labels = F.pad(gt_labels + 1, (1, 0)).gather(1, matched + 1)  # (B, r)
+        rows = torch.arange(len(padded), device=padded.device)[:, None]  # (B, 1)
+        wanted = F.pad(gt_boxes, (0, 0, 1, 0))[rows, matched + 1]  # (B, r, 4)
+
+        # Background has nowhere to go: its own box.
+        wanted = torch.where(matched[..., None] >= 0, wanted, padded)
+
+        # Without the padding.
+        counts = torch.tensor([len(image_boxes) for image_boxes in boxes], device=padded.device)
+        real = torch.arange(padded.shape[1], device=padded.device) < counts[:, None]  # (B, r)
+        return RoISample(list(boxes), labels[real], wanted[real])
 
     def assign(self, boxes: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Say which object each box learns: its index or −1, as (r,) int64.
+        """Say which object each box learns.
 
         Args:
             boxes: (r, 4), or (B, r, 4) of a batch.
             gt_boxes: (N, 4), N may be 0; or (B, N, 4), padded with boxes of zeros.
+
+        Returns:
+            (r,) or (B, r) int64: the object's index in its image, or −1 for background.
         """
         return self.matcher(box_iou(gt_boxes, boxes))
 
@@ -267,56 +283,20 @@ class RoIHeads(nn.Module):
             ``"loss_classifier"``: mean cross-entropy; ``"loss_box_reg"``: smooth L1 (β = 1/9) of
             the positives' deltas for their class, summed and divided by R, not by the positives.
         """
-        labels = sample.labels
-        positive = labels > 0
-        chosen = labels[positive] if deltas.shape[1] > 1 else torch.zeros_like(labels[positive])
-        pred = deltas[positive, chosen]  # (M, 4): the deltas for the object's own class
-        goal = self.box_coder.encode(
-            sample.gt_boxes[positive], torch.cat(sample.boxes)[positive]
-        )  # (M, 4)
-        count = max(mean_over_processes(len(labels), labels.device), 1)
-        classifier_loss = F.cross_entropy(class_logits, labels, reduction="sum")
-        box_loss = F.smooth_l1_loss(pred, goal, beta=1 / 9, reduction="sum")
+        count = normaliser(len(sample.labels), class_logits.device)
+
+        # What is it? All answer.
+        classifier_loss = F.cross_entropy(class_logits, sample.labels, reduction="sum")
+
+        # Where exactly? Only the positives answer, with the deltas for the object's own class.
+        positive = sample.labels > 0  # (R,)
+        own_class = sample.labels[positive]  # (M,)
+        if self.class_agnostic:
+            own_class = torch.zeros_like(own_class)
+        pred = deltas[positive, own_class]  # (M, 4)
+
+        proposals = torch.cat(sample.boxes)[positive]  # (M, 4)
+        wanted = self.box_coder.encode(sample.gt_boxes[positive], proposals)  # (M, 4)
+        box_loss = F.smooth_l1_loss(pred, wanted, beta=1 / 9, reduction="sum")
+
         return {"loss_classifier": classifier_loss / count, "loss_box_reg": box_loss / count}
-
-
-@torch.no_grad()
-def select_detections(
-    boxes: Tensor,
-    scores: Tensor,
-    counts: Sequence[int],
-    *,
-    score_threshold: float,
-    nms_threshold: float,
-    max_detections: int,
-) -> list[Detections]:
-    """Turn the scored boxes of a batch into detections.
-
-    Every pair of a box and a class with a high enough score is a candidate; NMS within each class,
-    then the best over all classes.
-
-    Args:
-        boxes: (R, K, 4), one box per class, or (R, 1, 4), one for all; clipped to the images.
-        scores: (R, K) probabilities of the K classes, without the background.
-        counts: how many of the R belong to each image.
-        score_threshold: candidates have a score above this.
-        nms_threshold: IoU above which the lower-scoring of two of a class is dropped.
-        max_detections: per image.
-
-    Returns:
-        Per image ``{"boxes": (N, 4), "scores": (N,), "labels": (N,) in 0 … K−1}``, best first.
-    """
-    num_classes = scores.shape[1]
-    boxes = boxes.expand(-1, num_classes, -1)
-    image = torch.arange(len(counts), device=boxes.device).repeat_interleave(
-        torch.tensor(counts, device=boxes.device)
-    )  # (R,)
-    large = (boxes[..., 2:] - boxes[..., :2] >= SMALLEST_SIDE).all(dim=-1)  # (R, K)
-    row, labels = ((scores > score_threshold) & large).nonzero(as_tuple=True)  # (M,), (M,)
-    boxes, scores, image = boxes[row, labels], scores[row, labels], image[row]
-    keep = batched_nms(boxes, scores, image * num_classes + labels, nms_threshold)
-    detections = []
-    for i in range(len(counts)):
-        mine = keep[image[keep] == i][:max_detections]
-        detections.append({"boxes": boxes[mine], "scores": scores[mine], "labels": labels[mine]})
-    return detections

@@ -14,31 +14,51 @@ Source: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1; over a pyrami
 (arXiv 1612.03144), §4.1. The numbers are torchvision's unless said otherwise.
 
 Where we differ from the paper: one sigmoid per anchor instead of a softmax over two classes;
-anchors that cross the image's border are trained like others. Where we differ from torchvision:
-anchors stand in the middle of their cell and are not rounded (both by argument); an object that
-no anchor touches makes no anchor positive (see `detlearn.matching`); only the best boxes before
-NMS are decoded, not all; a level's stride is a setting, where torchvision divides the batch's size
-by the map's, which gives 61 instead of 64 for 13 rows of 800 pixels (by argument).
+anchors that cross the image's border are trained like others. Where we differ from torchvision,
+unless it is built with ``torchvision_conventions``: anchors stand in the middle of their cell and
+are not rounded; a level's stride is the backbone's, where torchvision divides the batch's size by
+the map's, which gives 61 instead of 64 for 13 rows of 800 pixels. And always: an object that no
+anchor touches makes no anchor positive (see `detlearn.matching`); only the best boxes before NMS
+are decoded, not all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.anchors import AnchorGenerator
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder, decode_deltas
-from detlearn.machine.distributed import mean_over_processes
+from detlearn.machine.distributed import normaliser
 from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
-from detlearn.models.images import Target
+from detlearn.models.base import pad_targets
 from detlearn.nms import batched_nms, nms
+from detlearn.samples import Target
 
 FeatureMaps = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+
+
+class RPNOutputs(NamedTuple):
+    """What the first stage says of a batch.
+
+    Attributes:
+        objectness: (B, P) logits.
+        deltas: (B, P, 4).
+        anchors: (P, 4).
+        level_sizes: how many of the P anchors belong to each level, finest first.
+        proposals: per image (n, 4), best first, without gradient.
+    """
+
+    objectness: Tensor
+    deltas: Tensor
+    anchors: Tensor
+    level_sizes: list[int]
+    proposals: list[Tensor]
 
 
 class RPNHead(nn.Module):
@@ -74,11 +94,13 @@ class RPNHead(nn.Module):
         for x in maps:
             for conv in self.conv:
                 x = F.relu(conv(x), inplace=True)
+
             # (B, A·n, H, W) → (B, H·W·A, n): anchors lie location by location.
             logits = self.cls_logits(x).permute(0, 2, 3, 1)  # (B, H, W, A)
             objectness.append(logits.flatten(1))  # (B, H·W·A)
             moves = self.bbox_pred(x).permute(0, 2, 3, 1)  # (B, H, W, A·4)
             deltas.append(moves.flatten(1).unflatten(1, (-1, 4)))  # (B, H·W·A, 4)
+
         # float(): in reduced precision a box could not be told from one half a pixel wider.
         return torch.cat(objectness, dim=1).float(), torch.cat(deltas, dim=1).float()
 
@@ -91,8 +113,7 @@ class RegionProposalNetwork(nn.Module):
         anchor_sizes: sizes in pixels: plain numbers are all used at every level, else one tuple
             per level, each with the same number of sizes.
         aspect_ratios: height / width of the anchors, at every level.
-        strides: pixels per cell of each level; by default 16 for one map, as in the paper, and
-            4, 8, 16, … for a pyramid.
+        strides: pixels per cell of each level: the backbone's. By default the one of the paper.
         conv_depth: 3 × 3 convolutions of the head.
         pre_nms_top_n: boxes per image and level that go into NMS, in training and in eval mode.
         post_nms_top_n: proposals per image, in training and in eval mode.
@@ -102,8 +123,11 @@ class RegionProposalNetwork(nn.Module):
         bg_iou_threshold: … and one with less than this IoU with all objects learns background.
         batch_size_per_image: anchors in the loss, per image …
         positive_fraction: … and the largest share of positives among them.
-        round_anchors, centre_offset: see `detlearn.anchors.AnchorGenerator`.
-        infer_strides: for the anchors, divide the batch's size by the map's, as torchvision does.
+        torchvision_conventions: anchors where torchvision has them, for weights that were trained
+            there: at the corner of their cell, rounded, with strides inferred from the sizes.
+
+    Raises:
+        ValueError: if the levels have different numbers of sizes, or are not as many as strides.
     """
 
     def __init__(
@@ -112,7 +136,7 @@ class RegionProposalNetwork(nn.Module):
         anchor_sizes: Sequence[float] | Sequence[Sequence[float]] = (128, 256, 512),
         aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         *,
-        strides: Sequence[int] | None = None,
+        strides: Sequence[int] = (16,),
         conv_depth: int = 1,
         pre_nms_top_n: tuple[int, int] = (2000, 1000),
         post_nms_top_n: tuple[int, int] = (2000, 1000),
@@ -122,29 +146,38 @@ class RegionProposalNetwork(nn.Module):
         bg_iou_threshold: float = 0.3,
         batch_size_per_image: int = 256,
         positive_fraction: float = 0.5,
-        round_anchors: bool = False,
-        centre_offset: float = 0.5,
-        infer_strides: bool = False,
+        torchvision_conventions: bool = False,
     ) -> None:
         super().__init__()
-        self.shared_sizes = not isinstance(anchor_sizes[0], Sequence)
-        levels = [anchor_sizes] if self.shared_sizes else anchor_sizes
-        if len({len(sizes) for sizes in levels}) != 1:
+        if not isinstance(anchor_sizes[0], Sequence):
+            anchor_sizes = [anchor_sizes] * len(strides)
+        if len({len(sizes) for sizes in anchor_sizes}) != 1:
             raise ValueError(
                 f"anchor_sizes are {anchor_sizes}: the head has the same weights at every level, "
                 "so give as many sizes at each"
             )
+        if len(anchor_sizes) != len(strides):
+            raise ValueError(
+                f"anchor_sizes are given for {len(anchor_sizes)} levels, but strides are "
+                f"{list(strides)}: give the backbone's strides, one for each level"
+            )
+
+        self.strides = list(strides)
+        self.torchvision_conventions = torchvision_conventions
         self.anchor_generator = AnchorGenerator(
-            levels,
-            [aspect_ratios] * len(levels),
-            round_anchors=round_anchors,
-            centre_offset=centre_offset,
+            anchor_sizes,
+            [aspect_ratios] * len(anchor_sizes),
+            round_anchors=torchvision_conventions,
+            centre_offset=0.0 if torchvision_conventions else 0.5,
         )
-        num_anchors = len(levels[0]) * len(aspect_ratios)
+        num_anchors = len(anchor_sizes[0]) * len(aspect_ratios)
         self.head = RPNHead(in_channels, num_anchors, conv_depth)
-        self.strides, self.infer_strides = strides, infer_strides
-        self.pre_nms_top_n, self.post_nms_top_n = pre_nms_top_n, post_nms_top_n
-        self.nms_threshold, self.min_size = nms_threshold, min_size
+
+        self.pre_nms_top_n = pre_nms_top_n
+        self.post_nms_top_n = post_nms_top_n
+        self.nms_threshold = nms_threshold
+        self.min_size = min_size
+
         self.box_coder = BoxCoder()
         self.matcher = Matcher(fg_iou_threshold, bg_iou_threshold, allow_low_quality_matches=True)
         self.sampler = BalancedPositiveNegativeSampler(batch_size_per_image, positive_fraction)
@@ -153,65 +186,66 @@ class RegionProposalNetwork(nn.Module):
         self,
         features: FeatureMaps,
         image_sizes: Sequence[tuple[int, int]] | None = None,
-        batch_size: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Predict for every anchor and, given the images' sizes, propose.
+        padded_size: tuple[int, int] | None = None,
+    ) -> RPNOutputs:
+        """Predict for every anchor, and propose.
 
         Args:
             features: one map (B, C, H, W), or a pyramid of them as a list or dict, finest first.
-            image_sizes: (height, width) in pixels of each image, without padding.
-            batch_size: (height, width) with padding, for ``infer_strides``.
+            image_sizes: (height, width) in pixels of each image, without padding; by default that
+                of the padded batch.
+            padded_size: (height, width) in pixels of the padded batch; by default what the finest
+                map covers.
 
         Returns:
-            Objectness (B, P), deltas (B, P, 4) and anchors (P, 4); with image sizes also the
-            proposals, per image (n, 4), best first, without gradient.
+            The predictions, the anchors and the proposals.
 
         Raises:
-            ValueError: if the number of maps does not fit strides or anchor sizes.
+            ValueError: if the number of maps is not that of the strides.
         """
         maps = _as_list(features)
-        objectness, deltas = self.head(maps)
-        anchors = self.anchors(maps, batch_size)
+        if padded_size is None:
+            height, width = maps[0].shape[-2:]
+            padded_size = (height * self.strides[0], width * self.strides[0])
         if image_sizes is None:
-            return objectness, deltas, torch.cat(anchors)
-        counts = [len(level) for level in anchors]
-        anchors = torch.cat(anchors)
-        proposals = self.propose(objectness, deltas, anchors, counts, image_sizes)
-        return objectness, deltas, anchors, proposals
+            image_sizes = [padded_size] * len(maps[0])
+
+        levels = self.anchors(maps, padded_size)
+        level_sizes = [len(level) for level in levels]
+        anchors = torch.cat(levels)  # (P, 4)
+
+        objectness, deltas = self.head(maps)  # (B, P), (B, P, 4)
+        proposals = self.propose(objectness, deltas, anchors, level_sizes, image_sizes)
+        return RPNOutputs(objectness, deltas, anchors, level_sizes, proposals)
 
     def anchors(
-        self, features: FeatureMaps, batch_size: tuple[int, int] | None = None
+        self, features: FeatureMaps, padded_size: tuple[int, int] | None = None
     ) -> list[Tensor]:
-        """The anchors of feature maps.
+        """Make the anchors of feature maps.
 
         Args:
             features: one map (B, C, H, W), or a pyramid of L, finest first.
-            batch_size: (height, width) in pixels of the padded batch, for ``infer_strides``.
+            padded_size: (height, width) in pixels of the padded batch, from which torchvision's
+                conventions infer the strides.
 
         Returns:
             Per level (H_l·W_l·A, 4).
 
         Raises:
-            ValueError: if the number of maps does not fit strides or anchor sizes, or the batch's
-                size is needed and not given.
+            ValueError: if the number of maps is not that of the strides.
         """
         maps = _as_list(features)
-        strides = self.strides
-        if strides is None:
-            strides = [16] if len(maps) == 1 else [4 * 2**level for level in range(len(maps))]
-        if len(strides) != len(maps):
-            raise ValueError(f"{len(maps)} feature maps, but strides {list(strides)}: one for each")
-        sizes = [tuple(x.shape[-2:]) for x in maps]
-        if not self.infer_strides:
-            strides = [(stride, stride) for stride in strides]
-        elif batch_size is None:
-            raise ValueError("infer_strides is on: give batch_size, the padded batch's size")
-        else:
-            strides = [(batch_size[0] // h, batch_size[1] // w) for h, w in sizes]
-        if self.shared_sizes:
-            grid = self.anchor_generator.grid_anchors
-            return [grid([size], [stride])[0] for size, stride in zip(sizes, strides)]
-        return self.anchor_generator.grid_anchors(sizes, strides)
+        if len(maps) != len(self.strides):
+            raise ValueError(
+                f"{len(maps)} feature maps, but strides {self.strides}: one for each is needed"
+            )
+
+        grid_sizes = [tuple(x.shape[-2:]) for x in maps]
+        strides = [(stride, stride) for stride in self.strides]
+        if self.torchvision_conventions and padded_size is not None:
+            strides = [(padded_size[0] // h, padded_size[1] // w) for h, w in grid_sizes]
+
+        return self.anchor_generator.grid_anchors(grid_sizes, strides, maps[0].device)
 
     @torch.no_grad()
     def propose(
@@ -219,89 +253,114 @@ class RegionProposalNetwork(nn.Module):
         objectness: Tensor,
         deltas: Tensor,
         anchors: Tensor,
-        counts: Sequence[int],
+        level_sizes: Sequence[int],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Tensor]:
         """Turn predictions into proposals.
 
         Per image and level the boxes of highest objectness; clipped to the image, the small ones
-        removed; NMS within each level; then the best over all levels.
+        removed; NMS within each level; then the best over all levels. All images and levels at
+        once; the function `propose` below does one after the other.
 
         Args:
             objectness: (B, P).
             deltas: (B, P, 4).
             anchors: (P, 4).
-            counts: number of anchors of each level.
+            level_sizes: number of anchors of each level.
             image_sizes: (height, width) of each image in pixels, without padding.
 
         Returns:
             Per image (n, 4), best first; n is at most ``post_nms_top_n``.
         """
-        pre_nms, post_nms = (
-            top_n[0] if self.training else top_n[1]
-            for top_n in (self.pre_nms_top_n, self.post_nms_top_n)
-        )
-        starts = [sum(counts[:level]) for level in range(len(counts))]
-        best = [
-            logits.topk(min(pre_nms, count), dim=1).indices + start
-            for logits, count, start in zip(objectness.split(list(counts), 1), counts, starts)
-        ]
-        level = torch.cat([torch.full_like(b, i) for i, b in enumerate(best)], dim=1)  # (B, n)
+        pre_nms_top_n = self.pre_nms_top_n[0 if self.training else 1]
+        post_nms_top_n = self.post_nms_top_n[0 if self.training else 1]
+
+        # 1. The boxes of highest objectness of each level: their places among all P, and the level.
+        best, level = [], []
+        first = 0
+        for i, logits in enumerate(objectness.split(list(level_sizes), dim=1)):
+            count = min(pre_nms_top_n, logits.shape[1])
+            places = logits.topk(count, dim=1).indices + first  # (B, count)
+            best.append(places)
+            level.append(torch.full_like(places, i))
+            first += logits.shape[1]
         best = torch.cat(best, dim=1)  # (B, n)
-        scores = objectness.gather(1, best)
-        # Deltas through gather, anchors by index: the same rows for both.
+        level = torch.cat(level, dim=1)  # (B, n)
+
+        # 2. Moved and stretched as predicted.
+        scores = objectness.gather(1, best)  # (B, n)
         deltas = deltas.gather(1, best[..., None].expand(-1, -1, 4))  # (B, n, 4)
-        boxes = self.box_coder.decode(deltas, anchors[best])
+        boxes = self.box_coder.decode(deltas, anchors[best])  # (B, n, 4)
+
+        # 3. Clipped to their image.
         limits = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes])[:, None]  # (B, 1, 4)
         boxes = boxes.clamp(min=0).minimum(limits)
+
+        # 4. Without those that hardly have an area left; from here on all images in one list.
         large = (boxes[..., 2:] - boxes[..., :2] >= self.min_size).all(dim=-1)  # (B, n)
         image, place = large.nonzero(as_tuple=True)  # (M,), (M,)
         boxes, scores, level = boxes[image, place], scores[image, place], level[image, place]
-        keep = batched_nms(boxes, scores, image * len(counts) + level, self.nms_threshold)
-        return [boxes[keep[image[keep] == i][:post_nms]] for i in range(len(image_sizes))]
 
-    def assign(self, anchors: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Say which object each anchor learns.
+        # 5. Without near copies of better ones of the same image and level.
+        group = image * len(level_sizes) + level
+        keep = batched_nms(boxes, scores, group, self.nms_threshold)
+        return [boxes[keep[image[keep] == i][:post_nms_top_n]] for i in range(len(image_sizes))]
+
+    @torch.no_grad()
+    def assign(self, anchors: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Say which object each anchor learns (Ren et al. 2015, §3.1.2).
 
         Args:
             anchors: (P, 4).
-            gt_boxes: (N, 4) objects of one image, N may be 0.
+            targets: per image ``{"boxes": (N, 4)}``; N may be 0.
 
         Returns:
-            (P,) int64: index of the object, −1 for background, −2 for anchors in no loss.
+            (B, P) int64: index of the object in its image, −1 for background, −2 for anchors in no
+            loss.
         """
-        return self.matcher(box_iou(gt_boxes, anchors))
+        assigned = []
+        # One image after the other: all IoUs of a full-size batch would take gigabytes.
+        for target in targets:
+            iou = box_iou(target["boxes"].to(anchors), anchors)  # (N, P)
+            assigned.append(self.matcher(iou))
+        return torch.stack(assigned)
 
-    def compute_loss(
-        self, objectness: Tensor, deltas: Tensor, anchors: Tensor, targets: Sequence[Target]
-    ) -> dict[str, Tensor]:
+    def compute_loss(self, outputs: RPNOutputs, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Compare predictions with annotations (Ren et al. 2015, eq. 1).
 
         Args:
-            objectness: (B, P).
-            deltas: (B, P, 4).
-            anchors: (P, 4).
-            targets: per image ``{"boxes": (N, 4)}``; N may be 0.
+            outputs: from `forward`.
+            targets: per image ``{"boxes": (N, 4), "labels": (N,)}``; N may be 0.
 
         Returns:
             ``"loss_objectness"``: binary cross-entropy of the sampled anchors; and
             ``"loss_rpn_box_reg"``: smooth L1 of the positive ones' deltas, with β = 1/9. Both are
             sums divided by the number of sampled anchors.
         """
-        gt_boxes = pad_sequence([t["boxes"].to(anchors) for t in targets], batch_first=True)
-        # One image after the other: all IoUs of a full-size batch would take gigabytes.
-        assigned = torch.stack([self.assign(anchors, t["boxes"].to(anchors)) for t in targets])
-        # The sampler's labels: 1 positive, 0 background, −1 ignored.
-        samples = self.sampler((assigned + 1).clamp(min=-1, max=1))
-        positive, negative = (torch.stack(masks).bool() for masks in samples)  # (B, P) twice
-        image, place = positive.nonzero(as_tuple=True)  # (M,), (M,)
-        goal = self.box_coder.encode(gt_boxes[image, assigned[image, place]], anchors[place])
-        box_loss = F.smooth_l1_loss(deltas[positive], goal, beta=1 / 9, reduction="sum")
-        sampled = positive | negative
+        anchors = outputs.anchors
+        assigned = self.assign(anchors, targets)  # (B, P)
+
+        # A sample of the anchors, since nearly all are background. The sampler's labels are 1 for
+        # positive, 0 for background and −1 for ignored.
+        positive, negative = self.sampler((assigned + 1).clamp(min=-1, max=1))
+        positive = torch.stack(positive).bool()  # (B, P)
+        sampled = positive | torch.stack(negative).bool()  # (B, P)
+        count = normaliser(sampled.sum(), anchors.device)
+
+        # Is there an object?
         objectness_loss = F.binary_cross_entropy_with_logits(
-            objectness[sampled], positive[sampled].float(), reduction="sum"
+            outputs.objectness[sampled], positive[sampled].float(), reduction="sum"
         )
-        count = max(mean_over_processes(sampled.sum(), sampled.device), 1)
+
+        # Where is it? Only the positive anchors answer.
+        image, place = positive.nonzero(as_tuple=True)  # (M,), (M,)
+        gt_boxes = pad_targets(targets, like=anchors).boxes  # (B, N, 4)
+        gt_boxes = gt_boxes[image, assigned[image, place]]  # (M, 4)
+        wanted = self.box_coder.encode(gt_boxes, anchors[place])  # (M, 4)
+        box_loss = F.smooth_l1_loss(
+            outputs.deltas[image, place], wanted, beta=1 / 9, reduction="sum"
+        )
+
         return {"loss_objectness": objectness_loss / count, "loss_rpn_box_reg": box_loss / count}
 
 
@@ -359,6 +418,7 @@ def propose(
 
 
 def _as_list(features: FeatureMaps) -> list[Tensor]:
+    """Return the maps as a list, whatever form they came in."""
     if isinstance(features, Tensor):
         return [features]
     return list(features.values() if isinstance(features, Mapping) else features)

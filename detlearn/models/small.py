@@ -1,10 +1,7 @@
-"""The two-stage detectors as chapter 2 trains them: sized for ToyTown and a minute on a CPU.
+"""The detectors as the chapters train them: sized for ToyTown and a minute or two on a CPU.
 
-What differs from the published detectors is said at each part, and was found by trial: after 300
-steps AP was .13 without and .24 with positives from IoU 0.5 on in the first stage, .35 with batch
-normalisation in the second, .37 with a small sample in the first (one run each). After 600 to 660
-steps AP50 was .85 to .86, .86 with a normalised pyramid, .88 to .89 with layers of 512 instead of
-128 and half the weight on boxes.
+What differs from the published detectors is said at each part. `detlearn.models.create` builds them
+by name; `detlearn.training.recipe` says how each is trained.
 """
 
 from __future__ import annotations
@@ -13,18 +10,40 @@ from torch import nn
 
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
-from detlearn.models.images import ImageBatcher
+from detlearn.models.point import PointDetector
 from detlearn.models.roi_heads import NormalisedHead, RoIHeads
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.small import SmallBackbone
+
+# ---- chapter 1 -----------------------------------------------------------------------------------
+
+
+def point_small(num_classes: int) -> PointDetector:
+    """Build the detector of chapter 1: 0.8 million parameters, a stride-4 map.
+
+    Args:
+        num_classes: K.
+
+    Returns:
+        The detector with random weights.
+    """
+    return PointDetector(num_classes, SmallBackbone(), channels=32)
+
+
+# ---- chapter 2 -----------------------------------------------------------------------------------
+
+# These settings were found by trial, one run each: after 300 steps AP was .13 without and .24 with
+# positives from IoU 0.5 on in the first stage, .35 with batch normalisation in the second, .37 with
+# a small sample in the first. After 600 to 660 steps AP50 was .85 to .86, .86 with a normalised
+# pyramid, .88 to .89 with layers of 512 instead of 128 and half the weight on boxes.
 
 # Median object of ToyTown: 16 pixels. Two sizes a level, each at most six strides.
 SMALL_SIZES = ((6, 11), (16, 24), (34, 50))
 
 
 def small_pyramid() -> PyramidBackbone:
-    """The backbone of the small two-stage detectors: 32 channels at strides 4, 8 and 16.
+    """Build the backbone of the small two-stage detectors: 32 channels at strides 4, 8 and 16.
 
     The pyramid is normalised. The second stage does not mind how large its features are, since it
     normalises again, and nothing else keeps them small. But the first stage does mind: in seven
@@ -39,7 +58,7 @@ def small_pyramid() -> PyramidBackbone:
 def small_rpn(
     backbone: nn.Module, aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
 ) -> RegionProposalNetwork:
-    """Their first stage, whose numbers suit a training of a minute.
+    """Build their first stage, whose numbers suit a training of a minute.
 
     An IoU of 0.5 instead of 0.7 makes an anchor positive: more of them learn from each object. And
     a sample of 32 instead of 256, by whose size both losses are divided, gives the boxes weight:
@@ -66,7 +85,7 @@ def small_heads(
     bbox_reg_weights: tuple[float, ...] = (5.0, 5.0, 2.5, 2.5),
     class_agnostic: bool = False,
 ) -> RoIHeads:
-    """Their second stage: RoIs of 5 × 5 and two layers of 512 with batch normalisation.
+    """Build their second stage: RoIs of 5 × 5 and two layers of 512 with batch normalisation.
 
     A box of 20 to 40 pixels is read from the map of stride 8, so that the 5 × 5 bins are at most a
     cell wide (up to 80 pixels) and one sample in each is enough. The box coder's weights are half
@@ -91,64 +110,47 @@ def faster_rcnn_small(
     *,
     pooling: str = "align",
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-    min_size: int | None = None,
-    max_size: int | None = None,
 ) -> FasterRCNN:
-    """The detector as chapter 2 trains it on ToyTown.
+    """Build the detector as chapter 2 trains it on ToyTown.
 
     Args:
         num_classes: K.
         pooling: "align" for RoIAlign, "pool" for RoIPool.
         aspect_ratios: height / width of the anchors.
-        min_size: resize images so that the shorter side has this many pixels …
-        max_size: … and the longer side at most this many. By default images keep their size.
 
     Returns:
         The detector with random weights.
     """
     backbone = small_pyramid()
-    return FasterRCNN(
-        num_classes,
-        backbone,
-        small_rpn(backbone, aspect_ratios),
-        small_heads(num_classes, backbone, pooling),
-        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
-    )
+    rpn = small_rpn(backbone, aspect_ratios)
+    roi_heads = small_heads(num_classes, backbone, pooling)
+    return FasterRCNN(num_classes, backbone, rpn, roi_heads)
 
 
 def cascade_rcnn_small(
-    num_classes: int,
-    *,
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-    min_size: int | None = None,
-    max_size: int | None = None,
+    num_classes: int, *, aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
 ) -> CascadeRCNN:
-    """The cascade as chapter 2 measures it on ToyTown: `faster_rcnn_small` with three heads.
+    """Build the cascade as chapter 2 measures it on ToyTown: `faster_rcnn_small` with three heads.
 
     Args:
         num_classes: K.
         aspect_ratios: height / width of the anchors.
-        min_size: resize images so that the shorter side has this many pixels …
-        max_size: … and the longer side at most this many. By default images keep their size.
 
     Returns:
         The detector with random weights.
     """
     backbone = small_pyramid()
-    stages = [
-        small_heads(
+    rpn = small_rpn(backbone, aspect_ratios)
+
+    stages = []
+    for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS):
+        stage = small_heads(
             num_classes,
             backbone,
             iou_threshold=iou_threshold,
             bbox_reg_weights=weights,
             class_agnostic=True,
         )
-        for iou_threshold, weights in zip(IOU_THRESHOLDS, REG_WEIGHTS)
-    ]
-    return CascadeRCNN(
-        num_classes,
-        backbone,
-        small_rpn(backbone, aspect_ratios),
-        stages,
-        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
-    )
+        stages.append(stage)
+
+    return CascadeRCNN(num_classes, backbone, rpn, stages)

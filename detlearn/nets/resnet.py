@@ -51,6 +51,25 @@ class FrozenBatchNorm2d(nn.Module):
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
+def freeze_batch_norm(module: nn.Module, eps: float = 1e-5) -> None:
+    """Replace every batch normalisation inside a module by a frozen one with its statistics.
+
+    Args:
+        module: changed in place.
+        eps: added to the variance from now on.
+    """
+    for name, child in module.named_children():
+        if not isinstance(child, nn.BatchNorm2d):
+            freeze_batch_norm(child, eps)
+            continue
+
+        frozen = FrozenBatchNorm2d(child.num_features, eps)
+        statistics = child.state_dict()
+        statistics.pop("num_batches_tracked")
+        frozen.load_state_dict(statistics)
+        setattr(module, name, frozen)
+
+
 NormLayer = Callable[[int], nn.Module]
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -18,7 +17,7 @@ from torchvision.models import WeightsEnum, detection
 
 from detlearn import models
 from detlearn.models.base import Detector
-from detlearn.nets.resnet import FrozenBatchNorm2d
+from detlearn.nets.resnet import freeze_batch_norm
 
 
 class _TorchvisionDetector(nn.Module):
@@ -34,9 +33,14 @@ class _TorchvisionDetector(nn.Module):
         results = self.model(images, targets)
         if self.training:
             return results
-        objects = [found["labels"] >= self.label_offset for found in results]
-        results = [{k: v[kept] for k, v in d.items()} for d, kept in zip(results, objects)]
-        return [{**found, "labels": found["labels"] - self.label_offset} for found in results]
+
+        detections = []
+        for found in results:
+            # Labels below the offset are the background's.
+            is_object = found["labels"] >= self.label_offset
+            objects = {name: value[is_object] for name, value in found.items()}
+            detections.append({**objects, "labels": objects["labels"] - self.label_offset})
+        return detections
 
 
 def wrap_torchvision(model: nn.Module, label_offset: int = 1) -> nn.Module:
@@ -132,6 +136,8 @@ def from_torchvision(
     if name not in _PUBLISHED:
         raise ValueError(f"no detector called {name!r}; there are: {', '.join(sorted(_PUBLISHED))}")
     ours = _PUBLISHED[name]
+
+    # The weights, and whether they are those that torchvision published.
     published = state_dict is None
     if published:
         state_dict = _download(name, ours.weights)
@@ -139,20 +145,20 @@ def from_torchvision(
         # A published file is known by its name, which ends in a part of its checksum.
         published = Path(state_dict).name == ours.weights.url.rsplit("/", 1)[-1]
         state_dict = torch.load(state_dict, map_location="cpu", weights_only=True)
+
     tensors = {_rename(key): value for key, value in state_dict.items()}
     if ours.class_scores not in tensors:
         raise ValueError(f"these are no weights of {name}: {ours.class_scores} is missing")
-    options: dict[str, Any] = {"round_anchors": True, "centre_offset": 0.0}
-    options |= {"infer_strides": True, "aligned": False}
-    frozen = "backbone.body.bn1.num_batches_tracked" not in tensors
-    if name == "fasterrcnn_resnet50_fpn":
-        options["frozen_batch_norm"] = frozen
+
+    # A model that they fit.
     num_classes = len(tensors[ours.class_scores]) - 1
-    model = ours.builder(num_classes, min_size=min_size, max_size=max_size, **options)
-    if published and frozen:
-        for module in model.modules():
-            if isinstance(module, FrozenBatchNorm2d):
-                module.eps = ours.eps
+    model = ours.builder(
+        num_classes, min_size=min_size, max_size=max_size, torchvision_conventions=True
+    )
+    frozen = "backbone.body.bn1.num_batches_tracked" not in tensors
+    if frozen:
+        freeze_batch_norm(model.backbone.body, eps=ours.eps if published else 1e-5)
+
     _load_exactly(model, tensors, name)
     if published:
         model.backbone.body.freeze(trainable_layers=3)
@@ -187,16 +193,15 @@ def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
     """Load weights that must be there to the last one; say which are not."""
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in tensors.items()}
+
+    common = wanted.keys() & given.keys()
     faults = {
         "missing": sorted(wanted.keys() - given.keys()),
         "surplus": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(
-            k for k in wanted.keys() & given.keys() if wanted[k] != given[k]
-        ),
+        "of another shape": sorted(key for key in common if wanted[key] != given[key]),
     }
-    if any(faults.values()):
-        found = "; ".join(
-            f"{len(keys)} {kind} ({keys[0]}, …)" for kind, keys in faults.items() if keys
-        )
-        raise ValueError(f"these weights are not of {name}: {found}")
+    found = [f"{len(keys)} {kind} ({keys[0]}, …)" for kind, keys in faults.items() if keys]
+    if found:
+        raise ValueError(f"these weights are not of {name}: {'; '.join(found)}")
+
     model.load_state_dict(tensors)

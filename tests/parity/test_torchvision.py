@@ -110,14 +110,20 @@ def test_same_anchors(size):
     (wanted,) = oracle.rpn.anchor_generator(batch, maps)
     assert torch.equal(torch.cat(ours.rpn.anchors(maps, size)), wanted)
     if size[0] == 800:
-        ours.rpn.infer_strides = False  # as ours is when it is not built from torchvision's weights
+        # By the backbone's strides the coarsest ones lie up to 36 pixels elsewhere.
         assert (torch.cat(ours.rpn.anchors(maps)) - wanted).abs().max() > 30
 
 
-def test_inferred_strides_need_the_size():
-    ours = pretrained.from_torchvision(NAMES[0], theirs(NAMES[0]).state_dict(), **SIZES)
-    with pytest.raises(ValueError, match="infer_strides is on: give batch_size"):
-        ours.rpn([torch.zeros(1, 256, 8 // 2**i or 1, 8) for i in range(5)])
+@pytest.mark.parametrize("name", NAMES)
+def test_without_torchvisions_conventions(name):
+    """The builder's default: anchors in the middle of their cell, not rounded; aligned RoIs."""
+    ours = getattr(faster_rcnn, name)(3)
+    assert ours.roi_heads.box_roi_pool.aligned
+    maps = [torch.zeros(1, 1, n, n) for n in (16, 8, 4, 2, 1)]
+    for level, stride in zip(ours.rpn.anchors(maps, (64, 64)), (4, 8, 16, 32, 64)):
+        centres = (level[:, :2] + level[:, 2:]) / 2
+        assert_close(centres[0], torch.full((2,), stride / 2))
+        assert_close(level[0, 2:] - level[0, :2], 8 * stride * torch.tensor([2.0, 0.5]).sqrt())
 
 
 @pytest.mark.parametrize("name", NAMES)
