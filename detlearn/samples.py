@@ -60,7 +60,7 @@ class Detections(TypedDict):
     labels: Tensor
 
 
-class Fault(NamedTuple):
+class ObjectFault(NamedTuple):
     """The first number that is wrong, as `first_fault` finds it.
 
     Attributes:
@@ -252,7 +252,7 @@ def first_fault(
     num_classes: int | None = None,
     image_size: tuple[int, int] | None = None,
     for_training: bool = False,
-) -> Fault | None:
+) -> ObjectFault | None:
     """Find the first box or label that cannot be right.
 
     The metrics call it once for the objects of a whole data set, which lie below one another there.
@@ -263,7 +263,7 @@ def first_fault(
         num_classes, image_size, for_training: as for `check_objects`.
 
     Returns:
-        The first `Fault` by rule and then by row, or None. Boxes must be finite and ordered
+        The first `ObjectFault` by rule and then by row, or None. Boxes must be finite and ordered
         (x1 ≤ x2, y1 ≤ y2; for training <) and touch the image if its size is given; labels must
         lie in 0 … K−1.
     """
@@ -300,5 +300,5 @@ def first_fault(
     for key, broken, why in rules:
         if broken.any():
             row = int(broken.nonzero()[0])
-            return Fault(key, row, columns[key][row].tolist(), why)
+            return ObjectFault(key, row, columns[key][row].tolist(), why)
     return None
