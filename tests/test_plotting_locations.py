@@ -227,8 +227,8 @@ def small():
 def test_a_detector_is_drawn_stride_by_stride_as_it_sees_the_image(small):
     model = TwoMaps([0, 0, -1, 1, -2], with_anchors=True)
     fine, coarse = plotting.show_assignment(model, *small).child_axes
-    assert fine.get_title() == "stride 16: 2 of 3 learn"
-    assert coarse.get_title() == "stride 32: 1 of 2 learn"
+    assert fine.get_title() == "stride 16\n2 of 3 learn"
+    assert coarse.get_title() == "stride 32\n1 of 2 learn"
     assert tags(fine) == ["● A ×2", "■ B ×0"] and tags(coarse) == ["● A ×0", "■ B ×1"]
     assert scatters(fine)[0][1].tolist() == [[8, 8], [24, 8]]
     assert scatters(coarse)[1][1].tolist() == [[16, 16]]

@@ -26,6 +26,35 @@ def test_it_is_the_package_code_less_its_docstrings(thing):
     assert "\n\n\n" not in shown
 
 
+class Nested:
+    """A docstring."""
+
+    def first(self):
+        """Another,
+
+        of several lines."""
+
+        def inside():
+            """Deeper."""
+            return 1
+
+        return inside
+
+    def second(self):
+        """The last, after a deeper one."""
+        return "kept"
+
+    def third(self):
+        """Nothing but a docstring, which Python needs a body for."""
+        ...
+
+
+def test_docstrings_of_every_depth_go_and_the_code_stays():
+    shown = source(Nested).code
+    assert tree_without_docstrings(shown) == tree_without_docstrings(inspect.getsource(Nested))
+    assert '"""' not in shown and 'return "kept"' in shown and "return 1" in shown
+
+
 def test_comments_stay_and_several_functions_are_joined():
     shown = source(nms.naive_nms, nms.nms).code
     assert "# of boxes" not in shown

@@ -22,7 +22,7 @@ class Source:
 
 
 def source(*functions: Callable) -> Source:
-    """The source of functions or classes as it stands in the package, without their docstrings.
+    """Return the source of functions or classes as it stands in the package, less its docstrings.
 
     Args:
         functions: one or more functions or classes.
@@ -40,13 +40,24 @@ def source(*functions: Callable) -> Source:
 
 
 def _without_docstrings(function: Callable) -> str:
+    """Return a function's source without the docstrings in it; comments stay."""
     code = textwrap.dedent(inspect.getsource(function)).rstrip()
     lines = code.splitlines()
-    for node in reversed(list(ast.walk(ast.parse(code)))):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or ast.get_docstring(node) is None:
-            continue
-        first, last = node.body[0].lineno, node.body[0].end_lineno
-        while last < len(lines) and not lines[last].strip() and len(node.body) > 1:
-            last += 1  # the blank lines after it
+
+    documented = [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
+    ]
+
+    # From the last to the first, so that the lines before keep their numbers.
+    for node in sorted(documented, key=lambda node: -node.lineno):
+        # The blank lines that set the docstring off go with it, if anything follows.
+        docstring = node.body[0]
+        first, last = docstring.lineno, docstring.end_lineno
+        if len(node.body) > 1:
+            while last < len(lines) and not lines[last].strip():
+                last += 1
         del lines[first - 1 : last]
+
     return "\n".join(lines)

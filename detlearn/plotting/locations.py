@@ -86,6 +86,7 @@ def show_assignment(
 
     height, width = picture.shape[-2:]
     ax, panels = panels_in_a_row(ax, len(chosen), height, width)
+    between = ": " if len(panels) == 1 else "\n"  # narrow panels have titles of two lines
     for panel, stride in zip(panels, chosen):
         here = strides == stride
         mine = assigned[here]
@@ -98,7 +99,7 @@ def show_assignment(
             anchors=None if assignment.anchors is None else assignment.anchors.cpu()[here],
             stride=stride,
             ax=panel,
-            title=f"stride {stride:g}: {learning} of {len(mine)} learn",
+            title=f"stride {stride:g}{between}{learning} of {len(mine)} learn",
             legend=legend,
         )
     return ax
@@ -159,7 +160,7 @@ def panels_in_a_row(
         return ax, [ax]
 
     if ax is None:
-        words = 0.7  # inches for title and legend
+        words = 0.9  # inches for title and legend
         size = (WIDTH, WIDTH / count * height / width + words)
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     ax.set_axis_off()
