@@ -61,14 +61,15 @@ class NormalisedHead(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, representation_size: int) -> None:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for channels in (in_channels, representation_size):
-            layers += [
-                nn.Linear(channels, representation_size, bias=False),
-                nn.BatchNorm1d(representation_size),
-                nn.ReLU(inplace=True),
-            ]
-        super().__init__(*layers)
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(in_channels, representation_size, bias=False),
+            nn.BatchNorm1d(representation_size),
+            nn.ReLU(inplace=True),
+            nn.Linear(representation_size, representation_size, bias=False),
+            nn.BatchNorm1d(representation_size),
+            nn.ReLU(inplace=True),
+        )
         self.out_channels = representation_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,6 +107,7 @@ class ConvFCHead(nn.Sequential):
         ]
         full = nn.Linear(in_channels * pool_size**2, representation_size)
         super().__init__(*convs, nn.Flatten(), full, nn.ReLU(inplace=True))
+
         for conv in convs:
             nn.init.kaiming_normal_(conv[0].weight, mode="fan_out", nonlinearity="relu")
         self.out_channels = representation_size

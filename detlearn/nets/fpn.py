@@ -54,6 +54,7 @@ class FeaturePyramidNetwork(nn.Module):
         self.num_levels = num_levels or len(in_channels_list)
         if self.num_levels > len(in_channels_list):
             raise ValueError(f"{num_levels} levels of {len(in_channels_list)} maps: too many")
+
         self.lateral = nn.ModuleList(
             _conv(channels, out_channels, 1, norm_layer) for channels in in_channels_list
         )
@@ -61,6 +62,7 @@ class FeaturePyramidNetwork(nn.Module):
             _conv(out_channels, out_channels, 3, norm_layer) for _ in range(self.num_levels)
         )
         self.extra_blocks = extra_blocks
+
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -83,19 +85,33 @@ class FeaturePyramidNetwork(nn.Module):
         maps = list(x.values())
         if len(maps) != len(self.lateral):
             raise ValueError(f"{len(maps)} maps came to a pyramid of {len(self.lateral)}")
+
+        # All maps with the same number of channels.
         laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
+
+        # From the coarsest down, each enlarged to the exact size of the next finer map, which need
+        # not be twice as large, and added to it.
         merged = [laterals[-1]]
         for finer in reversed(laterals[:-1]):
-            # To the exact size of the finer map, which need not be twice as large.
-            merged.insert(0, finer + F.interpolate(merged[0], size=finer.shape[-2:]))
+            enlarged = F.interpolate(merged[0], size=finer.shape[-2:])
+            merged.insert(0, finer + enlarged)
+
+        # A convolution smooths what the enlarging left in squares.
         pyramid = [output(features) for output, features in zip(self.output, merged)]
-        extra = self.extra_blocks(pyramid, maps) if self.extra_blocks else []
-        names = ["pool"] if len(extra) == 1 else [f"pool{i + 1}" for i in range(len(extra))]
-        return OrderedDict(zip([*list(x)[: self.num_levels], *names], pyramid + extra))
+        names = list(x)[: self.num_levels]
+        if self.extra_blocks is None:
+            return OrderedDict(zip(names, pyramid))
+
+        extra = self.extra_blocks(pyramid, maps)
+        if len(extra) == 1:
+            names.append("pool")
+        else:
+            names += [f"pool{i}" for i in range(1, len(extra) + 1)]
+        return OrderedDict(zip(names, pyramid + extra))
 
 
 def max_pool_level(pyramid: list[Tensor], maps: list[Tensor]) -> list[Tensor]:
-    """One more level for the largest anchors: every second cell of the coarsest (B, D, H, W)."""
+    """Return one more level for the largest anchors: every second cell of the coarsest map."""
     return [F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]
 
 
@@ -125,10 +141,14 @@ class PyramidBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
-        extra_blocks = max_pool_level if extra_level else None
         self.fpn = FeaturePyramidNetwork(
-            body.out_channels, out_channels, extra_blocks, norm_layer, num_levels
+            body.out_channels,
+            out_channels,
+            extra_blocks=max_pool_level if extra_level else None,
+            norm_layer=norm_layer,
+            num_levels=num_levels,
         )
+
         self.strides = list(body.strides[: self.fpn.num_levels])
         if extra_level:
             self.strides.append(2 * self.strides[-1])
@@ -145,7 +165,10 @@ def _conv(
     kernel_size: int,
     norm_layer: Callable[[int], nn.Module] | None,
 ) -> nn.Sequential:
+    """Return a convolution that keeps the map's size, with its normalisation if there is one."""
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm_layer is None
     )
-    return nn.Sequential(conv, *([] if norm_layer is None else [norm_layer(out_channels)]))
+    if norm_layer is None:
+        return nn.Sequential(conv)
+    return nn.Sequential(conv, norm_layer(out_channels))

@@ -102,6 +102,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) → (B, channels, ⌈H/stride⌉, ⌈W/stride⌉)."""
         shortcut = x if self.downsample is None else self.downsample(x)
+
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.bn2(self.conv2(x))
         return F.relu(x.add_(shortcut), inplace=True)
@@ -138,6 +139,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) → (B, 4·channels, ⌈H/stride⌉, ⌈W/stride⌉)."""
         shortcut = x if self.downsample is None else self.downsample(x)
+
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         x = self.bn3(self.conv3(x))
@@ -147,8 +149,10 @@ class Bottleneck(nn.Module):
 def _projection(
     in_channels: int, out_channels: int, stride: int, norm_layer: NormLayer
 ) -> nn.Sequential | None:
+    """Return what brings the shortcut to the block's size, or None where it has it already."""
     if stride == 1 and in_channels == out_channels:
         return None
+
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), norm_layer(out_channels)
     )
@@ -177,17 +181,21 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = norm_layer(64)
+
         widths = (64, 128, 256, 512)
         in_channels = 64
         for i, (width, count) in enumerate(zip(widths, layers)):
             blocks = []
             for j in range(count):
+                # The first block of a stage halves the map; the stem has done so for layer1.
                 stride = 2 if i > 0 and j == 0 else 1
                 blocks.append(block(in_channels, width, stride, norm_layer))
                 in_channels = width * block.expansion
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+
         self.out_channels = [width * block.expansion for width in widths]
         self.strides = [4, 8, 16, 32]
+
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -202,12 +210,14 @@ class ResNet(nn.Module):
             Ordered dict ``"4", "8", "16", "32"`` → C2 … C5 (B, C_s, ⌈H/s⌉, ⌈W/s⌉), finest first.
         """
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-        maps = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (B, 64, ⌈H/4⌉, ⌈W/4⌉)
+
+        maps = OrderedDict()
+        layers = (self.layer1, self.layer2, self.layer3, self.layer4)
+        for stride, layer in zip(self.strides, layers):
             x = layer(x)
-            maps.append(x)
-        return OrderedDict((str(stride), x) for stride, x in zip(self.strides, maps))
+            maps[str(stride)] = x
+        return maps
 
     def freeze(self, trainable_layers: int) -> None:
         """Exclude all but the last of the five parts (stem, layer1 … layer4) from training.
@@ -220,6 +230,7 @@ class ResNet(nn.Module):
         """
         if not 0 <= trainable_layers <= 5:
             raise ValueError(f"trainable_layers is {trainable_layers}: expected 0 … 5")
+
         parts = [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
         for part in parts[: 5 - trainable_layers]:
             for module in part:
@@ -257,6 +268,7 @@ def load_imagenet(model: ResNet, weights: WeightsEnum) -> bool:
             stacklevel=3,
         )
         return False
+
     wanted = model.state_dict()  # without the classifier; frozen normalisation counts no batches
     model.load_state_dict({name: found[name] for name in wanted})
     return True

@@ -56,10 +56,13 @@ class SmallBackbone(nn.Module):
             conv_bn_relu(16, stem, stride=2),
             conv_bn_relu(stem, stem),
         )
+
+        # Each stage halves the map and looks once more.
         self.stages = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before, after, stride=2), conv_bn_relu(after, after))
             for before, after in zip(channels, deeper)
         )
+
         self.out_channels = list(channels)
         self.strides = [4, 8, 16, 32]
 
@@ -81,6 +84,7 @@ class SmallBackbone(nn.Module):
                 "at stride 32, over which batch normalisation has no variance: train on larger "
                 "images or on two at a time"
             )
+
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

@@ -125,6 +125,41 @@ class TestResize:
         assert image.grad.sum().item() == pytest.approx(3 * 18 * 18)
 
 
+class TestFixedSize:
+    def test_every_image_is_squashed_and_boxes_come_back(self):
+        batcher = plain(fixed_size=(64, 96))
+        images = [torch.rand(3, 20, 30), torch.rand(3, 100, 25), torch.rand(3, 64, 96)]
+        targets = [target([[3.0, 2.0, 15.0, 20.0]]), target([[0.0, 50.0, 25.0, 100.0]]), target()]
+        batch, scaled = batcher(images, targets)
+        assert batch.images.shape == (3, 3, 64, 96)
+        assert batch.sizes == [(64, 96)] * 3 and batch.original_sizes[1] == (100, 25)
+        # By hand: 20 × 30 grows by 3.2 in both, 100 × 25 by .64 down and 3.84 across.
+        torch.testing.assert_close(scaled[0]["boxes"], torch.tensor([[9.6, 6.4, 48.0, 64.0]]))
+        torch.testing.assert_close(scaled[1]["boxes"], torch.tensor([[0.0, 32.0, 96.0, 64.0]]))
+        for before, after in zip(targets, batcher.undo(scaled, batch)):
+            torch.testing.assert_close(after["boxes"], before["boxes"])
+        assert torch.equal(batch.images[2], images[2]), "an image of that size stays as it is"
+
+    def test_a_constant_image_stays_constant_under_its_own_mean_and_std(self):
+        batcher = ImageBatcher(
+            fixed_size=(32, 64), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), size_divisible=1
+        )
+        batch, _ = batcher([torch.full((3, 7, 5), 0.75)])
+        assert batch.images.shape == (1, 3, 32, 64)
+        torch.testing.assert_close(batch.images, torch.ones(1, 3, 32, 64))
+
+    def test_it_excludes_the_two_sizes(self):
+        with pytest.raises(ValueError, match=r"squashes every image to 64 × 96 pixels"):
+            ImageBatcher(fixed_size=(64, 96), min_size=32, max_size=64)
+        with pytest.raises(ValueError, match=r"squashes every image to 64 × 96 pixels"):
+            ImageBatcher(fixed_size=(64, 96)).set_sizes(32, 64)
+
+    def test_resizes(self):
+        assert not ImageBatcher().resizes
+        assert ImageBatcher(min_size=32, max_size=64).resizes
+        assert ImageBatcher(fixed_size=(64, 96)).resizes
+
+
 IMAGE = torch.rand(3, 20, 30)
 
 
