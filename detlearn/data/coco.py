@@ -71,45 +71,53 @@ class CocoDetection(AnnotatedPictures):
         faults = Faults(on_bad)
         path = existing_file(annotation_file, "a JSON file with COCO annotations")
         images, categories, annotations = _read_lists(path)
+
+        # Labels 0 … K−1 go to the category ids in their order, without the holes.
         names = _read_categories(categories, path)
         self.category_ids = sorted(names)
         self.class_names = [names[category_id] for category_id in self.category_ids]
-        self._records = _read_images(images, Path(root), path)
-
         labels = {category_id: label for label, category_id in enumerate(self.category_ids)}
+
+        self._records = _read_images(images, Path(root), path)
         sizes = {record.image_id: record.size for record in self._records}
+
+        # The file lists annotations in any order; a sample has those of its image.
         objects = _read_annotations(annotations, sizes, labels, path, faults)
         for record in self._records:
             record.arrays = pack(objects[record.image_id])
             del record.arrays["difficult"]  # a Pascal VOC idea
+
         self.left_out = dict(faults.counts)
         faults.summarise(f"CocoDetection({str(path)!r})")
 
 
 def _read_lists(path: Path) -> tuple[list, list, list]:
-    """Returns the lists ``images``, ``categories`` and ``annotations`` of the file."""
+    """Return the lists ``images``, ``categories`` and ``annotations`` of the file."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: malformed JSON ({error}). Was the file cut off while copying?"
         ) from error
+
     keys = ("images", "categories", "annotations")
     for key in keys:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(
                 f"{path}: no list {key!r}; a COCO file holds the lists {', '.join(keys)}"
             )
-    return tuple(content[key] for key in keys)
+
+    return content["images"], content["categories"], content["annotations"]
 
 
 def _read_categories(categories: list, path: Path) -> dict[int, str]:
-    """Returns category id → name."""
+    """Return category id → name."""
     names: dict[int, str] = {}
     for index, category in enumerate(categories):
         where = f"{path}, categories[{index}]"
         category_id = _field(category, "id", int, where)
         name = _field(category, "name", str, where)
+
         if category_id in names:
             raise ValueError(
                 f"{where}: id {category_id} is taken already, by {names[category_id]!r}"
@@ -117,18 +125,20 @@ def _read_categories(categories: list, path: Path) -> dict[int, str]:
         if name in names.values():
             raise ValueError(f"{where}: a second category is named {name!r}; names must differ")
         names[category_id] = name
+
     return names
 
 
 def _read_images(images: list, root: Path, path: Path) -> list[Record]:
-    """Returns one record per image, in the file's order, its picture known to exist."""
+    """Return one record per image, in the file's order, its picture known to exist."""
     records: dict[int, Record] = {}
     for index, image in enumerate(images):
         where = f"{path}, images[{index}]"
         image_id = _field(image, "id", int, where)
-        where = f"{path}, image {image_id}"
+        where = f"{path}, image {image_id}"  # from here on it has a name
         if image_id in records:
             raise ValueError(f"{where}: two images have this id; ids must differ")
+
         name = _field(image, "file_name", str, where)
         try:
             picture = path_inside(root, name)
@@ -139,15 +149,20 @@ def _read_images(images: list, root: Path, path: Path) -> list[Record]:
                 f"{where}: its picture {picture} is missing; is root={str(root)!r} the folder "
                 "that file_name starts from?"
             )
-        records[image_id] = Record(image_id, picture, _read_size(image, picture, where), {})
+
+        size = _read_size(image, picture, where)
+        records[image_id] = Record(image_id, picture, size, arrays={})
+
     return list(records.values())
 
 
 def _read_size(image: dict, picture: Path, where: str) -> tuple[int, int]:
-    """Returns (width, height) as the file gives them, else from the picture itself."""
+    """Return (width, height) as the file gives them, else from the picture itself."""
     if not image.get("width") and not image.get("height"):
         return picture_size(picture)
-    width, height = _field(image, "width", int, where), _field(image, "height", int, where)
+
+    width = _field(image, "width", int, where)
+    height = _field(image, "height", int, where)
     if width <= 0 or height <= 0:
         raise ValueError(f"{where}: width {width} and height {height} must be positive")
     return width, height
@@ -160,9 +175,10 @@ def _read_annotations(
     path: Path,
     faults: Faults,
 ) -> dict[int, list[AnnotatedObject]]:
-    """Returns the good annotations by image id, and hands the bad ones to ``faults``."""
+    """Return the good annotations by image id, and hands the bad ones to ``faults``."""
     objects: dict[int, list[AnnotatedObject]] = defaultdict(list)
     seen: set[int] = set()
+
     for index, annotation in enumerate(annotations):
         try:
             where = f"{path}, annotations[{index}]"
@@ -171,49 +187,59 @@ def _read_annotations(
             if annotation_id in seen:
                 raise BadAnnotation("id given twice", where, "an earlier annotation has this id")
             seen.add(annotation_id)
+
             image_id = _field(annotation, "image_id", int, where)
             if image_id not in sizes:
                 raise BadAnnotation("unknown image", where, f"no image has the id {image_id}")
+
             where = f"{where} of image {image_id}"
             objects[image_id].append(_read_object(annotation, sizes[image_id], labels, where))
         except BadAnnotation as fault:
             faults.add(fault)
+
     return objects
 
 
 def _read_object(
     annotation: dict, size: tuple[int, int], labels: dict[int, int], where: str
 ) -> AnnotatedObject:
-    """Checks one annotation of an image of this (width, height)."""
+    """Check one annotation of an image of this (width, height)."""
     category_id = _field(annotation, "category_id", int, where)
     if category_id not in labels:
         raise BadAnnotation(
             "unknown category", where, f"no category has the id {category_id}; ids: {list(labels)}"
         )
+
+    # Strings are refused first: number() would take "12", which COCO files do not hold.
     bbox = _field(annotation, "bbox", list, where)
     if len(bbox) != 4 or any(isinstance(value, str) for value in bbox):
         raise BadAnnotation(
             "no box of 4 numbers", where, f"bbox is {bbox!r}, expected [x, y, width, height]"
         )
-    x, y, width, height = (number(value, "a value in bbox", where) for value in bbox)
+
+    x, y, width, height = [number(value, "a value in bbox", where) for value in bbox]
     if width <= 0 or height <= 0:
         problem = f"bbox {bbox} has width {width:g} and height {height:g}; both must be positive"
         raise BadAnnotation("box without area", where, problem)
     box = clipped_box((x, y, x + width, y + height), size, where)
+
+    # COCO's own area is the mask's; a file without masks may leave it out.
     box_area = float((box[2] - box[0]) * (box[3] - box[1]))
     area = number(annotation.get("area", box_area), "area", where)
     if area < 0:
         raise BadAnnotation("negative area", where, f"area is {area:g}")
+
     iscrowd = flag(annotation.get("iscrowd"), "iscrowd", where)
     return AnnotatedObject(box, labels[category_id], area, iscrowd)
 
 
 def _field(entry: object, key: str, kind: type, where: str) -> object:
-    """Returns ``entry[key]``, which must be there and of this type."""
+    """Return ``entry[key]``, which must be there and of this type."""
     if not isinstance(entry, dict) or key not in entry:
         raise BadAnnotation("missing key", where, f"the key {key!r} is missing")
+
     value = entry[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or isinstance(value, bool):  # Python's bool is an int
         problem = f"{key} is {value!r}, expected {kind.__name__}"
         raise BadAnnotation(f"wrong type of {key}", where, problem)
     return value

@@ -46,7 +46,7 @@ class BadAnnotation(ValueError):
 
 
 class Faults:
-    """Raises the first fault, or counts all of them and warns once.
+    """Raise the first fault, or count all of them and warn once.
 
     Args:
         on_bad: ``"raise"`` or ``"skip"``.
@@ -63,18 +63,20 @@ class Faults:
         self.examples: list[str] = []
 
     def add(self, fault: BadAnnotation) -> None:
-        """Raises ``fault``, or counts it and returns."""
+        """Raise ``fault``, or count it and return."""
         if not self.skip:
             advice = 'correct the file, or pass on_bad="skip" to leave the annotation out'
             raise type(fault)(fault.reason, f"{fault}", advice) from None
+
         self.counts[fault.reason] += 1
         if len(self.examples) < EXAMPLES_SHOWN:
             self.examples.append(str(fault))
 
     def summarise(self, source: str) -> None:
-        """Warns once, with counts by reason and the first examples, if anything was left out."""
+        """Warn once, with counts by reason and the first examples, if anything was left out."""
         if not self.counts:
             return
+
         reasons = ", ".join(f"{count} × {reason}" for reason, count in self.counts.most_common())
         examples = "".join(f"\n  {example}" for example in self.examples)
         message = f"{source}: annotations left out: {reasons}. No image was. First:{examples}"
@@ -109,7 +111,7 @@ class Record:
 
 
 def pack(objects: list[AnnotatedObject]) -> dict[str, np.ndarray]:
-    """Turns the objects of one image into arrays with N rows; N may be 0.
+    """Turn the objects of one image into arrays with N rows; N may be 0.
 
     Returns:
         ``boxes (N, 4)`` float32, ``labels (N,)`` int64, ``area (N,)`` float32, ``iscrowd (N,)`` and
@@ -145,7 +147,7 @@ class AnnotatedPictures(Dataset):
         return len(self._records)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, dict]:
-        """Reads one sample; every tensor is a fresh copy that augmentation may change.
+        """Read one sample; every tensor is a fresh copy that augmentation may change.
 
         Args:
             index: 0 … len−1, or negative from the end.
@@ -160,6 +162,7 @@ class AnnotatedPictures(Dataset):
         """
         record = self._records[index]
         image = read_picture(record.path)
+
         height, width = image.shape[1:]
         if record.size not in (None, (width, height)):
             raise ValueError(
@@ -167,12 +170,14 @@ class AnnotatedPictures(Dataset):
                 f"its annotations say {record.size[0]}×{record.size[1]}; their boxes would lie in "
                 "the wrong places. Give width, height and boxes with the EXIF rotation applied"
             )
+
         target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
-        return image, {**target, "image_id": torch.tensor(record.image_id)}
+        target["image_id"] = torch.tensor(record.image_id)
+        return image, target
 
 
 def path_inside(root: Path, name: str) -> Path:
-    """Joins ``root`` and a relative name read from a file.
+    """Join ``root`` and a relative name read from a file.
 
     Args:
         root: folder that the result lies in.
@@ -190,7 +195,7 @@ def path_inside(root: Path, name: str) -> Path:
 
 
 def read_picture(path: Path) -> torch.Tensor:
-    """Reads a picture upright and in colour.
+    """Read a picture upright and in colour.
 
     Greyscale, palette, CMYK and 16-bit pictures are converted to RGB; transparency is dropped, as
     in torchvision.
@@ -212,13 +217,14 @@ def read_picture(path: Path) -> torch.Tensor:
         raise FileNotFoundError(f"{path}: no such picture") from None
     except Exception as error:  # a decoder raises whatever damaged bytes provoke
         raise _broken_picture(path, error) from error
+
     scale = np.iinfo(pixels.dtype).max
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (3, H, W)
     return torch.from_numpy(planes.astype(np.float32) / np.float32(scale))
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Reads the header of a picture only.
+    """Read the header of a picture only.
 
     Returns:
         (width, height) in pixels, with the EXIF rotation applied.
@@ -235,6 +241,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _broken_picture(path: Path, error: Exception) -> ValueError:
+    """Make the error for a picture that Pillow cannot read."""
     return ValueError(
         f"{path}: cannot be read as a picture ({error}). Replace the file, or take it and its "
         "annotations out of the data set"
@@ -242,21 +249,23 @@ def _broken_picture(path: Path, error: Exception) -> ValueError:
 
 
 def _rgb_pixels(picture: Image.Image) -> np.ndarray:
-    """Returns ``(H, W, 3)`` uint8, or uint16 for 16-bit greyscale, which Pillow clips at 255."""
+    """Return ``(H, W, 3)`` uint8, or uint16 for 16-bit greyscale, which Pillow clips at 255."""
     if picture.mode.startswith("I"):  # "I;16", or "I" from older versions of Pillow
         grey = np.asarray(picture)
         if grey.min() < 0 or grey.max() > np.iinfo(np.uint16).max:
             raise ValueError("its values do not fit into 16 bits")
-        return np.repeat(grey.astype(np.uint16)[:, :, None], 3, axis=2)
+        return np.repeat(grey.astype(np.uint16)[:, :, None], 3, axis=2)  # (H, W) -> (H, W, 3)
+
     if picture.mode == "F":
         raise ValueError("its pixels are floats of unknown range; save it with 8 or 16 bits")
+
     if "transparency" in picture.info:  # Pillow warns when it must drop a palette's transparency
         picture = picture.convert("RGBA")
     return np.array(picture.convert("RGB"))
 
 
 def number(value: object, name: str, where: str) -> float:
-    """Returns a finite number read from a file (a JSON number, or text in XML).
+    """Return a finite number read from a file (a JSON number, or text in XML).
 
     Raises:
         BadAnnotation: it is missing, no number, NaN, or infinite or as good as that.
@@ -267,16 +276,18 @@ def number(value: object, name: str, where: str) -> float:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadAnnotation("no number", where, f"{name} is {value!r}, expected a number") from None
+
     if not abs(result) <= LARGEST:  # NaN compares as False
         problem = f"{name} is {value!r}, expected a number of at most {LARGEST:g}"
         raise BadAnnotation("NaN or infinity", where, problem)
+
     return result
 
 
 def clipped_box(
     corners: tuple[float, float, float, float], size: tuple[int, int], where: str
 ) -> np.ndarray:
-    """Clips a box to its image.
+    """Clip a box to its image.
 
     Published data sets hold many boxes that reach a fraction of a pixel over the border, and a few
     that reach further because the object does; the part inside the image is what a detector can be
@@ -295,6 +306,7 @@ def clipped_box(
     """
     width, height = size
     box = np.clip(corners, 0, (width, height, width, height)).astype(np.float32)
+
     if not (box[0] < box[2] and box[1] < box[3]):
         corners_text = ", ".join(f"{c:g}" for c in corners)
         raise BadAnnotation(
@@ -303,24 +315,27 @@ def clipped_box(
             f"nothing of the box (x1, y1, x2, y2) = ({corners_text}) lies in the "
             f"{width}×{height} image",
         )
+
     return box
 
 
 def flag(value: object, name: str, where: str) -> int:
-    """Returns 0 or 1; a flag that the file leaves out is 0.
+    """Return 0 or 1; a flag that the file leaves out is 0.
 
     Raises:
         BadAnnotation: any other value.
     """
     if value is None:
         return 0
-    if str(value).strip() not in ("0", "1", "False", "True"):
+
+    text = str(value).strip()
+    if text not in ("0", "1", "False", "True"):
         raise BadAnnotation("bad flag", where, f"{name} is {value!r}, expected 0 or 1")
-    return int(str(value).strip() in ("1", "True"))
+    return int(text in ("1", "True"))
 
 
 def existing_file(path: str | os.PathLike, what: str) -> Path:
-    """Returns ``path`` if it is a file.
+    """Return ``path`` if it is a file.
 
     Raises:
         FileNotFoundError: it is not; ``what`` says in words what was looked for.

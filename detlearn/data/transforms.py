@@ -67,17 +67,21 @@ def resize(image: Tensor, target: dict[str, Tensor], size: int) -> Sample:
     """
     old = image.shape[-2:]
     new = [max(1, round(side * size / max(old))) for side in old]
+
+    # Rounding makes the two ratios differ a little, and boxes follow the pixels.
     ratio_y, ratio_x = new[0] / old[0], new[1] / old[1]
     boxes = target["boxes"] * target["boxes"].new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
     target = {**target, "boxes": boxes}
     if "area" in target:
         target["area"] = target["area"] * ratio_x * ratio_y
-    return F.interpolate(image[None], size=new, mode="bilinear", antialias=True)[0], target
+
+    # Antialiased: a smaller image averages what it drops, as a camera would.
+    image = F.interpolate(image[None], size=new, mode="bilinear", antialias=True)[0]
+    return image, target
 
 
 def random_apply(transform: Transform, p: float = 0.5) -> Transform:
     """Apply a transform to a share p of the samples."""
-
     # partial, here and below: unlike a function in a function it can be sent to another process.
     return partial(_apply_randomly, transform, p)
 
@@ -85,7 +89,9 @@ def random_apply(transform: Transform, p: float = 0.5) -> Transform:
 def _apply_randomly(
     transform: Transform, p: float, image: Tensor, target: dict[str, Tensor]
 ) -> Sample:
-    return transform(image, target) if torch.rand(()) < p else (image, target)
+    if torch.rand(()) < p:
+        return transform(image, target)
+    return image, target
 
 
 def compose(*transforms: Transform) -> Transform:
@@ -118,19 +124,23 @@ def from_torchvision(*transforms: Callable, min_size: float = 2.0) -> Transform:
 def _apply_torchvision(
     pipeline: Callable, min_size: float, image: Tensor, target: dict[str, Tensor]
 ) -> Sample:
+    """Wrap a sample in torchvision's types, transform it, and unwrap what is left of it."""
     boxes = tv_tensors.BoundingBoxes(
         target["boxes"], format="XYXY", canvas_size=tuple(image.shape[-2:])
     )
     image, boxes = pipeline(tv_tensors.Image(image), boxes)
-    image, boxes = image.as_subclass(Tensor), v2.functional.clamp_bounding_boxes(boxes)
-    boxes = boxes.as_subclass(Tensor)
-    kept = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=-1)
-    rows = {
-        name: value[kept]
-        for name, value in target.items()
-        if name != "image_id" and isinstance(value, Tensor) and value.shape[:1] == kept.shape
-    }
-    return image, {**target, **rows, "boxes": boxes[kept]}
+    boxes = v2.functional.clamp_bounding_boxes(boxes)
+    image, boxes = image.as_subclass(Tensor), boxes.as_subclass(Tensor)
+
+    # An object that the crop cut away takes its row with it, in every entry that has rows.
+    kept = (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=-1)  # (N,)
+    result = {**target, "boxes": boxes[kept]}
+    for name, value in target.items():
+        has_rows = isinstance(value, Tensor) and value.shape[:1] == kept.shape
+        if has_rows and name not in ("boxes", "image_id"):
+            result[name] = value[kept]
+
+    return image, result
 
 
 flip = random_apply(horizontal_flip)

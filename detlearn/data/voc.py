@@ -81,20 +81,22 @@ class VOCDetection(AnnotatedPictures):
         root = Path(root)
         self.image_names = _read_split(root, split)
         pictures = [_find_picture(root, name) for name in self.image_names]
+
         if class_names is None:
             class_names = _all_class_names(root / "Annotations", self.image_names, faults)
         self.class_names = _checked_class_names(class_names)
         labels = {name: label for label, name in enumerate(self.class_names)}
-        self._records = [
-            _read_record(index, root, name, picture, labels, faults)
-            for index, (name, picture) in enumerate(zip(self.image_names, pictures))
-        ]
+
+        self._records = []
+        for index, (name, picture) in enumerate(zip(self.image_names, pictures)):
+            self._records.append(_read_record(index, root, name, picture, labels, faults))
+
         self.left_out = dict(faults.counts)
         faults.summarise(f"VOCDetection({str(root)!r}, {split!r})")
 
 
 def _read_split(root: Path, split: str) -> list[str]:
-    """Returns the names of the split's images."""
+    """Return the names of the split's images."""
     folder = root / "ImageSets" / "Main"
     path = path_inside(folder, f"{split}.txt")
     if not path.is_file():
@@ -102,23 +104,27 @@ def _read_split(root: Path, split: str) -> list[str]:
         raise FileNotFoundError(
             f"{path}: no such split; {folder} holds {splits or 'none: is root the VOC folder?'}"
         )
+
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     names = [name for name in names if name]
+
     if not names:
         raise ValueError(f"{path}: the split is empty; expected the name of one image a line")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"{path}: given more than once: {twice}")
+
     return names
 
 
 def _find_picture(root: Path, name: str) -> Path:
-    """Returns the picture with this name, whatever its ending."""
+    """Return the picture with this name, whatever its ending."""
     folder = root / "JPEGImages"
     for ending in PICTURE_ENDINGS:
         path = path_inside(folder, name + ending)
         if path.is_file():
             return path
+
     raise FileNotFoundError(
         f"{folder / name}.jpg: no such picture (nor with another of the endings "
         f"{', '.join(PICTURE_ENDINGS[1:])}), but the split names it"
@@ -126,20 +132,22 @@ def _find_picture(root: Path, name: str) -> Path:
 
 
 def _all_class_names(folder: Path, split: list[str], faults: Faults) -> list[str]:
-    """Returns the sorted names of all objects in the folder's files."""
+    """Return the sorted names of all objects in the folder's files."""
     names: set[str] = set()
     in_split = set(split)
     for path in sorted(folder.glob("*.xml")):
         try:
-            names.update(o.findtext("name", "").strip() for o in _parse(path).iterfind("object"))
+            for element in _parse(path).iterfind("object"):
+                names.add(element.findtext("name", "").strip())
         except BadAnnotation as fault:
             if path.stem not in in_split:  # those of the split are reported when it is read
                 faults.add(fault)
+
     return sorted(names - {""})
 
 
 def _checked_class_names(class_names: Sequence[str]) -> list[str]:
-    """Returns the names as a list of different strings."""
+    """Return the names as a list of different strings."""
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
         raise TypeError(f"class_names must be a sequence of strings, got {class_names!r}")
     if len(set(class_names)) < len(class_names):
@@ -150,25 +158,27 @@ def _checked_class_names(class_names: Sequence[str]) -> list[str]:
 def _read_record(
     index: int, root: Path, name: str, picture: Path, labels: dict[str, int], faults: Faults
 ) -> Record:
-    """Reads the annotation file of one image; bad objects go to ``faults``."""
+    """Read the annotation file of one image; bad objects go to ``faults``."""
     path = path_inside(root / "Annotations", f"{name}.xml")
     try:
         tree = _parse(path)
         size = _read_size(tree, picture, str(path))
     except BadAnnotation as fault:
         faults.add(fault)
-        return Record(index, picture, None, pack([]))
+        return Record(index, picture, size=None, arrays=pack([]))
+
     objects = []
     for i, element in enumerate(tree.iterfind("object"), start=1):
         try:
             objects.append(_read_object(element, size, labels, f"{path}, object {i}"))
         except BadAnnotation as fault:
             faults.add(fault)
+
     return Record(index, picture, size, pack(objects))
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    """Returns the root element of an annotation file."""
+    """Return the root element of an annotation file."""
     try:
         content = path.read_bytes()
         if b"<!ENTITY" in content:
@@ -185,10 +195,9 @@ class MissingAnnotation(BadAnnotation, FileNotFoundError):
 
 
 def _read_size(tree: ElementTree.Element, picture: Path, where: str) -> tuple[int, int]:
-    """Returns (width, height) as the file gives them; where it says nothing or 0, the picture's."""
-    width, height = (
-        number(tree.findtext(f"size/{side}", "0"), side, where) for side in ("width", "height")
-    )
+    """Return (width, height) as the file gives them; where it says nothing or 0, the picture's."""
+    width = number(tree.findtext("size/width", "0"), "width", where)
+    height = number(tree.findtext("size/height", "0"), "height", where)
     if width < 0 or height < 0 or width % 1 or height % 1:
         problem = f"the size is {width:g}×{height:g}, expected whole numbers of pixels"
         raise BadAnnotation("bad image size", where, problem)
@@ -198,22 +207,25 @@ def _read_size(tree: ElementTree.Element, picture: Path, where: str) -> tuple[in
 def _read_object(
     element: ElementTree.Element, size: tuple[int, int], labels: dict[str, int], where: str
 ) -> AnnotatedObject:
-    """Checks one ``<object>`` of an image of this (width, height)."""
+    """Check one ``<object>`` of an image of this (width, height)."""
     name = (element.findtext("name") or "").strip()
     where = f"{where} ({name or 'no name'})"
     if name not in labels:
         problem = f"its class {name!r} is none of {list(labels)}"
         raise BadAnnotation("unknown category", where, problem)
-    xmin, ymin, xmax, ymax = (
+
+    xmin, ymin, xmax, ymax = [
         number(element.findtext(f"bndbox/{key}"), key, where)
         for key in ("xmin", "ymin", "xmax", "ymax")
-    )
+    ]
     if xmin >= xmax or ymin >= ymax:
         problem = (
             f"xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g} is a box without area; "
             "xmin < xmax and ymin < ymax must hold"
         )
         raise BadAnnotation("box without area", where, problem)
+
+    # Pixels xmin to xmax, counted from 1 and both included, cover xmin − 1 to xmax.
     box = clipped_box((xmin - 1, ymin - 1, xmax, ymax), size, where)
     area = float((box[2] - box[0]) * (box[3] - box[1]))
     difficult = flag(element.findtext("difficult"), "difficult", where)
