@@ -11,9 +11,10 @@ from PIL import Image
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
+from detlearn.data.toytown import SCENARIOS, ToyTown
+from detlearn.data.toytown.classes import CLASS_NAMES, SPRITES
 from detlearn.data.toytown.grounds import draw_ground
 from detlearn.data.toytown.layout import (
-    CLASS_NAMES,
     Layout,
     Thing,
     class_shares,
@@ -21,9 +22,8 @@ from detlearn.data.toytown.layout import (
     max_hidden,
     shares_by_size,
 )
+from detlearn.data.toytown.painting import paint_things
 from detlearn.data.toytown.pen import draw_sprite, shade
-from detlearn.data.toytown.scenes import SCENARIOS, ToyTown, paint_things
-from detlearn.data.toytown.sprites import SPRITES
 
 SCENES = 100
 PERSON, PHONE = CLASS_NAMES.index("person"), CLASS_NAMES.index("phone")

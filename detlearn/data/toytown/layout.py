@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detlearn.data.toytown.classes import CLASS_NAMES, SPRITES
 from detlearn.data.toytown.grounds import Ground
+from detlearn.data.toytown.knobs import Knobs
 from detlearn.data.toytown.pen import between
-from detlearn.data.toytown.sprites import SPRITES
 
-CLASS_NAMES = tuple(SPRITES)
 TRIES = 48
 MIN_SIDE = 3  # pixels; below it no class can be told from another
 HALF_HIDDEN = 0.5  # share of a box that objects in front of it may always cover
@@ -31,23 +31,6 @@ PHONE_IN_HAND = 0.24  # height of a held phone as a share of its holder's
 
 Box = tuple[int, int, int, int]
 Corner = tuple[int, int]
-
-
-class Knobs(NamedTuple):
-    """The settings of a town; ``ToyTown`` says what each one means."""
-
-    num_objects: tuple[int, int]
-    scale: tuple[float, float]
-    max_overlap: float
-    crowding: float
-    nested_pairs: tuple[int, int]
-    groups: tuple[int, int]
-    stretch: float
-    truncation: float
-    imbalance: float
-    label_noise: float
-    box_noise: float
-    clutter: tuple[int, int]
 
 
 class Thing(NamedTuple):

@@ -14,39 +14,19 @@ would tell.
 Shape shorthand: N objects in a scene, S side of the image in pixels.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
-
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detlearn.data.toytown.clutter import clutter_pool
-from detlearn.data.toytown.grounds import Ground, draw_ground, light_scene
-from detlearn.data.toytown.layout import CLASS_NAMES, Knobs, Layout, Thing
-from detlearn.data.toytown.pen import draw_sprite, pick
-from detlearn.data.toytown.sprites import SPRITES
+from detlearn.data.toytown.classes import CLASS_NAMES
+from detlearn.data.toytown.grounds import draw_ground
+from detlearn.data.toytown.knobs import SCENARIOS, Knobs, check_knobs, check_whole
+from detlearn.data.toytown.layout import Layout
+from detlearn.data.toytown.painting import light_scene, paint_things, scatter_clutter
 from detlearn.machine.progress import progress_bar
 
 MIN_SIZE = 32
-SCENARIOS: dict[str, dict] = {
-    "default": {},
-    "tiny": {"scale": (1 / 16, 1 / 9)},
-    "crowd": {
-        "num_objects": (10, 18),
-        "scale": (1 / 12, 1 / 3),
-        "max_overlap": 0.5,
-        "crowding": 0.7,
-    },
-    "nested": {"num_objects": (0, 2), "nested_pairs": (1, 3)},
-    "group": {"num_objects": (0, 2), "groups": (1, 2)},
-    "elongated": {"stretch": 3.0, "scale": (1 / 6, 3 / 4)},
-    "truncated": {"truncation": 0.7},
-    "imbalanced": {"imbalance": 100.0},
-    "noisy_labels": {"label_noise": 0.2, "box_noise": 0.08},
-}
 
 
 class ToyTown(Dataset):
@@ -109,14 +89,14 @@ class ToyTown(Dataset):
         box_noise: float = 0.0,
         clutter: tuple[int, int] = (2, 8),
     ) -> None:
-        _check_whole("num_images", num_images, 0)
-        _check_whole("size", size, MIN_SIZE)
-        _check_whole("seed", seed, 0)
+        check_whole("num_images", num_images, 0)
+        check_whole("size", size, MIN_SIZE)
+        check_whole("seed", seed, 0)
         self.knobs = Knobs(
             num_objects, scale, max_overlap, crowding, nested_pairs, groups,
             stretch, truncation, imbalance, label_noise, box_noise, clutter,
         )  # fmt: skip
-        _check_knobs(self.knobs)
+        check_knobs(self.knobs)
         self.size, self.seed = size, seed
         self.images = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
         self._boxes: list[Tensor] = []
@@ -188,103 +168,3 @@ class ToyTown(Dataset):
         noise = rng.standard_normal(boxes.shape).clip(-3, 3) * self.knobs.box_noise
         boxes = (boxes + noise * sides).clip(0, self.size).astype(np.float32)
         return boxes, labels
-
-
-def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int, int]) -> None:
-    """Pastes pieces of clutter, each on a ground where it belongs, into the ground's image."""
-    image, pool = ground.image, clutter_pool(ground.image.width)
-    for _ in range(int(rng.integers(limits[0], limits[1] + 1))):
-        y = ground.horizon + rng.random() * (image.height - ground.horizon)
-        piece = pick(rng, pool[ground.kind_at(y)])
-        x = rng.random() * image.width - piece.width / 2
-        image.paste(piece, (int(x), int(y) - piece.height), piece)
-
-
-def paint_things(
-    image: Image.Image, things: Iterable[Thing], rng: np.random.Generator, shadows: bool = True
-) -> np.ndarray:
-    """Paints things in the order given, each filling its box, into an RGB image.
-
-    Args:
-        image: RGB, painted in place.
-        things: what to paint, far things first.
-        rng: the scene's generator.
-        shadows: whether things cast one.
-
-    Returns:
-        the boxes (N, 4) float32 xyxy of what each thing shows inside the image.
-    """
-    boxes = []
-    for label, (x1, y1, x2, y2), _ in things:
-        sprite = SPRITES[CLASS_NAMES[label]]
-        picture = draw_sprite(sprite.draw, x2 - x1, y2 - y1, rng)
-        if sprite.mirror and rng.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if shadows:
-            _cast_shadow(image, x1, x2, y2)
-        image.paste(picture, (x1, y1), picture)
-        boxes.append(_visible_box(picture, x1, y1, image.width))
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
-
-
-def _visible_box(picture: Image.Image, x1: int, y1: int, size: int) -> tuple[int, int, int, int]:
-    """The tight box of a picture with its corner at (x1, y1), as far as it lies in the image.
-
-    A tree cut below its crown shows a box narrower than the whole tree's.
-    """
-    left, top = max(0, -x1), max(0, -y1)
-    right, bottom = min(picture.width, size - x1), min(picture.height, size - y1)
-    if (left, top, right, bottom) != (0, 0, *picture.size):
-        seen = picture.crop((left, top, right, bottom)).getbbox()
-        left, top, right, bottom = left + seen[0], top + seen[1], left + seen[2], top + seen[3]
-    return x1 + left, y1 + top, x1 + right, y1 + bottom
-
-
-def _cast_shadow(image: Image.Image, x1: int, x2: int, foot: int) -> None:
-    wide = round(1.16 * (x2 - x1))
-    tall = max(2, round(0.13 * (x2 - x1)))
-    mask = _soft_ellipse().resize((wide, tall), Image.Resampling.BOX)
-    image.paste((30, 34, 60), ((x1 + x2 - wide) // 2, foot - tall // 2), mask)
-
-
-@lru_cache(maxsize=1)
-def _soft_ellipse() -> Image.Image:
-    """The mask of a shadow, darkest in the middle."""
-    y, x = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 96), indexing="ij")
-    return Image.fromarray(((1 - x**2 - y**2).clip(0, 1) ** 0.7 * 130).astype(np.uint8))
-
-
-def _check_whole(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _check_knobs(knobs: Knobs) -> None:
-    """Raises a ValueError or TypeError that names the first knob out of its range."""
-    for name in ("num_objects", "nested_pairs", "groups", "clutter"):
-        fewest, most = _pair(name, getattr(knobs, name), "(fewest, most)")
-        _check_whole(f"{name}[0]", fewest, 0)
-        _check_whole(f"{name}[1]", most, int(fewest))
-    smallest, largest = _pair("scale", knobs.scale, "(smallest, largest)")
-    _check_number("scale[0]", smallest, 1e-3, 1.0)
-    _check_number("scale[1]", largest, smallest, 1.0)
-    for name in ("max_overlap", "crowding", "truncation", "label_noise"):
-        _check_number(name, getattr(knobs, name), 0.0, 1.0)
-    _check_number("stretch", knobs.stretch, 1.0, 10.0)
-    _check_number("imbalance", knobs.imbalance, 1.0, 1e6)
-    _check_number("box_noise", knobs.box_noise, 0.0, 0.15)  # beyond, boxes turn inside out
-
-
-def _pair(name: str, value: tuple, form: str) -> tuple:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError(f"{name} must be a pair {form}, not {value!r}")
-    return tuple(value)
-
-
-def _check_number(name: str, value: float, least: float, most: float) -> None:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    if not least <= value <= most:  # so that NaN fails
-        raise ValueError(f"{name} must lie in [{least:g}, {most:g}], not {value!r}")
