@@ -36,12 +36,14 @@ IMAGE_SIZE = 640
 
 
 def make_data(num_images: int, seed: int = 0) -> tuple[list[dict], list[dict]]:
-    """Seeded targets, and detections as a middling detector would give them."""
+    """Make seeded targets, and detections as a middling detector would give them."""
     rng = np.random.default_rng(seed)
     frequency = rng.dirichlet(np.full(NUM_CLASSES, 0.5))
+
     detections, targets = [], []
     for _ in range(num_images):
         count = rng.poisson(OBJECTS_PER_IMAGE)
+
         # An image shows few classes, each several times, as photographs do.
         shown = rng.choice(NUM_CLASSES, size=3, p=frequency)
         labels = rng.choice(shown, size=count)
@@ -56,11 +58,12 @@ def make_data(num_images: int, seed: int = 0) -> tuple[list[dict], list[dict]]:
             }
         )
         detections.append(detect(rng, boxes, labels, shown))
+
     return detections, targets
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 4) boxes x1, y1, x2, y2 with log-uniform sides of 8 to 400 pixels."""
+    """Draw boxes (count, 4) x1, y1, x2, y2 with log-uniform sides of 8 to 400 pixels."""
     sides = np.exp(rng.uniform(np.log(8), np.log(400), (count, 2)))
     corner = rng.random((count, 2)) * (IMAGE_SIZE - sides)
     return np.concatenate([corner, corner + sides], axis=1)
@@ -69,19 +72,22 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 def detect(
     rng: np.random.Generator, boxes: np.ndarray, labels: np.ndarray, shown: np.ndarray
 ) -> dict[str, torch.Tensor]:
-    """100 detections: up to four near each object, the rest false alarms of low score."""
+    """Make 100 detections: up to four near each object, the rest false alarms of low score."""
     near = np.repeat(np.arange(len(boxes)), rng.integers(0, 5, len(boxes)))[:DETECTIONS_PER_IMAGE]
     sides = boxes[near, 2:] - boxes[near, :2]
     noise = rng.normal(0, 0.08, (len(near), 4)) * np.tile(sides, 2)
+
     alarms = DETECTIONS_PER_IMAGE - len(near)
     found = np.concatenate([boxes[near] + noise, random_boxes(rng, alarms)])
     found = np.concatenate([np.minimum(found[:, :2], found[:, 2:]), found[:, 2:]], axis=1)
+
     wrong = rng.random(len(near)) < 0.1
     near_labels = np.where(wrong, rng.integers(0, NUM_CLASSES, len(near)), labels[near])
     # Half of the false alarms say a class that is in the picture: that is where matching has work.
     guess = np.where(
         rng.random(alarms) < 0.5, rng.choice(shown, alarms), rng.integers(0, NUM_CLASSES, alarms)
     )
+
     scores = np.concatenate([rng.beta(4, 2, len(near)), rng.beta(1, 6, alarms)])
     return {
         "boxes": torch.tensor(found),
@@ -91,7 +97,7 @@ def detect(
 
 
 def to_coco(detections: list[dict], targets: list[dict]) -> tuple[dict, list[dict]]:
-    """The COCO dictionaries of targets and of results."""
+    """Write targets and detections as the dictionaries of COCO's files."""
     annotations, results = [], []
     for image, (found, wanted) in enumerate(zip(detections, targets)):
         columns = (xywh(wanted["boxes"]), wanted["labels"], wanted["area"], wanted["iscrowd"])
@@ -106,24 +112,27 @@ def to_coco(detections: list[dict], targets: list[dict]) -> tuple[dict, list[dic
                     "iscrowd": int(crowd),
                 }
             )
+
         columns = (xywh(found["boxes"]), found["labels"], found["scores"])
         for box, label, score in zip(*(column.tolist() for column in columns)):
             results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+
     dataset = {
         "images": [{"id": image, "width": 640, "height": 640} for image in range(len(targets))],
         "categories": [{"id": label, "name": str(label)} for label in range(NUM_CLASSES)],
         "annotations": annotations,
     }
+
     return dataset, results
 
 
 def xywh(boxes: torch.Tensor) -> torch.Tensor:
-    """x1, y1, x2, y2 to x1, y1, width, height."""
+    """Turn x1, y1, x2, y2 into x1, y1, width, height."""
     return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
 
 
 def time_ours(detections: list[dict], targets: list[dict]) -> tuple[float, float, list[float]]:
-    """Seconds to convert (none), seconds to evaluate, the twelve numbers."""
+    """Return the seconds to convert (none) and to evaluate, and the twelve numbers."""
     start = time.perf_counter()
     result = coco_metrics(detections, targets, NUM_CLASSES)
     numbers = list(result.to_dict().values())
@@ -133,7 +142,7 @@ def time_ours(detections: list[dict], targets: list[dict]) -> tuple[float, float
 def time_coco(
     coco: Callable, evaluator: Callable, detections: list[dict], targets: list[dict]
 ) -> tuple[float, float, list[float]]:
-    """Seconds to convert, seconds to evaluate, the twelve numbers, of a pycocotools-like pair."""
+    """Do so for a pair of classes like those of pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):
         start = time.perf_counter()
         dataset, results = to_coco(detections, targets)
@@ -142,6 +151,7 @@ def time_coco(
         truth.createIndex()
         found = truth.loadRes(results)
         converted = time.perf_counter()
+
         evaluation = evaluator(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -173,10 +183,12 @@ def main() -> None:
     for name, contender in contenders.items():
         repeats = 1 if name == "pycocotools" else arguments.repeats
         runs[name] = [contender() for _ in range(repeats)]
+
     ours = min(evaluate for _, evaluate, _ in runs["detlearn"])
     print(f"{'':18}{'convert [s]':>12}{'evaluate [s]':>14}{'ratio to ours':>15}{'AP':>9}")
     for name, times in runs.items():
-        convert, evaluate = (min(run[i] for run in times) for i in (0, 1))
+        convert = min(seconds for seconds, _, _ in times)
+        evaluate = min(seconds for _, seconds, _ in times)
         ap = times[0][2][0]
         print(f"{name:18}{convert:12.2f}{evaluate:14.2f}{evaluate / ours:15.1f}{ap:9.4f}")
         np.testing.assert_allclose(times[0][2], runs["detlearn"][0][2], rtol=0, atol=1e-12)

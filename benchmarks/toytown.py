@@ -13,7 +13,7 @@ from detlearn.data.toytown import SCENARIOS, ToyTown
 
 
 def measure(name: str, num_images: int, size: int) -> tuple[float, float]:
-    """Seconds to draw a town, and items read a second after that."""
+    """Return the seconds to draw a town, and the items read a second after that."""
     start = time.perf_counter()
     town = ToyTown.scenario(name, num_images, size=size, seed=1)
     drawn = time.perf_counter() - start
@@ -25,7 +25,7 @@ def measure(name: str, num_images: int, size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints one line for each scenario at 128 pixels, and the default at other sizes."""
+    """Print one line for each scenario at 128 pixels, and the default at other sizes."""
     torch.set_num_threads(1)
     num_images = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     print("scenario       size scenes  drawn in  a scene  items/s")

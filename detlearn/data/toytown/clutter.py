@@ -130,16 +130,21 @@ CLUTTER = {  # drawing function, longer side as shares of S, width / height, whe
 
 @lru_cache(maxsize=4)
 def clutter_pool(size: int) -> dict[str, list[Image.Image]]:
-    """Ground kind → pictures of clutter that may lie on it, for images of side ``size``."""
+    """Draw all clutter for images of side ``size``: ground kind → pictures that may lie on it."""
     pool: dict[str, list[Image.Image]] = {}
+
     for index, (drawer, sides, aspects, grounds) in enumerate(CLUTTER.values()):
         for copy in range(COPIES):
             rng = np.random.default_rng([index, copy])
-            longer, aspect = size * between(rng, *sides), between(rng, *aspects)
+            longer = size * between(rng, *sides)
+            aspect = between(rng, *aspects)
             wide, tall = (longer, longer / aspect) if aspect > 1 else (longer * aspect, longer)
+
             sprite = draw_sprite(drawer, max(3, round(wide)), max(3, round(tall)), rng)
             if copy % 2:
                 sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
             for ground in grounds:
                 pool.setdefault(ground, []).append(sprite)
+
     return pool

@@ -40,14 +40,16 @@ class Knobs(NamedTuple):
 
 
 def check_knobs(knobs: Knobs) -> None:
-    """Raises a ValueError or TypeError that names the first knob out of its range."""
+    """Raise a ValueError or TypeError that names the first knob out of its range."""
     for name in ("num_objects", "nested_pairs", "groups", "clutter"):
         fewest, most = _pair(name, getattr(knobs, name), "(fewest, most)")
         check_whole(f"{name}[0]", fewest, 0)
         check_whole(f"{name}[1]", most, int(fewest))
+
     smallest, largest = _pair("scale", knobs.scale, "(smallest, largest)")
     _check_number("scale[0]", smallest, 1e-3, 1.0)
     _check_number("scale[1]", largest, smallest, 1.0)
+
     for name in ("max_overlap", "crowding", "truncation", "label_noise"):
         _check_number(name, getattr(knobs, name), 0.0, 1.0)
     _check_number("stretch", knobs.stretch, 1.0, 10.0)
@@ -56,6 +58,7 @@ def check_knobs(knobs: Knobs) -> None:
 
 
 def check_whole(name: str, value: int, least: int) -> None:
+    """Raise TypeError unless a value is a whole number, ValueError if it is under the least."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < least:
@@ -63,12 +66,14 @@ def check_whole(name: str, value: int, least: int) -> None:
 
 
 def _pair(name: str, value: tuple, form: str) -> tuple:
+    """Return a value as a tuple, or raise ValueError if it is no pair."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be a pair {form}, not {value!r}")
     return tuple(value)
 
 
 def _check_number(name: str, value: float, least: float, most: float) -> None:
+    """Raise TypeError unless a value is a number, ValueError if it is out of its range."""
     if not isinstance(value, int | float | np.number) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if not least <= value <= most:  # so that NaN fails

@@ -22,10 +22,12 @@ LIGHTS = np.array(  # factors on red, green, blue: noon twice, morning, evening,
 
 
 def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int, int]) -> None:
-    """Pastes pieces of clutter, each on a ground where it belongs, into the ground's image."""
-    image, pool = ground.image, clutter_pool(ground.image.width)
+    """Paste pieces of clutter, each on a ground where it belongs, into the ground's image."""
+    image = ground.image
+    pool = clutter_pool(image.width)
+
     for _ in range(int(rng.integers(limits[0], limits[1] + 1))):
-        y = ground.horizon + rng.random() * (image.height - ground.horizon)
+        y = ground.horizon + rng.random() * (image.height - ground.horizon)  # where its foot is
         piece = pick(rng, pool[ground.kind_at(y)])
         x = rng.random() * image.width - piece.width / 2
         image.paste(piece, (int(x), int(y) - piece.height), piece)
@@ -34,7 +36,7 @@ def scatter_clutter(ground: Ground, rng: np.random.Generator, limits: tuple[int,
 def paint_things(
     image: Image.Image, things: Iterable[Thing], rng: np.random.Generator, shadows: bool = True
 ) -> np.ndarray:
-    """Paints things in the order given, each filling its box, into an RGB image.
+    """Paint things in the order given, each filling its box, into an RGB image.
 
     Args:
         image: RGB, painted in place.
@@ -51,27 +53,34 @@ def paint_things(
         picture = draw_sprite(sprite.draw, x2 - x1, y2 - y1, rng)
         if sprite.mirror and rng.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
         if shadows:
             _cast_shadow(image, x1, x2, y2)
         image.paste(picture, (x1, y1), picture)
         boxes.append(_visible_box(picture, x1, y1, image.width))
+
     return np.array(boxes, dtype=np.float32).reshape(-1, 4)
 
 
 def _visible_box(picture: Image.Image, x1: int, y1: int, size: int) -> tuple[int, int, int, int]:
-    """The tight box of a picture with its corner at (x1, y1), as far as it lies in the image.
+    """Find the tight box of a picture at (x1, y1), as far as it lies in the image.
 
     A tree cut below its crown shows a box narrower than the whole tree's.
     """
+    # The part of the picture that the image shows, in the picture's own pixels.
     left, top = max(0, -x1), max(0, -y1)
     right, bottom = min(picture.width, size - x1), min(picture.height, size - y1)
+
+    # A whole picture fills its box; of a part, only the opaque pixels count.
     if (left, top, right, bottom) != (0, 0, *picture.size):
         seen = picture.crop((left, top, right, bottom)).getbbox()
         left, top, right, bottom = left + seen[0], top + seen[1], left + seen[2], top + seen[3]
+
     return x1 + left, y1 + top, x1 + right, y1 + bottom
 
 
 def _cast_shadow(image: Image.Image, x1: int, x2: int, foot: int) -> None:
+    """Darken a flat ellipse around the foot of an object."""
     wide = round(1.16 * (x2 - x1))
     tall = max(2, round(0.13 * (x2 - x1)))
     mask = _soft_ellipse().resize((wide, tall), Image.Resampling.BOX)
@@ -80,13 +89,13 @@ def _cast_shadow(image: Image.Image, x1: int, x2: int, foot: int) -> None:
 
 @lru_cache(maxsize=1)
 def _soft_ellipse() -> Image.Image:
-    """The mask of a shadow, darkest in the middle."""
+    """Make the mask of a shadow, darkest in the middle."""
     y, x = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 96), indexing="ij")
     return Image.fromarray(((1 - x**2 - y**2).clip(0, 1) ** 0.7 * 130).astype(np.uint8))
 
 
 def light_scene(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """The scene in the light of a time of day.
+    """Put the scene in the light of a time of day.
 
     Args:
         image: RGB, S × S.

@@ -35,17 +35,17 @@ STEEL = (150, 156, 166)
 
 
 def pick(rng: np.random.Generator, options: Sequence):
-    """One of ``options``, each equally likely (many times faster than ``rng.choice``)."""
+    """Pick one of ``options``, each equally likely (many times faster than ``rng.choice``)."""
     return options[int(rng.random() * len(options))]
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number drawn uniformly from [low, high)."""
+    """Draw a number uniformly from [low, high)."""
     return low + (high - low) * rng.random()
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour moved towards black (factor < 1) or towards white (factor > 1; 2 is white)."""
+    """Move a colour towards black (factor < 1) or towards white (factor > 1; 2 is white)."""
     if factor <= 1:
         return tuple(int(c * factor) for c in colour)
     return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)
@@ -68,21 +68,21 @@ class Pen:
         self._draw = ImageDraw.Draw(self.image)
 
     def _edge(self, fill: Colour, edge: bool) -> dict:
-        return (
-            {"fill": fill, "outline": shade(fill, 0.5), "width": self.line}
-            if edge
-            else {"fill": fill}
-        )
+        """Return Pillow's arguments for a filled shape, with or without an outline."""
+        if not edge:
+            return {"fill": fill}
+        return {"fill": fill, "outline": shade(fill, 0.5), "width": self.line}
 
     def _box(self, x1: float, y1: float, x2: float, y2: float) -> list[float]:
-        # Pillow's corners are inclusive, hence the - 1; no box is thinner than a canvas pixel.
+        """Return a rectangle in canvas pixels, as Pillow wants it."""
+        # Its corners are inclusive, hence the - 1; no box is thinner than a canvas pixel.
         left, top = x1 * self.width, y1 * self.height
         return [left, top, max(left, x2 * self.width - 1), max(top, y2 * self.height - 1)]
 
     def rect(
         self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True
     ) -> None:
-        """A rectangle from corner to corner."""
+        """Draw a rectangle from corner to corner."""
         self._draw.rectangle(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
 
     def rounded(
@@ -96,10 +96,16 @@ class Pen:
         *,
         edge: bool = True,
     ) -> None:
-        """A rectangle with round corners; ``radius`` is a share of the canvas's shorter side."""
+        """Draw a rectangle with round corners.
+
+        ``radius`` is a share of the canvas's shorter side.
+        """
+        # A radius is one in pixels, so it is two different shares of width and height.
         pixels = radius * min(self.width, self.height)
         across = min(pixels / self.width, (x2 - x1) / 2)
         down = min(pixels / self.height, (y2 - y1) / 2)
+
+        # A polygon through four arcs, around the centres of the corners.
         corners = ((x2 - across, y2 - down), (x1 + across, y2 - down),
                    (x1 + across, y1 + down), (x2 - across, y1 + down))  # fmt: skip
         points = [
@@ -112,33 +118,34 @@ class Pen:
     def oval(
         self, x1: float, y1: float, x2: float, y2: float, fill: Colour, *, edge: bool = True
     ) -> None:
-        """The ellipse inside a rectangle."""
+        """Draw the ellipse inside a rectangle."""
         self._draw.ellipse(self._box(x1, y1, x2, y2), **self._edge(fill, edge))
 
     def circle(self, x: float, y: float, radius: float, fill: Colour, *, edge: bool = True) -> None:
-        """A circle that stays round on any canvas; ``radius`` is a share of the canvas's height."""
+        """Draw a circle, round on any canvas; ``radius`` is a share of the canvas's height."""
         across = radius / self.aspect
         self.oval(x - across, y - radius, x + across, y + radius, fill, edge=edge)
 
     def wedge(
         self, x1: float, y1: float, x2: float, y2: float, start: float, end: float, fill: Colour
     ) -> None:
-        """A slice of the ellipse inside a rectangle, from angle to angle in degrees, clockwise."""
+        """Draw a slice of the ellipse inside a rectangle, between angles in degrees, clockwise."""
         self._draw.pieslice(self._box(x1, y1, x2, y2), start, end, fill=fill)
 
     def poly(self, points: Sequence[Point], fill: Colour, *, edge: bool = True) -> None:
-        """A polygon."""
+        """Draw a polygon."""
         scaled = self._scale(points)
         self._draw.polygon(scaled, fill=fill)
         if edge:  # as lines: Pillow's own wide outlines of polygons are several times slower
             self._draw.line([*scaled, scaled[0], scaled[1]], fill=shade(fill, 0.5), width=self.line)
 
     def stroke(self, points: Sequence[Point], fill: Colour, width: float) -> None:
-        """A line through points; ``width`` is a share of the canvas's shorter side."""
+        """Draw a line through points; ``width`` is a share of the canvas's shorter side."""
         pixels = max(1, round(width * min(self.width, self.height)))
         self._draw.line(self._scale(points), fill=fill, width=pixels)
 
     def _scale(self, points: Sequence[Point]) -> list[Point]:
+        """Turn points of the unit square into canvas pixels."""
         return [(x * (self.width - 1), y * (self.height - 1)) for x, y in points]
 
     def arc(
@@ -152,7 +159,7 @@ class Pen:
         fill: Colour,
         width: float,
     ) -> None:
-        """A piece of an ellipse's outline; ``width`` as for ``stroke``."""
+        """Draw a piece of an ellipse's outline; ``width`` as for ``stroke``."""
         pixels = max(1, round(width * min(self.width, self.height)))
         self._draw.arc(self._box(x1, y1, x2, y2), start, end, fill=fill, width=pixels)
 
@@ -163,13 +170,15 @@ def draw_sprite(
     height: int,
     rng: np.random.Generator,
 ) -> Image.Image:
-    """Runs a drawing function and fits what it drew to ``width`` × ``height`` pixels.
+    """Run a drawing function and fit what it drew to ``width`` × ``height`` pixels.
 
     Returns:
         an RGBA image of exactly that size, whose opaque pixels touch all four sides.
     """
+    # The smaller the sprite, the more its edges gain from oversampling, and the less that costs.
     longer = max(width, height)
-    pen = Pen(width, height, 4 if longer < 20 else 3 if longer < 40 else 2)
+    pen = Pen(width, height, oversample=4 if longer < 20 else 3 if longer < 40 else 2)
     drawer(pen, rng)
+
     image = pen.image
     return image.resize((width, height), Image.Resampling.BOX, box=image.getbbox())

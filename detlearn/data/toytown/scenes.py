@@ -93,14 +93,26 @@ class ToyTown(Dataset):
         check_whole("size", size, MIN_SIZE)
         check_whole("seed", seed, 0)
         self.knobs = Knobs(
-            num_objects, scale, max_overlap, crowding, nested_pairs, groups,
-            stretch, truncation, imbalance, label_noise, box_noise, clutter,
-        )  # fmt: skip
+            num_objects=num_objects,
+            scale=scale,
+            max_overlap=max_overlap,
+            crowding=crowding,
+            nested_pairs=nested_pairs,
+            groups=groups,
+            stretch=stretch,
+            truncation=truncation,
+            imbalance=imbalance,
+            label_noise=label_noise,
+            box_noise=box_noise,
+            clutter=clutter,
+        )
         check_knobs(self.knobs)
+
         self.size, self.seed = size, seed
         self.images = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
         self._boxes: list[Tensor] = []
         self._labels: list[Tensor] = []
+
         with progress_bar(num_images, "drawing ToyTown", show=num_images > 2000) as bar:
             for index in range(num_images):
                 self._draw(index)
@@ -108,7 +120,7 @@ class ToyTown(Dataset):
 
     @classmethod
     def scenario(cls, name: str, num_images: int, *, size: int = 128, seed: int = 0) -> "ToyTown":
-        """A town with the knobs set for one lesson.
+        """Make a town with the knobs set for one lesson.
 
         Args:
             name: ``default tiny crowd nested group elongated truncated imbalanced noisy_labels``.
@@ -125,7 +137,7 @@ class ToyTown(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scene ``index`` in fresh tensors, which may be changed in place.
+        """Return scene ``index`` in fresh tensors, which may be changed in place.
 
         Returns:
             the image (3, S, S) float32 in [0, 1], and the target with ``boxes`` (N, 4) float32 xyxy
@@ -133,6 +145,8 @@ class ToyTown(Dataset):
             int64 all 0, ``image_id`` ().
         """
         index = range(len(self))[index]  # negative indices count from the end; IndexError past it
+
+        image = self.images[index].float().div_(255)
         boxes = self._boxes[index].clone()
         target = {
             "boxes": boxes,
@@ -141,16 +155,19 @@ class ToyTown(Dataset):
             "iscrowd": torch.zeros(len(boxes), dtype=torch.int64),
             "image_id": torch.tensor(index),
         }
-        return self.images[index].float().div_(255), target
+        return image, target
 
     def _draw(self, index: int) -> None:
-        """Draws scene ``index`` and notes its annotation."""
+        """Draw scene ``index`` and note its annotation."""
         rng = np.random.default_rng([self.seed, index])
         ground = draw_ground(rng, self.size)
         things = Layout(rng, self.knobs, self.size, ground).run()
+
+        # From the ground up; the generator's numbers are used in this order.
         scatter_clutter(ground, rng, self.knobs.clutter)
         boxes = paint_things(ground.image, things, rng)
         self.images[index] = torch.from_numpy(light_scene(ground.image, rng))
+
         labels = np.array([thing.label for thing in things], dtype=np.int64)
         boxes, labels = self._annotate(index, boxes, labels)
         self._boxes.append(torch.from_numpy(boxes))
@@ -159,11 +176,15 @@ class ToyTown(Dataset):
     def _annotate(
         self, index: int, boxes: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What a careless annotator writes down for the true boxes (N, 4) and labels (N,)."""
+        """Write down the true boxes (N, 4) and labels (N,) as a careless annotator does."""
         rng = np.random.default_rng([self.seed, index, 1])  # a stream of its own: images stay
+
+        # Adding 1 … K−1, modulo K, makes any other class, each equally likely.
         wrong = rng.random(len(labels)) < self.knobs.label_noise
         others = rng.integers(1, len(CLASS_NAMES), len(labels))
         labels = np.where(wrong, (labels + others) % len(CLASS_NAMES), labels)
+
+        # Three standard deviations at most, so that no box turns inside out.
         sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
         noise = rng.standard_normal(boxes.shape).clip(-3, 3) * self.knobs.box_noise
         boxes = (boxes + noise * sides).clip(0, self.size).astype(np.float32)

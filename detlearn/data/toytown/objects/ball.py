@@ -11,12 +11,18 @@ WHITE = (250, 248, 240)
 
 
 def draw_ball(p: Pen, rng: np.random.Generator) -> None:
-    """A ball: beach ball, football, basketball, or one with a band or dots."""
+    """Draw a ball: beach ball, football, basketball, or one with a band or dots."""
     kind = pick(rng, ("beach", "football", "basketball", "band", "dots"))
-    colour = {"basketball": (236, 124, 46), "beach": WHITE, "football": WHITE}.get(kind)
-    colour = colour or shade(pick(rng, PAINT[:6]), between(rng, 0.85, 1.15))
+    if kind in ("beach", "football"):
+        colour = WHITE
+    elif kind == "basketball":
+        colour = (236, 124, 46)
+    else:
+        colour = shade(pick(rng, PAINT[:6]), between(rng, 0.85, 1.15))
+
     p.oval(0, 0, 1, 1, colour)
     p.arc(0.015, 0.015, 0.985, 0.985, 0, 100, shade(colour, 0.7), 0.05)  # away from the light
+
     if kind == "beach":
         turn = between(rng, 0, 60)
         for i in range(3):
@@ -29,14 +35,16 @@ def draw_ball(p: Pen, rng: np.random.Generator) -> None:
         _basketball_seams(p, (110, 56, 30))
     else:
         _painted_ball(p, kind, pick(rng, (WHITE, shade(colour, 0.6), (255, 220, 80))))
+
     if kind not in ("beach", "football"):
-        p.oval(0.24, 0.13, 0.38, 0.23, (255, 255, 255), edge=False)
+        p.oval(0.24, 0.13, 0.38, 0.23, (255, 255, 255), edge=False)  # towards the light
 
 
 def _football(p: Pen, turn: float) -> None:
     p.circle(0.5, 0.5, 0.17, (46, 46, 54), edge=False)
     for angle in turn + np.arange(5) * 2 * np.pi / 5:
-        x, y = 0.5 + 0.38 * np.cos(angle), 0.5 + 0.38 * np.sin(angle)
+        x = 0.5 + 0.38 * np.cos(angle)
+        y = 0.5 + 0.38 * np.sin(angle)
         p.stroke([(0.5, 0.5), (x, y)], (120, 120, 126), 0.03)
         p.circle(x, y, 0.1, (46, 46, 54), edge=False)
 

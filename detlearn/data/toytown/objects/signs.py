@@ -16,12 +16,15 @@ LETTERS = (  # S, T, O, P as strokes in a cell of 1 by 1
 
 
 def draw_traffic_light(p: Pen, rng: np.random.Generator) -> None:
-    """A traffic light on its post; one or two of the three lamps are lit."""
+    """Draw a traffic light on its post; one or two of the three lamps are lit."""
     housing = pick(rng, ((46, 50, 56), (46, 50, 56), (40, 84, 66), (230, 180, 50)))
     bottom = between(rng, 0.58, 0.74)
+
+    # The post, its foot and the housing.
     p.rect(0.4, bottom - 0.05, 0.6, 1.0, pick(rng, (STEEL, (96, 100, 108), (210, 190, 90))))
     p.rect(0.18, 0.95, 0.82, 1.0, (92, 96, 104), edge=False)
     p.rounded(0.0, 0.0, 1.0, bottom, housing, 0.3)
+
     lit = pick(rng, ((0,), (1,), (2,), (0, 1)))
     lamps = ((255, 60, 50), (255, 196, 40), (70, 230, 110))
     step = bottom / 3.2
@@ -34,23 +37,28 @@ def draw_traffic_light(p: Pen, rng: np.random.Generator) -> None:
 
 
 def draw_stop_sign(p: Pen, rng: np.random.Generator) -> None:
-    """A stop sign: a red octagon with a white rim on a post."""
+    """Draw a stop sign: a red octagon with a white rim on a post."""
     red = shade(pick(rng, ((214, 34, 42), (226, 54, 46), (196, 32, 48))), between(rng, 0.86, 1.04))
     height = min(0.68, p.aspect)  # round where the box allows it
     p.rect(0.43, height - 0.05, 0.57, 1.0, pick(rng, (STEEL, (120, 124, 130), (150, 112, 76))))
+
     if rng.random() < 0.3:  # a plate under the sign
         plate = pick(rng, ((250, 250, 246), (60, 110, 190), (250, 206, 70)))
         p.rect(0.2, height + 0.03, 0.8, height + 0.13, plate)
+
+    # Three octagons in one another: dark edge, white rim, red.
     for inset, colour in ((0.0, shade(red, 0.5)), (0.03, (252, 250, 246)), (0.1, red)):
-        low, high, cut = inset, 1 - inset, 0.29 + 0.4 * inset
+        low, high = inset, 1 - inset
+        cut = 0.29 + 0.4 * inset  # from a corner of the square to one of the octagon
         corners = [(cut, low), (1 - cut, low), (high, cut), (high, 1 - cut), (1 - cut, high),
                    (cut, high), (low, 1 - cut), (low, cut)]  # fmt: skip
         p.poly([(x, y * height) for x, y in corners], colour, edge=False)
-    if p.small:
+
+    if p.small:  # a bar for the letters
         p.rect(0.2, 0.43 * height, 0.8, 0.57 * height, (252, 250, 246), edge=False)
         return
+
     for i, letter in enumerate(LETTERS):
         x = 0.17 + 0.175 * i
-        p.stroke(
-            [(x + 0.12 * u, (0.38 + 0.24 * v) * height) for u, v in letter], (252, 250, 246), 0.05
-        )
+        points = [(x + 0.12 * u, (0.38 + 0.24 * v) * height) for u, v in letter]
+        p.stroke(points, (252, 250, 246), 0.05)
