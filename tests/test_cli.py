@@ -1,6 +1,7 @@
 """The command line, from training to detections, on a handful of drawn scenes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from detlearn.cli import main
-from detlearn.cli import parser as cli
+from detlearn import models, training
+from detlearn.cli import main, parser
+from detlearn.cli import train as train_command
 from detlearn.data import ToyTown, transforms
-from detlearn.machine import doctor
+from detlearn.machine import checkpoints, doctor
 from detlearn.machine.checkpoints import load_tensors
 from detlearn.training import loop
 
@@ -69,6 +71,17 @@ def trained(tmp_path_factory):
     return data, out
 
 
+@pytest.fixture(scope="module")
+def finds(trained, tmp_path_factory):
+    """The detector's file, changed such that it finds something: two steps teach it nothing."""
+    _, out = trained
+    tensors, info = load_tensors(out / "detector.safetensors")
+    tensors["heatmap_head.1.bias"] += 4
+    path = tmp_path_factory.mktemp("finds") / "detector.safetensors"
+    checkpoints.save_tensors(path, tensors, info)
+    return path
+
+
 class TestHelp:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_shows_examples(self, capsys, command):
@@ -86,13 +99,13 @@ class TestHelp:
 
     def test_examples_can_be_parsed(self):
         """Every line of the help that starts with detlearn is a command it understands."""
-        for examples in cli.EXAMPLES.values():
-            for line in examples.splitlines():
+        for command in parser.COMMANDS.values():
+            for line in command.EXAMPLES.splitlines():
                 words = line.split("   ")[0].split()  # the doctor's has a remark behind it
                 if words and words[0] == "detlearn":
-                    cli._parser().parse_args(words[1:])
+                    parser.make_parser().parse_args(words[1:])
                 if words and words[0] == "torchrun":
-                    cli._parser().parse_args(words[words.index("detlearn.cli") + 1 :])
+                    parser.make_parser().parse_args(words[words.index("detlearn.cli") + 1 :])
 
     @pytest.mark.parametrize(
         ("words", "message"),
@@ -204,7 +217,7 @@ class TestTrain:
 
     @pytest.mark.parametrize("names", [[], ["hflip"], ["crop", "hflip", "vflip", "color"]])
     def test_augmentations(self, names):
-        transform = cli._augmentation(names)
+        transform = train_command.augmentation(names)
         image, target = (
             torch.rand(3, 40, 60),
             {
@@ -221,6 +234,74 @@ class TestTrain:
             torch.manual_seed(0)
             wanted, _ = transforms.flip(image, target)
             assert torch.equal(changed, wanted)
+
+
+class TestRecipe:
+    @pytest.fixture
+    def asked(self, trained, tmp_path, monkeypatch):
+        """A function: what `fit` is given for some words, and the model."""
+        monkeypatch.delenv("DETLEARN_FAST", raising=False)
+        data, _ = trained
+
+        def ask(*words):
+            found = {}
+
+            def watch(model, train, **settings):
+                found.update(settings, model=model)
+                return training.History()
+
+            monkeypatch.setattr(training, "fit", watch)
+            out = tmp_path / "out"
+            command = ["train", "--data", f"voc:{data}", "--out", out, "--device", "cpu", *words]
+            assert main([str(word) for word in command]) == 0
+            assert found.pop("checkpoint") == out / "training.safetensors"
+            assert found.pop("device") == torch.device("cpu")
+            return found
+
+        return ask
+
+    @pytest.mark.parametrize("name", ["point", "faster_rcnn", "cascade_rcnn"])
+    def test_trains_as_the_chapter_does(self, asked, tmp_path, name):
+        found = asked("--recipe", name)
+        wanted = type(models.create(name, 2))
+        assert type(found.pop("model")) is wanted
+        assert found == {**training.recipe(name).settings(), "seed": 0, "workers": 0}
+        _, info = load_tensors(tmp_path / "out" / "detector.safetensors")
+        assert info["model"] == name
+
+    def test_what_is_said_goes_before_it(self, asked):
+        words = ["--recipe", "faster_rcnn", "--model", "point", "--lr", 0.1, "--warmup", 3]
+        words += ["--clip-norm", 5, "--batch-size", 2, "--epochs", 1.5, "--augment"]
+        found = asked(*words)
+        assert isinstance(found.pop("model"), models.PointDetector)
+        image, target = torch.rand(3, 8, 8), {"boxes": torch.rand(1, 4), "labels": torch.ones(1)}
+        unchanged, _ = found.pop("augment")(image, target)
+        assert unchanged is image
+        assert found == {
+            "epochs": 1.5, "lr": 0.1, "lr_warmup": 3, "clip_norm": 5.0, "batch_size": 2,
+            "ema": 0.995, "seed": 0, "workers": 0,
+        }  # fmt: skip
+
+    def test_its_steps_are_one_length_of_two(self, asked):
+        assert asked("--recipe", "point", "--steps", 7)["steps"] == 7
+        assert "steps" not in asked("--recipe", "point", "--minutes", 2)
+
+    def test_without_one_the_defaults_are_those_of_fit(self, asked):
+        found = asked("--steps", 5)
+        assert isinstance(found.pop("model"), models.PointDetector)
+        assert found.pop("augment") is not None
+        assert found == {"steps": 5, "seed": 0, "workers": 0}
+
+    def test_an_unknown_one(self, trained, tmp_path, capsys):
+        data, _ = trained
+        words = ["train", "--data", f"voc:{data}", "--out", tmp_path, "--recipe", "magic"]
+        assert "no recipe called 'magic'; there are: cascade_rcnn" in fails(capsys, *words)
+
+    def test_another_one_needs_another_folder(self, trained, capsys):
+        data, out = trained
+        words = ["train", "--data", f"voc:{data}", "--batch-size", 2, "--out", out, "--steps", 2]
+        message = fails(capsys, *words, "--recipe", "point")
+        assert "'recipe': None" in message and "'recipe': 'point'" in message
 
 
 class TestEvaluate:
@@ -258,27 +339,33 @@ class TestEvaluate:
 
 
 class TestDetect:
-    def test_writes_a_drawing_and_the_numbers(self, trained, tmp_path, capsys):
-        data, out = trained
+    def test_writes_a_drawing_and_the_numbers(self, trained, finds, tmp_path, capsys):
+        data, _ = trained
         pictures = [data / "JPEGImages" / "image0.jpg", data / "JPEGImages" / "image3.jpg"]
-        words = ["detect", out, *pictures, "--out", tmp_path / "found", "--min-score", 0]
+        words = ["detect", finds, *pictures, "--out", tmp_path / "found", "--min-score", 0]
         text, _ = said(capsys, *words)
         for picture in pictures:
             assert f"{picture}: " in text
             with Image.open(tmp_path / "found" / f"{picture.stem}.png") as drawing:
                 assert min(drawing.size) > 50
             rows = json.loads((tmp_path / "found" / f"{picture.stem}.json").read_text())
+            assert len(rows) > 3
+            assert [row["score"] for row in rows] == sorted(r["score"] for r in rows)[::-1]
             for row in rows:
                 assert row.keys() == {"box", "score", "class"}
                 assert row["class"] in ("cat", "dog") and 0 <= row["score"] <= 1
                 x1, y1, x2, y2 = row["box"]
                 assert 0 <= x1 <= x2 <= 48 and 0 <= y1 <= y2 <= 32
 
-    def test_min_score(self, trained, tmp_path, capsys):
-        data, out = trained
+    def test_min_score(self, trained, finds, tmp_path, capsys):
+        data, _ = trained
         picture = data / "JPEGImages" / "image0.jpg"
-        said(capsys, "detect", out, picture, "--out", tmp_path, "--min-score", 1.1)
-        assert json.loads((tmp_path / "image0.json").read_text()) == []
+        said(capsys, "detect", finds, picture, "--out", tmp_path, "--min-score", 0)
+        scores = [row["score"] for row in json.loads((tmp_path / "image0.json").read_text())]
+        middle = scores[len(scores) // 2] + 5e-5  # between two rounded numbers
+        said(capsys, "detect", finds, picture, "--out", tmp_path, "--min-score", middle)
+        kept = [row["score"] for row in json.loads((tmp_path / "image0.json").read_text())]
+        assert kept == [score for score in scores if score >= middle] != scores
 
     def test_names_with_dots(self, trained, tmp_path, capsys):
         """Neither overwrites the other."""
@@ -297,6 +384,108 @@ class TestDetect:
         message = fails(capsys, "detect", out, "a/cat.jpg", "b/cat.png", "--out", tmp_path / "o")
         assert "two images are called cat" in message
         assert not (tmp_path / "o").exists()
+
+
+class TestFilesInTheWay:
+    """detect writes over its own files of an earlier time, and over no others."""
+
+    @pytest.fixture
+    def detect(self, trained, finds, tmp_path, capsys):
+        """A folder, and a function that detects in an image and writes there."""
+        data, _ = trained
+        picture = data / "JPEGImages" / "image0.jpg"
+
+        def run(status=0, images=(picture,), min_score=0):
+            words = ["detect", finds, *images, "--out", tmp_path, "--min-score", min_score]
+            return said(capsys, *words, status=status)[1]
+
+        run.folder = tmp_path
+        return run
+
+    def test_its_own_files_are_written_again(self, detect):
+        detect()
+        before = (detect.folder / "image0.json").read_bytes()
+        assert json.loads(before) != []
+        detect(min_score=1.1)
+        assert json.loads((detect.folder / "image0.json").read_text()) == []
+        detect()
+        assert (detect.folder / "image0.json").read_bytes() == before
+
+    def test_a_photo_that_would_be_replaced_by_its_drawing(self, detect):
+        """As a user lost them: shot.png, with annotations in shot.json, and --out is its folder."""
+        shot, notes = detect.folder / "shot.png", detect.folder / "shot.json"
+        Image.new("RGB", (48, 32), "red").save(shot)
+        notes.write_text("{}")
+        before = shot.read_bytes()
+        message = detect(status=1, images=[shot])
+        assert f"{shot} is there already, and detlearn detect did not write it" in message
+        assert "give another --out, or move it away" in message
+        assert shot.read_bytes() == before and notes.read_text() == "{}"
+        assert sorted(path.name for path in detect.folder.iterdir()) == ["shot.json", "shot.png"]
+
+    @pytest.mark.parametrize("name", ["image0.json", "image0.png"])
+    @pytest.mark.parametrize("kind", ["text", "empty", "folder", "link to nowhere"])
+    def test_anything_else(self, detect, name, kind):
+        path = detect.folder / name
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "link to nowhere":
+            path.symlink_to(detect.folder / "nowhere")
+        else:
+            path.write_text("hello" if kind == "text" else "")
+        assert f"{path} is there already" in detect(status=1)
+        assert os.listdir(detect.folder) == [name]
+
+    def test_numbers_that_were_corrected_by_hand(self, detect):
+        detect()
+        path = detect.folder / "image0.json"
+        path.write_text(path.read_text().replace("cat", "cow").replace("dog", "cow"))
+        corrected = path.read_text()
+        assert f"{path} is there already" in detect(status=1)
+        assert path.read_text() == corrected
+
+    def test_a_drawing_that_was_painted_on(self, detect):
+        """The editor keeps the signature."""
+        detect()
+        path = detect.folder / "image0.png"
+        with Image.open(path) as drawing:
+            drawing.load()
+        signature = PngImagePlugin.PngInfo()
+        for key, text in drawing.text.items():
+            signature.add_text(key, text)
+        drawing.putpixel((3, 3), (1, 2, 3, 255))
+        drawing.save(path, pnginfo=signature)
+        assert f"{path} is there already" in detect(status=1)
+
+    def test_an_earlier_drawing_as_its_own_photo(self, detect):
+        """Signed, but of numbers that are not beside it."""
+        detect()
+        (detect.folder / "image0.png").rename(detect.folder / "other.png")
+        assert "image0.json is there already" in detect(status=1)
+
+    def test_one_of_several_keeps_all_from_being_written(self, detect, trained):
+        data, _ = trained
+        (detect.folder / "image3.json").write_text("mine")
+        images = [data / "JPEGImages" / f"image{i}.jpg" for i in (0, 3)]
+        assert "image3.json is there already" in detect(status=1, images=images)
+        assert os.listdir(detect.folder) == ["image3.json"]
+
+    @pytest.mark.parametrize("name", ["image0.png", "image0.json"])
+    def test_stopped_while_writing(self, detect, monkeypatch, name):
+        """Whatever it was writing, the next call goes on."""
+        detect()
+        write = checkpoints.write_atomically
+
+        def broken(path, content):
+            if path.name == name:
+                raise OSError("disk full")
+            write(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "write_atomically", broken)
+            assert "disk full" in detect(status=1, min_score=1.1)
+        detect()
+        assert json.loads((detect.folder / "image0.json").read_text()) != []
 
 
 class TestErrors:
@@ -364,9 +553,16 @@ def test_doctor(capsys, monkeypatch):
         assert out == "what it found\n"
 
 
+def test_help_comes_without_waiting_for_torch():
+    words = ["-X", "importtime", "-m", "detlearn.cli", "train", "--help"]
+    result = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert result.returncode == 0 and "--recipe" in result.stdout
+    assert "torch" not in result.stderr and "matplotlib" not in result.stderr
+
+
 @pytest.mark.slow
 def test_console_script(trained, tmp_path):
-    """As a reader would type it; without torch, --help comes at once."""
+    """As a reader would type it."""
     data, out = trained
     script = Path(sys.executable).with_name("detlearn")
     if not script.exists():
@@ -375,7 +571,3 @@ def test_console_script(trained, tmp_path):
     result = subprocess.run([script, *words], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "ap50" in json.loads(result.stdout)
-    words = ["-X", "importtime", "-m", "detlearn.cli", "--help"]
-    result = subprocess.run([sys.executable, *words], capture_output=True, text=True)
-    assert result.returncode == 0 and "train" in result.stdout
-    assert "torch" not in result.stderr

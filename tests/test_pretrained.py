@@ -14,7 +14,7 @@ NAMES = ["cat", "größer", "car"]
 def saved(path, **options):
     torch.manual_seed(0)
     model = models.create("point", len(NAMES), **options).eval()
-    save_detector(path, model, "point", NAMES, **options)
+    save_detector(path, model, "point", NAMES)
     return model
 
 

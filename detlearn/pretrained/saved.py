@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from detlearn import models
 from detlearn.machine.checkpoints import load_tensors, save_tensors
@@ -28,21 +27,18 @@ class SavedDetector:
 
 
 def save_detector(
-    path: str | os.PathLike,
-    model: Detector,
-    name: str,
-    class_names: Sequence[str],
-    **options: Any,
+    path: str | os.PathLike, model: Detector, name: str, class_names: Sequence[str]
 ) -> None:
     """Write a detector's weights and what is needed to build it again, atomically.
 
     Args:
         path: the file, in the safetensors format.
-        model: as returned by ``models.create(name, len(class_names), **options)``, trained.
+        model: as returned by ``models.create(name, len(class_names), …)``, trained.
         name: the builder's name.
         class_names: the names of labels 0 … K−1.
-        options: the builder's options.
     """
+    # To what size it brings its images is no weight, but it belongs to them.
+    options = {"min_size": model.batcher.min_size, "max_size": model.batcher.max_size}
     info = {"model": name, "class_names": list(class_names), "options": options}
     save_tensors(path, model.state_dict(), info)
 
@@ -63,7 +59,14 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
     tensors, info = load_tensors(path)
     if "class_names" not in info:
         raise ValueError(f"{path} holds the state of a training; the detector lies beside it")
-    model = models.create(info["model"], len(info["class_names"]), **info["options"])
+
+    options = info["options"]
+    model = models.create(
+        info["model"],
+        len(info["class_names"]),
+        min_size=options.get("min_size"),
+        max_size=options.get("max_size"),
+    )
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

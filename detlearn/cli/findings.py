@@ -1,0 +1,122 @@
+"""The two files that ``detlearn detect`` writes for an image, and how it knows them again.
+
+The drawing carries a signature in its metadata: one hash of its pixels and one of the JSON file
+beside it. A file that does not fit its signature was not written by this command, or was changed
+since, corrected by hand perhaps: it is somebody's, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KEY = "detlearn detect"  # of the signature among the texts of a PNG file
+
+
+def check_free(folder: Path, stems: Sequence[str]) -> None:
+    """Check that results can be written without losing anything.
+
+    Args:
+        folder: for the results.
+        stems: names of the images, without endings.
+
+    Raises:
+        ValueError: if there is a file in the way that `write_findings` did not write.
+    """
+    for stem in stems:
+        foreign = _foreign_file(folder, stem)
+        if foreign is not None:
+            raise ValueError(
+                f"{foreign} is there already, and detlearn detect did not write it (or it was "
+                "changed since): give another --out, or move it away"
+            )
+
+
+def write_findings(folder: Path, stem: str, rows: Sequence[dict[str, Any]], drawing: Image) -> Path:
+    """Write the drawing and the numbers, over those of an earlier time.
+
+    Args:
+        folder: where to; made if it is not there.
+        stem: name of the image, without its ending.
+        rows: one dictionary an object.
+        drawing: the image with its objects.
+
+    Returns:
+        The file of the drawing.
+
+    Raises:
+        ValueError: if there is a file in the way that `write_findings` did not write.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    from detlearn.machine.checkpoints import write_atomically
+
+    numbers = json.dumps(rows, indent=1).encode()
+    signature = PngInfo()
+    signature.add_text(KEY, _signature(drawing, numbers))
+    picture = io.BytesIO()
+    drawing.save(picture, format="PNG", pnginfo=signature)
+
+    # Once more, for what has appeared meanwhile.
+    check_free(folder, [stem])
+
+    # Stopped at any point, this leaves nothing that the next call takes for somebody's: numbers
+    # never stand beside a drawing that was signed for others.
+    drawing_path, numbers_path = _paths(folder, stem)
+    numbers_path.unlink(missing_ok=True)
+    write_atomically(drawing_path, picture.getvalue())
+    write_atomically(numbers_path, numbers)
+    return drawing_path
+
+
+def _foreign_file(folder: Path, stem: str) -> Path | None:
+    """Return a file in the way that is not ours, None if there is none."""
+    drawing_path, numbers_path = _paths(folder, stem)
+    pixels_hash, numbers_hash = _read_signature(drawing_path)
+
+    # lexists: a link that leads nowhere is somebody's, too.
+    if os.path.lexists(drawing_path) and pixels_hash is None:
+        return drawing_path
+    if os.path.lexists(numbers_path):
+        is_ours = numbers_path.is_file() and _hash(numbers_path.read_bytes()) == numbers_hash
+        return None if is_ours else numbers_path
+    return None
+
+
+def _read_signature(path: Path) -> tuple[str | None, str | None]:
+    """Return the hashes of pixels and numbers in a drawing of ours, (None, None) for any other."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as drawing:
+            drawing.load()  # a PNG file may have its texts behind the pixels
+            pixels_hash, numbers_hash = drawing.text[KEY].split()
+            if pixels_hash == _hash_pixels(drawing):
+                return pixels_hash, numbers_hash
+    except Exception:  # no file, no picture, a damaged one, one of another kind, without signature
+        pass
+    return None, None
+
+
+def _signature(drawing: Image, numbers: bytes) -> str:
+    return f"{_hash_pixels(drawing)} {_hash(numbers)}"
+
+
+def _hash_pixels(drawing: Image) -> str:
+    return _hash(f"{drawing.mode} {drawing.size}".encode() + drawing.tobytes())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _paths(folder: Path, stem: str) -> tuple[Path, Path]:
+    return folder / f"{stem}.png", folder / f"{stem}.json"
