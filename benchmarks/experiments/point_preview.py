@@ -30,6 +30,7 @@ def draw_cover() -> None:
     """Draw what is stored."""
     scenes = runner.preview_scenes()
     preview = results.load("point_preview")["preview"]
+
     plotting.use_style()
     figure = plotting.show_grid(
         scenes,
@@ -37,6 +38,7 @@ def draw_cover() -> None:
         class_names=scenes.class_names,
         detections=results.as_tensors(preview["detections"]),
     )
+
     figure.savefig(COVER)
 
 

@@ -61,8 +61,10 @@ def main(experiment: Experiment, about: str, arguments: Sequence[str] | None = N
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     options = parser.parse_args(arguments)
 
+    # A refusal, not an exception: the one who reads it gave the command.
     if training.is_shortened():
         parser.error("unset DETLEARN_FAST: shortened trainings must not be stored")
+
     try:
         run_missing(experiment, options.only, options.seeds)
     except ValueError as error:
@@ -94,6 +96,7 @@ def run_missing(
     # All variants of one seed before the next: an experiment that is broken off has few seeds of
     # all variants, not all seeds of few. (The order of variants stays: sort is stable.)
     wanted.sort(key=lambda pair: pair[1])
+
     for variant, seed in wanted:
         with _lock(f"{experiment.name} {variant} {seed}", wait=False) as is_ours:
             # Asked under the lock: the other process may just have finished this run.
@@ -121,9 +124,11 @@ def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, 
             [*known["runs"], run],
             key=lambda one: (order.index(one["variant"]), one["seed"]),
         )
+
         preview = known.get("preview")
         if detections is not None:
             preview = {"seed": PREVIEW_SEED, "detections": detections}
+
         return results.store(
             experiment.name,
             experiment.settings,
@@ -192,8 +197,10 @@ def detect_preview(model: torch.nn.Module) -> list[dict[str, list]]:
     """Return what a detector finds in the preview's scenes, as rounded lists."""
     shown = []
     for found in metrics.predict(model, preview_scenes(), progress=False):
+        # Tenths of a pixel and thousandths of a score are all that a picture can show.
         kept = found["scores"] >= KEPT
         boxes, scores = found["boxes"][kept].tolist(), found["scores"][kept].tolist()
+
         shown.append(
             {
                 "boxes": [[round(coordinate, 1) for coordinate in box] for box in boxes],
@@ -201,4 +208,5 @@ def detect_preview(model: torch.nn.Module) -> list[dict[str, list]]:
                 "labels": found["labels"][kept].tolist(),
             }
         )
+
     return shown

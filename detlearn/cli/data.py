@@ -31,6 +31,7 @@ def open_dataset(text: str, split: str, *, seed: int, num_images: int) -> Datase
     from detlearn.data import CocoDetection, ToyTown, VOCDetection, download_bccd
 
     kind, _, rest = text.partition(":")
+
     if kind == "toytown":
         return ToyTown.scenario(rest or "default", num_images, seed=seed)
     if kind == "bccd":
@@ -40,4 +41,5 @@ def open_dataset(text: str, split: str, *, seed: int, num_images: int) -> Datase
     if kind == "coco" and rest.count(",") == 1:
         images, annotations = rest.split(",")
         return CocoDetection(images, annotations, on_bad="skip")
+
     raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="each entry is a submission")
     parser.add_argument("--out", type=Path, help="the table, a CSV file")
     parser.add_argument("--gradescope", type=Path, help="results.json for a single submission")
+
     parser.add_argument("--seed", type=int, help="of the cases (default: drawn once)")
     parser.add_argument("--exercises", nargs="+", metavar="NAME", help="(default: all)")
     parser.add_argument("--workers", type=int, help="at the same time (default: one per core)")
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("give either --out grades.csv or --gradescope results.json")
     if options.time_limit <= 0 or (options.workers is not None and options.workers < 1):
         raise ValueError("--time-limit and --workers must be positive")
+
     limits = Limits(seconds=options.time_limit)
 
     if options.gradescope:

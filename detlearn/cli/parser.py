@@ -29,9 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 after an error that was said in one sentence.
     """
     options = make_parser().parse_args(arguments)
+
     with warnings.catch_warnings():
         # One line on stderr instead of a path and a line of source.
         warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
+
+        # Errors of the package are written for readers; any other one is ours and is shown whole.
         try:
             return options.run(options)
         except (ValueError, TypeError, OSError, FloatingPointError) as error:
@@ -48,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="detlearn",
         description="The command line of the book on object detection.",
     )
+
     commands = parser.add_subparsers(dest="command", required=True)
     for name, module in COMMANDS.items():
         command = commands.add_parser(
@@ -58,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
         )
         module.add_arguments(command)
+
         # What argparse cannot see, a command finds out later and says in the same way.
         command.set_defaults(run=module.run, usage_error=command.error)
+
     return parser

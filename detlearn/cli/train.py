@@ -142,9 +142,11 @@ def fit_settings(options: argparse.Namespace) -> dict[str, Any]:
 
     settings = recipe(options.recipe).settings() if options.recipe else {}
 
+    # A length that was given replaces the recipe's, in whatever unit.
     lengths = {"epochs": options.epochs, "steps": options.steps, "minutes": options.minutes}
     if any(length is not None for length in lengths.values()):
-        settings.pop("steps", None)  # one length, not two
+        settings.pop("steps", None)
+
     if options.augment is not None:
         settings["augment"] = augmentation(options.augment)
 

@@ -36,6 +36,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             os.fsync(file.fileno())  # else the name could reach the disk before the content
         os.replace(temporary, path)
     finally:
+        # There only after a failure: else it has its final name by now.
         temporary.unlink(missing_ok=True)
 
 

@@ -106,9 +106,11 @@ def store(
     """
     seeds = {run["seed"] for run in runs}
     result = {"name": name, "settings": dict(settings), "runs": [dict(run) for run in runs]}
+
     if preview is not None:
         seeds.add(preview["seed"])
         result["preview"] = dict(preview)
+
     result["provenance"] = provenance(command, sorted(seeds))
 
     # A list of plain numbers, a box say, goes on one line.

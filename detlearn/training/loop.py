@@ -306,6 +306,7 @@ class _Trainer:
         if self.averaged is not None:
             for name, value in self.averaged.state_dict().items():
                 tensors[f"averaged.{name}"] = value
+
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{index}.{name}"] = value
