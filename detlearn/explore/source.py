@@ -44,20 +44,22 @@ def _without_docstrings(function: Callable) -> str:
     code = textwrap.dedent(inspect.getsource(function)).rstrip()
     lines = code.splitlines()
 
+    # A body that is nothing but a docstring keeps it: Python needs one.
     documented = [
         node
         for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and ast.get_docstring(node) is not None
+        and len(node.body) > 1
     ]
 
     # From the last to the first, so that the lines before keep their numbers.
     for node in sorted(documented, key=lambda node: -node.lineno):
-        # The blank lines that set the docstring off go with it, if anything follows.
+        # The blank lines that set the docstring off go with it.
         docstring = node.body[0]
         first, last = docstring.lineno, docstring.end_lineno
-        if len(node.body) > 1:
-            while last < len(lines) and not lines[last].strip():
-                last += 1
+        while not lines[last].strip():
+            last += 1
         del lines[first - 1 : last]
 
     return "\n".join(lines)
