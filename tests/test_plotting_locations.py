@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from drawn import outlines, scatters, tags, target
 from torch import nn
 
-from detlearn import plotting
+from detlearn import models, plotting
+from detlearn.data import ToyTown
 from detlearn.models import ImageBatcher
 from detlearn.models.base import Detector
 from detlearn.plotting import style
@@ -241,6 +242,22 @@ def test_a_detector_is_drawn_stride_by_stride_as_it_sees_the_image(small):
     assert abs(shown - faded).max() < 1e-3  # normalised and back
     columns = fine.collections[0].get_segments()
     assert [segment[0, 0] for segment in columns] == [0, 16, 32, 48, 64, 80, 96]
+
+
+@pytest.mark.parametrize("name", sorted(models.BUILDERS))
+def test_every_detector_of_the_package_says_who_learns_what(name):
+    """Each object is learned somewhere, and each panel counts what its title says."""
+    torch.manual_seed(0)
+    scene, objects = ToyTown(7, seed=0)[6]
+    ax = plotting.show_assignment(models.create(name, 10), scene, objects)
+    panels = ax.child_axes or [ax]
+    learned = torch.zeros(len(objects["boxes"]), dtype=torch.int64)
+    for panel in panels:
+        counts = torch.tensor([int(tag.split("×")[1]) for tag in tags(panel)])
+        words = panel.get_title().replace("\n", " ").split()
+        assert counts.sum() == int(words[-4]) > 0
+        learned += counts
+    assert (learned > 0).all()
 
 
 def test_only_strides_that_learn_get_a_panel(small):

@@ -155,6 +155,7 @@ class TestNumbers:
         assert first_fault(boxes[:2], labels[:2]) is None
         assert first_fault(boxes)[:2] == ("boxes", 3)
         assert first_fault(boxes[:3])[:3] == ("boxes", 2, [9, 0, 2, 4])
+        assert first_fault(torch.tensor([[0.0, 9, 2, 4]])).row == 0  # inverted in y alone
         assert first_fault(boxes[:3], for_training=True)[:3] == ("boxes", 1, [5, 5, 5, 9])
         assert first_fault(boxes[:2], labels[:2], num_classes=2)[:3] == ("labels", 1, 2)
         assert first_fault(boxes[1:2], labels[2:3])[:3] == ("labels", 0, -1)
