@@ -35,7 +35,7 @@ CONTENT = {
 
 
 def make(tmp_path, content=CONTENT, on_bad="raise", pictures=None):
-    """Writes the JSON file and its pictures, and opens the data set."""
+    """Write the JSON file and its pictures, and open the data set."""
     text = content if isinstance(content, (str, bytes)) else json.dumps(content)
     path = tmp_path / "instances.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -359,7 +359,7 @@ def pycocotools(path):
 
 
 def assert_equal_to_pycocotools(data, path):
-    """Compares every annotation with the official API's; returns their number."""
+    """Compare every annotation with the official API; return their number."""
     official = pycocotools(path)
     assert data.category_ids == sorted(official.getCatIds())
     count = 0

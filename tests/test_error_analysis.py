@@ -158,6 +158,13 @@ def test_a_detector_that_finds_nothing():
     assert (result.ap, result.detection_kinds) == (-1, [])
 
 
+def test_threshold_one_is_met_by_a_hair_less_as_in_pycocotools():
+    for missing, kind in ((1e-11, "right"), (1e-7, "localisation")):
+        found = detection([[0, 0, 10, 10 - missing]], [0.9])
+        result = error_analysis([found], [target([BOX])], num_classes=1, iou_threshold=1)
+        assert result.detection_kinds[0].tolist() == [kind]
+
+
 def test_tables():
     found, wanted = detection([BOX], [0.9]), target([BOX, [50, 50, 60, 60]])
     result = error_analysis([found], [wanted], num_classes=1)

@@ -439,7 +439,7 @@ class Scenes(torch.utils.data.Dataset):
 
 
 class Oracle(nn.Module):
-    """Reads the number from the image and answers as told."""
+    """A model that reads the number from the image and answers as told."""
 
     def __init__(self, shift=0.0):
         super().__init__()

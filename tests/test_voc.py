@@ -24,7 +24,7 @@ def an_object(name="cat", xmin=11, ymin=21, xmax=50, ymax=40, difficult=0):
 
 
 def add_image(root, name, *objects, size=(60, 40), split="train", mode="RGB", ending=".jpg"):
-    """Writes a picture, its annotation file and its line in the split."""
+    """Write a picture, its annotation file and its line in the split."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new(mode, size).save(root / "JPEGImages" / (name + ending))

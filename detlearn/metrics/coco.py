@@ -158,7 +158,7 @@ def match(
         matched: (C, T, A) index of the target each took, or NOT_MATCHED; all other detections are
             unmatched.
     """
-    # pycocotools asks for a hair less than 1, since equal boxes may miss it by rounding.
+    # Of a threshold of 1 pycocotools asks for a hair less, lest rounding decides.
     iou_thresholds = np.minimum(iou_thresholds, 1 - 1e-10)
     pair_detection, pair_target, pair_iou = overlapping_pairs(
         detections, targets, min_iou=iou_thresholds[0]

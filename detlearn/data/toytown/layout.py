@@ -85,7 +85,7 @@ def max_hidden(max_overlap: float) -> float:
 
 
 class Layout:
-    """Places the objects of one scene.
+    """The placing of the objects of one scene.
 
     Args:
         rng: the scene's generator.

@@ -52,7 +52,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 class Pen:
-    """Draws filled shapes with a darker outline on a transparent canvas.
+    """A pen that draws filled shapes with a darker outline on a transparent canvas.
 
     Args:
         width, height: size of the finished sprite in pixels.
