@@ -54,6 +54,7 @@ def image_array(image: Tensor) -> np.ndarray:
     image = image.detach().cpu()
     if image.ndim == 2:
         image = image[None]  # (H, W) -> (1, H, W)
+
     if image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
         raise ValueError(f"image must have shape (3, H, W), (1, H, W) or (H, W), got {shape}")
 
@@ -215,6 +216,7 @@ def draw_boxes(
     if boxes.ndim == 1:
         boxes = boxes[None]  # (4,) -> (1, 4)
     boxes = plain_objects({"boxes": boxes}, "objects", ["boxes"])["boxes"]
+
     if names is not None and len(names) != len(boxes):
         raise ValueError(f"{len(names)} names for {len(boxes)} boxes: expected one each")
 
@@ -223,6 +225,7 @@ def draw_boxes(
         patch.set(alpha=alpha)
         if fill is not None:
             patch.set(fill=True, facecolor=fill)
+
         if names is not None:
             draw_tag(ax, box, names[i], colour)
 
@@ -284,8 +287,10 @@ def caption(
     if "labels" in objects:
         label = int(objects["labels"][index])
         words.append(f"class {label}" if class_names is None else str(class_names[label]))
+
     if "scores" in objects:
         words.append(f"{float(objects['scores'][index]):.2f}")
+
     return " ".join(words)
 
 

@@ -72,6 +72,7 @@ def match_detections(
             free[matched[d]] = False
         elif (iou[d, crowd] >= iou_threshold).any():
             matched[d] = IGNORED
+
     return matched
 
 
@@ -103,6 +104,7 @@ def count_mistakes(
 
     detections = drop_below(detections, min_score)
     matched = match_detections(detections, target, iou_threshold=iou_threshold)
+
     false_positives = int((matched == BACKGROUND).sum())
     return false_positives + int(missed_objects(matched, target).sum())
 
@@ -154,11 +156,13 @@ def show_matches(
         (detections, matched == BACKGROUND, style.FALSE_ALARM, style.DASHED, "✗"),
         (detections, matched >= 0, style.FOUND, style.SOLID, "✓"),
     ]
+
     ax = draw_image(ax, image_array(image), title)
     for objects, members, colour, linestyle, mark in groups:
         for i in members.nonzero().flatten().tolist():
             box = objects["boxes"][i]
             draw_box(ax, box, colour, linestyle)
+
             text = f"{mark} {caption(objects, i, class_names)}" if labels else mark
             draw_tag(ax, box, text, colour)
 
@@ -180,6 +184,7 @@ def match_handles(missed: str) -> list[Line2D]:
         (style.MISSED, style.DOTTED, missed),
     ]
     width = 2.5  # points
+
     return [
         Line2D(
             [],

@@ -184,7 +184,6 @@ def grid_axes(
     below = 0.12 + 0.22 * legend_rows  # inches
     height = WIDTH / columns * sum(rows) + below
     figure = plt.figure(figsize=(WIDTH, height), layout="none")
-
     cells = figure.add_gridspec(
         len(rows),
         columns,
@@ -217,6 +216,7 @@ def class_handles(
     for i, target in enumerate(targets):
         if target is None:
             continue
+
         target = plain_objects(target, f"target {i}", ["boxes"], class_names)
         if "labels" in target:
             present.update(target["labels"].tolist())

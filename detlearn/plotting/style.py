@@ -68,6 +68,7 @@ def use_style() -> None:
     """
     mpl.rcParams.update(
         {
+            # The paper: pages show a figure of 7 inches as it is.
             "figure.figsize": (7.0, 4.2),
             "figure.dpi": 100,
             "savefig.dpi": "figure",
@@ -75,6 +76,7 @@ def use_style() -> None:
             "savefig.facecolor": LIGHT,
             "savefig.transparent": False,
             "figure.constrained_layout.use": True,
+            # The words, none smaller than TAG_SIZE.
             "font.family": [TAG_FONT],
             "font.size": 11.5,
             "axes.titlesize": 12,
@@ -83,6 +85,7 @@ def use_style() -> None:
             "ytick.labelsize": 10.5,
             "legend.fontsize": 10.5,
             "legend.frameon": False,
+            # The lines: what is measured is darker than what helps to read it.
             "lines.linewidth": 2.0,
             "axes.spines.top": False,
             "axes.spines.right": False,

@@ -50,6 +50,7 @@ class TagLayer(Artist):
         super().__init__()
         self.set_zorder(-1)  # drawn before the texts, so that it moves them in time
         self.set_in_layout(False)
+
         self.tags: list[Text] = []
         self.boxes: list[list[float]] = []
         self.obstacles: list[list[float]] = []
