@@ -130,6 +130,14 @@ def test_no_objects_no_boxes(image):
         assert len(ax.patches) == 0 and tags(ax) == [] and ax.get_title() == "empty"
 
 
+def test_none_may_be_an_empty_tensor(image):
+    none = {"boxes": torch.tensor([]), "labels": torch.tensor([]).long()}
+    assert len(plotting.show(image, none).patches) == 0
+    found = detections((1, 1, 9, 9))
+    assert plotting.match_detections(found, none).tolist() == [-1]
+    assert plotting.count_mistakes(none | {"scores": torch.tensor([])}, none) == 0
+
+
 def test_given_axes_are_used_and_no_figure_is_made(image):
     figure, axes = plt.subplots(1, 2)
     assert plotting.show(image, target((1, 1, 9, 9)), ax=axes[1]) is axes[1]
