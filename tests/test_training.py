@@ -379,19 +379,16 @@ class TestErrors:
         with pytest.raises(ValueError, match=words):
             train(foreign(), **options)
 
-    def test_multi_scale_of_a_model_that_resizes(self):
+    @pytest.mark.parametrize("sizes", [{"min_size": 32, "max_size": 64}, {"fixed_size": (32, 32)}])
+    def test_multi_scale_of_a_model_that_resizes(self, sizes):
         """It would bring every image back to one size, and the option would do nothing."""
+        model = models.PointDetector(2, batcher=models.ImageBatcher(**sizes))
+        with pytest.raises(ValueError, match=r"multi_scale is .*without min_size"):
+            train(model, Samples(4, size=64), steps=1, multi_scale=((32, 64), 1))
+
+    def test_multi_scale_of_a_model_that_keeps_sizes(self):
         options = {"steps": 1, "batch_size": 2, "multi_scale": ((32, 64), 1)}
-        data = Samples(4, size=64)
-        for resizes in (True, False):
-            model = foreign()
-            model.batcher = nn.Identity()
-            model.batcher.resizes = resizes
-            if resizes:
-                with pytest.raises(ValueError, match=r"multi_scale is .*without min_size"):
-                    train(model, data, **options)
-            else:
-                train(model, data, **options)
+        train(models.create("point", 2), Samples(4, size=64), **options)
 
     def test_batch_size_and_processes(self, monkeypatch):
         monkeypatch.setattr(distributed, "world_size", lambda: 2)
