@@ -173,6 +173,22 @@ def test_the_blood_cells_script_continues_what_is_committed(runner, root, monkey
     assert runner._stored_pairs(bccd.experiment(model)) == {(model, 0)}
 
 
+def test_every_variant_of_the_two_stages_can_be_built(runner):
+    two_stage = importlib.import_module("two_stage")
+    models = {name: variant.build() for name, variant in two_stage.VARIANTS.items()}
+    assert len({type(model) for model in models.values()}) == 2
+    assert type(models["pool"].roi_heads.box_roi_pool) is not type(
+        models["align"].roi_heads.box_roi_pool
+    )
+    ratios = {name: model.rpn.anchor_generator.aspect_ratios[0] for name, model in models.items()}
+    long = {name for name, found in ratios.items() if tuple(found) == (0.25, 1.0, 4.0)}
+    assert long == {"long anchors", "long anchors, unforced"}
+    assert {n for n, v in two_stage.VARIANTS.items() if not v.forced} == {
+        "usual anchors, unforced",
+        "long anchors, unforced",
+    }
+
+
 def test_the_stretches_of_objects_by_hand(runner):
     """10 × 10 is found, 30 × 10 with another class, 50 × 10 with a score too low, 80 × 10 found."""
     two_stage = importlib.import_module("two_stage")

@@ -78,7 +78,14 @@ def is_shortened() -> bool:
 
 
 def shortened(steps: int) -> int:
-    """Return the number of steps to train: all, or a few where `is_shortened` says so."""
+    """Return how many steps to train (or scenes to measure): all, or few if `is_shortened`.
+
+    Args:
+        steps: of the whole training.
+
+    Returns:
+        ``steps``, or a thirty-second of them, at least 5.
+    """
     if not is_shortened():
         return steps
     return min(steps, max(5, steps // 32))
