@@ -40,9 +40,10 @@ class Noise(torch.utils.data.Dataset):
 
 
 class Dropping(PointDetector):
-    def predict(self, images):
+    def predict(self, images, sizes=None):
         # what a model draws at random must go on as it was, too
-        return super().predict(torch.nn.functional.dropout(images, 0.1, self.training))
+        images = torch.nn.functional.dropout(images, 0.1, self.training)
+        return super().predict(images, sizes)
 
 
 steps = int(sys.argv[1])
