@@ -46,6 +46,6 @@ for which in "$@"; do
     # What is being tested, for whoever reads the log.
     "$folder/$which/bin/python" --version
     "$uv" pip freeze --python "$folder/$which/bin/python" | grep -E '^(torch|torchvision|numpy|scipy|matplotlib|pillow|safetensors)=='
-    "$folder/$which/bin/python" scripts/run_tests.py unit || status=1
+    "$folder/$which/bin/python" scripts/run_tests.py versions || status=1
 done
 exit "$status"

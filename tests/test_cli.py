@@ -139,7 +139,7 @@ class TestTrain:
         def never(*arguments):
             raise AssertionError("a step was taken")
 
-        monkeypatch.setattr(loop._Trainer, "step", never)
+        monkeypatch.setattr(loop.Trainer, "step", never)
         words = ["train", "--data", f"voc:{data}", "--steps", 2, "--batch-size", 2, "--out", out]
         text, _ = said(capsys, *words)
         assert "2 steps" in text and f"detector: {out / 'detector.safetensors'}" in text
@@ -148,7 +148,7 @@ class TestTrain:
 
     def test_an_interrupted_command_continues(self, trained, tmp_path, capsys, monkeypatch):
         data, out = trained
-        step = loop._Trainer.step
+        step = loop.Trainer.step
 
         def stops(trainer, *batch):
             if trainer.steps_done == 1:
@@ -158,7 +158,7 @@ class TestTrain:
         monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
         words = ["train", "--data", f"voc:{data}", "--steps", 2, "--batch-size", 2]
         with monkeypatch.context() as patch:
-            patch.setattr(loop._Trainer, "step", stops)
+            patch.setattr(loop.Trainer, "step", stops)
             _, err = said(capsys, *words, "--out", tmp_path, status=130)
             assert "the same command continues from the last checkpoint" in err
         said(capsys, *words, "--out", tmp_path)
@@ -541,7 +541,7 @@ class TestErrors:
         def explode(trainer, *batch):
             raise FloatingPointError("the loss is not finite")
 
-        monkeypatch.setattr(loop._Trainer, "step", explode)
+        monkeypatch.setattr(loop.Trainer, "step", explode)
         words = ["train", "--data", f"voc:{data}", "--steps", 1, "--out", tmp_path / "out"]
         assert "the loss is not finite" in fails(capsys, *words)
 

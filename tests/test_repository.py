@@ -1,6 +1,8 @@
 """The repository's own promises: pins, versions, names and licences that must agree."""
 
+import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sysconfig
@@ -12,6 +14,7 @@ import yaml
 from bootstrap_cell import SOURCE as BOOTSTRAP
 from notebooks import all_notebooks, current_status_table
 from packaging.requirements import Requirement
+from test_architecture import FLOORS
 
 import detlearn
 
@@ -114,6 +117,100 @@ def test_licences_are_the_named_ones(root: Path, project: dict) -> None:
     assert "END OF TERMS AND CONDITIONS" in apache
     assert project["project"]["license"] == "Apache-2.0"
     assert "creativecommons.org/licenses/by/4.0/legalcode" in read(root, "LICENSE-text")
+
+
+# ---- the rooms ----
+
+PATH = re.compile(r"(?<![\w/.-])(?:chapters|detlearn|book|tests|benchmarks|scripts)/[\w./-]*")
+NAME = re.compile(r"(?<![\w/.])detlearn(?:\.\w+)+")
+
+
+def texts(root: Path) -> list[Path]:
+    """The pages that tell somebody where to look."""
+    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "book").glob("*.md"))]
+
+
+def test_the_paths_in_the_texts_exist(root: Path) -> None:
+    for text in texts(root):
+        for path in PATH.findall(text.read_text(encoding="utf-8")):
+            assert (root / path.rstrip(".")).exists(), f"{text.name}: {path}"
+
+
+def test_the_names_in_the_texts_exist(root: Path) -> None:
+    for text in texts(root):
+        for name in NAME.findall(text.read_text(encoding="utf-8")):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                pytest.fail(f"{text.name}: {name}")
+
+
+def test_the_table_of_floors_is_the_house(root: Path) -> None:
+    rows = re.findall(r"^\| (\d) \|(.*)$", read(root, "CONTRIBUTING.md"), re.M)
+    listed = {}
+    for floor, row in rows:
+        for room in re.findall(r"`(\w+)/?`", row):
+            listed[room] = int(floor)
+    del listed["small"]  # a file of a room
+
+    assert listed == FLOORS
+    for room in listed:
+        folder = root / "detlearn" / room
+        assert folder.is_dir() or folder.with_suffix(".py").is_file(), room
+
+
+def test_everything_in_the_package_is_installed(root: Path, project: dict) -> None:
+    package = root / "detlearn"
+    patterns = project["tool"]["setuptools"]["package-data"]["detlearn"]
+    data = {path for pattern in patterns for path in package.glob(pattern)}
+    for path in package.rglob("*"):
+        if path.is_dir() or "__pycache__" in path.parts:
+            continue
+        assert path.suffix == ".py" or path in data, f"package-data leaves out {path}"
+        assert (path.parent / "__init__.py").is_file(), f"{path.parent} is no package"
+
+
+def private_names(path: Path) -> set[str]:
+    """The private names of the package that a test file uses: ``detlearn.cli._parser``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules, found = {}, set()
+
+    # What an import calls by which name, and the private names among it.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detlearn"):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                modules[alias.asname or alias.name] = full
+                if alias.name.startswith("_"):
+                    found.add(full)
+
+    # A private name that is reached through a module or a class.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            is_private = node.attr.startswith("_") and not node.attr.startswith("__")
+            if is_private and node.value.id in modules:
+                found.add(f"{modules[node.value.id]}.{node.attr}")
+    return found
+
+
+def test_private_names_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.py"
+    path.write_text(
+        "from detlearn import cli as c\nfrom detlearn.nms import _greedy, nms\nimport os\n"
+        "c._parser(); nms.__name__; os._exit; self._x"
+    )
+    assert private_names(path) == {"detlearn.cli._parser", "detlearn.nms._greedy"}
+
+
+def test_a_private_name_is_the_business_of_one_test_file(root: Path) -> None:
+    """Two files that reach for it say that it wants to be public."""
+    users: dict[str, set[str]] = {}
+    for path in (root / "tests").rglob("*.py"):
+        for name in private_names(path):
+            users.setdefault(name, set()).add(path.name)
+
+    shared = {name: files for name, files in users.items() if len(files) > 1}
+    assert not shared
 
 
 # ---- the book ----

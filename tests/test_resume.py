@@ -101,7 +101,7 @@ class Stop(Exception):
 
 def interrupted(monkeypatch, path, after, model=None, **options):
     """Train, and break off after some steps."""
-    step = loop._Trainer.step
+    step = loop.Trainer.step
 
     def stops(trainer, *batch):
         if trainer.steps_done == after:
@@ -110,7 +110,7 @@ def interrupted(monkeypatch, path, after, model=None, **options):
 
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(loop._Trainer, "step", stops)
+        patch.setattr(loop.Trainer, "step", stops)
         train(model or foreign(), checkpoint=path, **options)
 
 
@@ -176,7 +176,7 @@ def test_a_finished_training_returns_at_once(tmp_path, monkeypatch):
     def never(*args):
         raise AssertionError("a step was taken, or AP measured again")
 
-    monkeypatch.setattr(loop._Trainer, "step", never)
+    monkeypatch.setattr(loop.Trainer, "step", never)
     monkeypatch.setattr(loop, "evaluate", never)
     again = train(second, checkpoint=path, val=Samples(3))
     assert again == history

@@ -257,13 +257,13 @@ class TestAverage:
     def test_equals_an_average_by_hand(self, monkeypatch):
         """Decay min(0.7, (1 + n) / (10 + n)), the first weights taken whole; buffers too."""
         trail = []
-        step = loop._Trainer.step
+        step = loop.Trainer.step
 
         def watch(trainer, *batch):
             step(trainer, *batch)
             trail.append(copy.deepcopy(trainer.model.state_dict()))
 
-        monkeypatch.setattr(loop._Trainer, "step", watch)
+        monkeypatch.setattr(loop.Trainer, "step", watch)
         model = foreign()
         train(model, steps=30, lr=0.5, ema=0.7)
         assert len(trail) == 30
@@ -279,13 +279,13 @@ class TestAverage:
 
     def test_none_keeps_the_last_weights(self, monkeypatch):
         last = {}
-        step = loop._Trainer.step
+        step = loop.Trainer.step
 
         def watch(trainer, *batch):
             step(trainer, *batch)
             last.update(copy.deepcopy(trainer.model.state_dict()))
 
-        monkeypatch.setattr(loop._Trainer, "step", watch)
+        monkeypatch.setattr(loop.Trainer, "step", watch)
         model = foreign()
         train(model, ema=None)
         assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())

@@ -133,7 +133,7 @@ def fit(
             fused=True,
         )
         amp = has_native_bfloat16(device) if amp is None else amp
-        trainer = _Trainer(model, optimizer, settings, device, amp)
+        trainer = Trainer(model, optimizer, settings, device, amp)
 
         # Go on where an earlier call was stopped, if there was one.
         finished = False
@@ -164,7 +164,7 @@ def fit(
 
 
 def _run(
-    trainer: _Trainer,
+    trainer: Trainer,
     batches: StepBatches,
     checkpoint: str | Path | None,
     workers: int,
@@ -204,7 +204,7 @@ def _run(
                 break
 
 
-class _Trainer:
+class Trainer:
     """All that changes during a training: one step of it, and its way into a file and back.
 
     Args:
