@@ -1,8 +1,7 @@
 """Runs the tests in the order that suits the machine, and ends with one table and one exit status.
 
     python scripts/run_tests.py quick                    # no book, no notebooks, nothing slow
-    python scripts/run_tests.py unit                     # every unit test
-    python scripts/run_tests.py versions                 # the same where other versions may warn
+    python scripts/run_tests.py versions                 # unit tests, on any version of anything
     python scripts/run_tests.py notebooks [NOTEBOOK …]   # every notebook, from top to bottom
     python scripts/run_tests.py all [NOTEBOOK …]         # unit tests, the built book, notebooks
 
@@ -72,7 +71,16 @@ def parts(command: str, notebooks: list[str]) -> list[Part]:
     warnings_pass = "--override-ini=filterwarnings=default"
 
     quick = Part("quick tests", [*side_by_side, *without_book, "-m", "not alone and not slow"])
-    shared = Part("unit tests", [*side_by_side, *without_book, "-m", "not alone"])
+    shared = Part(
+        "unit tests",
+        [
+            *side_by_side,
+            "--dist=loadgroup",  # a group of tests that share something costly stays together
+            *without_book,
+            "-m",
+            "not alone",
+        ],
+    )
     alone = Part("unit tests, one by one", [*without_book, "-m", "alone"])
     book = Part("the book in a browser", [*side_by_side, "tests/browser"])
 
@@ -96,7 +104,6 @@ def parts(command: str, notebooks: list[str]) -> list[Part]:
 
     commands = {
         "quick": [quick],
-        "unit": [shared, alone],
         "versions": [shared_lenient, alone_lenient],
         "notebooks": [chapters],
         "all": [shared, alone, book, chapters],
@@ -160,7 +167,7 @@ def summary(outcomes: list[Outcome]) -> str:
 def main() -> int:
     """Runs the command; 0 where everything passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["quick", "unit", "versions", "notebooks", "all"])
+    parser.add_argument("command", choices=["quick", "versions", "notebooks", "all"])
     parser.add_argument("notebooks", nargs="*", help="default: all chapters")
     arguments = parser.parse_args()
 

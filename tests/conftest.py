@@ -26,3 +26,20 @@ def data_root() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set DETLEARN_DATA to the folder of real data sets to run this test")
     return Path(folder)
+
+
+# ---- what workers of pytest-xdist want to be printed at the end, as title → text ----
+
+SECTIONS: dict[str, str] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """A worker has ended."""
+    SECTIONS.update(getattr(node, "workeroutput", {}).get("sections", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, text in SECTIONS.items():
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)

@@ -187,6 +187,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 class TestTwoProcesses:
     def test_know_each_other(self, results):
         alone, first, second = results

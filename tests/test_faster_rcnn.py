@@ -81,6 +81,7 @@ def test_an_image_is_seen_alike_alone_and_in_a_batch(name):
         assert (found["boxes"][:, 2:] <= torch.tensor(image.shape[:0:-1])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_overfits_one_batch(name):
     model = build(name, 2)

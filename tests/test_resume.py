@@ -70,6 +70,7 @@ def steps_in(path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_kill_9_in_the_middle(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -341,6 +341,7 @@ class TestLength:
         assert len(history.steps) == 10 and history.seconds == pytest.approx(1.0)
         assert history.lr == pytest.approx([lr_factor(k, k / 10) for k in range(10)])
 
+    @pytest.mark.alone
     def test_minutes_count_the_loading_of_images(self):
         import time
 

@@ -33,6 +33,10 @@ def every(kind):
     )
 
 
+# One worker asks the checks about all answers, since the table at the end needs every verdict.
+pytestmark = pytest.mark.xdist_group("answers")
+
+
 @pytest.fixture(autouse=True)
 def apart(monkeypatch):
     """No test sees what the checks of another found, and none fails on a slow machine."""
@@ -133,6 +137,7 @@ def test_a_wrong_answer_is_replaced_or_raised(name, capsys, monkeypatch):
     assert answer.phrase in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_table_has_no_gap():
     for row in rows():
         assert row.wrong >= 9, row
@@ -144,6 +149,7 @@ def test_the_table_has_no_gap():
         assert row.named >= 0.9 * row.wrong, row
 
 
+@pytest.mark.slow
 def test_the_phrases_are_told_apart():
     """A phrase that every verdict contained would prove nothing."""
     for name in EXERCISES:
@@ -382,6 +388,7 @@ def global_state():
     }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("function", "message"), HOSTILE, ids=[getattr(f, "__name__", repr(f)) for f, _ in HOSTILE]
 )
@@ -401,6 +408,7 @@ def test_nothing_harms_the_kernel(function, message, capsys, monkeypatch):
     assert said.err == ""
 
 
+@pytest.mark.alone
 def test_a_function_that_ends_after_a_stop_of_another_is_not_hit(monkeypatch):
     """The alarm of one call never rings in the next."""
     monkeypatch.setattr(engine, "SECONDS", 0.1)

@@ -64,6 +64,7 @@ def graded(tmp_path_factory):
     return folder
 
 
+@pytest.mark.alone
 @on_linux
 class TestAClass:
     @pytest.mark.parametrize("name", SAMPLES)
@@ -189,6 +190,7 @@ class TestOneSubmission:
         assert results["score"] == 10 and results["tests"][0]["output"] == "right"
 
 
+@pytest.mark.alone
 @on_linux
 class TestCrash:
     NAMES = ("wrong", "right", "blank", "broken_json", "exit", "right_and_chatty")
@@ -439,6 +441,7 @@ class TestReferences:
         assert self.calls(lambda *_: exercise.reference(*case.args))[0]
 
 
+@pytest.mark.alone
 @on_linux
 class TestWorker:
     def test_says_how_it_ended(self):

@@ -19,6 +19,8 @@ from detlearn import pretrained
 from detlearn.models import faster_rcnn
 from detlearn.nets.resnet import FrozenBatchNorm2d
 
+pytestmark = pytest.mark.slow  # the published sizes
+
 SIZES = {"min_size": 128, "max_size": 224}
 SHAPES = [(96, 130), (200, 111), (128, 128)]
 NAMES = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
