@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the environment named by the first argument and installs the locked requirements and detlearn into it.
+# Makes the environment that the first argument names; installs the locked requirements and detlearn.
+# detlearn comes without its dependencies: they are in the lock, and nothing may move them.
 set -eu
 venv=$1
 

@@ -42,46 +42,47 @@ ALT_ATTRIBUTE = re.compile(r"\balt=(?:\"\s*[^\"\s]|'\s*[^'\s])")  # with somethi
 
 
 def code_cells(notebook: Notebook) -> list[dict]:
-    """The notebook's code cells, in order."""
+    """Return the notebook's code cells, in order."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 def text_cells(notebook: Notebook) -> list[dict]:
-    """The notebook's Markdown cells, in order."""
+    """Return the notebook's Markdown cells, in order."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
 
 
 def source_of(cell: dict) -> str:
-    """A cell's source as one string (the file format allows a list of lines)."""
+    """Return a cell's source as one string (the file format allows a list of lines)."""
     return "".join(cell["source"])
 
 
 def code_hash(notebook: Notebook) -> str:
-    """SHA-256 over the sources of the code cells: it changes with any edit of code, and only so."""
+    """Return the SHA-256 of the code cells' sources: any edit of code changes it, and only that."""
     sources = [source_of(cell) for cell in code_cells(notebook)]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
 def outputs_of(notebook: Notebook) -> Iterator[tuple[int, dict]]:
-    """Every output, with the number of its code cell."""
+    """Yield every output, with the number of its code cell."""
     for number, cell in enumerate(code_cells(notebook), start=1):
         for output in cell.get("outputs", []):
             yield number, output
 
 
 def text_of(output: dict) -> str:
-    """All text of an output: a stream, a traceback, or the textual forms of a shown object."""
+    """Return all text of an output: a stream, a traceback, the textual forms of a shown object."""
     parts = [output.get("text", ""), output.get("traceback", "")]
     parts += [data for kind, data in output.get("data", {}).items() if kind.startswith("text/")]
     return "\n".join("".join(part) for part in parts)
 
 
 def strings_in(code: str) -> Iterator[str]:
-    """The string constants of some code, docstrings left out; none where it does not parse."""
+    """Yield the string constants of some code, without docstrings; none where it does not parse."""
     try:
         nodes = list(ast.walk(ast.parse(code)))
     except SyntaxError:
         return
+
     docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     for node in nodes:
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -141,13 +142,18 @@ def plain_python(notebook: Notebook) -> list[str]:
     faults = []
     for number, cell in enumerate(code_cells(notebook), start=1):
         code = source_of(cell)
+
+        # Python itself says what is none: a magic or a shell line does not parse.
         try:
             statements = ast.parse(code).body
         except SyntaxError as error:
             faults.append(f"code cell {number} is not plain Python, line {error.lineno}")
             continue
+
         if not statements:
             faults.append(f"code cell {number} is empty")
+
+        # What IPython would make of a magic is plain Python, and no better.
         if REACHES_FOR_SHELL.search(code):
             faults.append(f"code cell {number} reaches for the shell or for IPython")
     return faults
@@ -172,6 +178,8 @@ def no_relative_paths(notebook: Notebook) -> list[str]:
         for text in strings_in(source_of(cell))
         if RELATIVE_PATH.match(text)
     ]
+
+    # A picture in the text must lie in the notebook itself, as data or as an attachment.
     for text in map(source_of, text_cells(notebook)):
         targets = [target for _, target in MARKDOWN_IMAGE.findall(text)]
         targets += [src for tag in HTML_IMAGE.findall(text) for src in SRC_ATTRIBUTE.findall(tag)]
@@ -190,6 +198,8 @@ def images_have_alt_text(notebook: Notebook) -> list[str]:
     Markdown they are the image's own alt text.
     """
     faults = []
+
+    # Pictures that a cell shows: one text for the cell.
     for number, cell in enumerate(code_cells(notebook), start=1):
         kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
@@ -197,6 +207,8 @@ def images_have_alt_text(notebook: Notebook) -> list[str]:
             faults.append(
                 f"code cell {number} shows an image without alt text (metadata mystnb.image.alt)"
             )
+
+    # Pictures inside HTML, and in the text: each has its own.
     shown = [(f"code cell {number}", text_of(output)) for number, output in outputs_of(notebook)]
     shown += [("a text cell", source_of(cell)) for cell in text_cells(notebook)]
     for where, text in shown:
@@ -204,6 +216,7 @@ def images_have_alt_text(notebook: Notebook) -> list[str]:
         if where == "a text cell":
             silent += [target for alt, target in MARKDOWN_IMAGE.findall(text) if not alt.strip()]
         faults += [f"{where} shows an image without alt text: {image[:60]}" for image in silent]
+
     return faults
 
 
@@ -213,6 +226,7 @@ def no_trace_of_the_machine(notebook: Notebook) -> list[str]:
         (f"the output of code cell {number}", text_of(out)) for number, out in outputs_of(notebook)
     ]
     texts += [("the source of a cell", source_of(cell)) for cell in notebook["cells"]]
+
     return [
         f"{where} names {found.group()!r}"
         for where, text in texts
@@ -256,10 +270,10 @@ RULES: list[Callable[[Notebook], list[str]]] = [
 
 
 def load(path: Path) -> Notebook:
-    """Reads a notebook as a plain dictionary."""
+    """Read a notebook as a plain dictionary."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def faults_in(notebook: Notebook) -> list[str]:
-    """All faults that all rules find."""
+    """Return all faults that all rules find."""
     return [fault for rule in RULES for fault in rule(notebook)]

@@ -1,4 +1,4 @@
-"""Runs the book's notebooks in place, and keeps the table of what was run.
+"""Run the book's notebooks in place, and keep the table of what was run.
 
     python scripts/notebooks.py run [NOTEBOOK ...]     # run, store the outputs, refresh the table
     python scripts/notebooks.py check [NOTEBOOK ...]   # say what is wrong with stored notebooks
@@ -41,12 +41,12 @@ SLOWEST_KEPT = 3
 
 
 def all_notebooks() -> list[Path]:
-    """The chapters, in the order of the book."""
+    """Return the chapters, in the order of the book."""
     return sorted((ROOT / "chapters").glob("*.ipynb"))
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces the file in one step; on any failure the old one stays."""
+    """Replace the file in one step; on any failure the old one stays."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -55,17 +55,18 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes files that only their owner may read
         os.replace(name, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves nothing behind
         Path(name).unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def plain_cpu_environment() -> Iterator[None]:
-    """Hides GPUs from the kernel, and a matplotlib backend that somebody chose for their shell."""
+    """Hide GPUs from the kernel, and a matplotlib backend that somebody chose for their shell."""
     before = dict(os.environ)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.pop("MPLBACKEND", None)
+
     try:
         yield
     finally:
@@ -74,7 +75,7 @@ def plain_cpu_environment() -> Iterator[None]:
 
 
 def execute(notebook: nbformat.NotebookNode) -> None:
-    """Runs every cell in a fresh kernel in an empty folder; the outputs go into ``notebook``."""
+    """Run every cell in a fresh kernel in an empty folder; the outputs go into ``notebook``."""
     with tempfile.TemporaryDirectory() as folder, plain_cpu_environment():
         NotebookClient(
             notebook,
@@ -89,31 +90,40 @@ def execute(notebook: nbformat.NotebookNode) -> None:
 
 
 def seconds_of(cell: dict) -> float:
-    """How long a code cell ran, from the time stamps that nbclient left in its metadata."""
+    """Return how long a code cell ran, by the time stamps that nbclient left in its metadata."""
     stamps = cell["metadata"].get("execution", {})
-    start, end = (stamps.get(f"iopub.status.{name}") for name in ("busy", "idle"))
+    start, end = stamps.get("iopub.status.busy"), stamps.get("iopub.status.idle")
     if start is None or end is None:
         return 0.0
+
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def processor() -> str:
-    """The processor in words: its model where the system tells, and how many cores we may use."""
+    """Name the processor: its model where the system tells, and how many cores we may use."""
     model = platform.machine()
+
+    # Linux says which model it is; elsewhere the kind of machine has to do.
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        model = names[0].replace("(R)", "").replace("(TM)", "") if names else model
+        if names:
+            model = names[0].replace("(R)", "").replace("(TM)", "")
+
+    # A container often may use fewer cores than the machine has.
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     return f"{model}, {cores} cores"
 
 
 def record_run(notebook: nbformat.NotebookNode, seconds: float) -> None:
-    """Writes into the metadata which code ran, for how long, on what, and its slowest cells."""
-    cells = enumerate(code_cells(notebook), start=1)
-    times = [{"cell": number, "seconds": round(seconds_of(cell), 1)} for number, cell in cells]
+    """Write into the metadata which code ran, for how long, on what, and its slowest cells."""
+    times = [
+        {"cell": number, "seconds": round(seconds_of(cell), 1)}
+        for number, cell in enumerate(code_cells(notebook), start=1)
+    ]
+
     notebook.metadata["detlearn"] = {
         "code_hash": code_hash(notebook),
         "seconds": round(seconds, 1),
@@ -125,7 +135,7 @@ def record_run(notebook: nbformat.NotebookNode, seconds: float) -> None:
 
 
 def shrink_images(notebook: nbformat.NotebookNode) -> None:
-    """Encodes figures again, pixel for pixel the same, without an alpha channel that is all opaque.
+    """Encode figures again, pixel for pixel the same, without an alpha channel that is all opaque.
 
     That saves an eighth of the chapters' size, of which figures are nearly everything.
     """
@@ -134,21 +144,26 @@ def shrink_images(notebook: nbformat.NotebookNode) -> None:
             encoded = output.get("data", {}).get("image/png")
             if encoded is None:
                 continue
+
             image = Image.open(io.BytesIO(base64.b64decode(encoded)))
             if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
                 image = image.convert("RGB")
+
             smaller = io.BytesIO()
             image.save(smaller, "PNG", optimize=True)
             output["data"]["image/png"] = base64.b64encode(smaller.getvalue()).decode()
 
 
 def strip_volatile(notebook: nbformat.NotebookNode) -> None:
-    """Drops what changes from run to run, or from machine to machine, without meaning."""
+    """Drop what changes from run to run, or from machine to machine, without meaning."""
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "lines_to_next_cell"):
             cell.metadata.pop(key, None)
+
     for key in ("widgets", "jupytext"):
         notebook.metadata.pop(key, None)
+
+    # Whatever kernel ran it here, the reader's is called python3.
     notebook.metadata["kernelspec"] = {
         "display_name": "Python 3",
         "language": "python",
@@ -158,7 +173,7 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
 
 
 def run(path: Path) -> bool:
-    """Runs one notebook and stores it; False where it raises or breaks a rule of the book."""
+    """Run one notebook and store it; False where it raises or breaks a rule of the book."""
     notebook = nbformat.read(path, as_version=4)
     print(f"{path.name}: running", flush=True)
     start = time.perf_counter()
@@ -167,6 +182,8 @@ def run(path: Path) -> bool:
     except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         print(f"{path.name}: left as it was, because it failed\n{error}", file=sys.stderr)
         return False
+
+    # The run is recorded before the time stamps, from which the seconds come, are dropped.
     record_run(notebook, time.perf_counter() - start)
     strip_volatile(notebook)
     shrink_images(notebook)
@@ -179,7 +196,7 @@ def run(path: Path) -> bool:
 
 
 def check(path: Path) -> bool:
-    """Prints what is wrong with a stored notebook; True where nothing is."""
+    """Print what is wrong with a stored notebook; True where nothing is."""
     faults = faults_in(load(path))
     for fault in faults:
         print(f"{path.name}: {fault}", file=sys.stderr)
@@ -187,13 +204,13 @@ def check(path: Path) -> bool:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as a reader would say it: ``48 s`` or ``3 min 5 s``."""
+    """Return a duration as a reader would say it: ``48 s`` or ``3 min 5 s``."""
     whole = round(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def title_of(notebook: dict) -> str:
-    """The chapter's title: the first heading in its text."""
+    """Return the chapter's title: the first heading in its text."""
     for cell in text_cells(notebook):
         for line in source_of(cell).splitlines():
             if line.startswith("# "):
@@ -202,7 +219,7 @@ def title_of(notebook: dict) -> str:
 
 
 def status_table(notebooks: list[tuple[str, dict]]) -> str:
-    """The table of the status page, from pairs of a chapter's file name and its notebook."""
+    """Return the table of the status page, from pairs of a chapter's file name and its notebook."""
     lines = [
         "| Chapter | Whole run | Slowest cell | Processor | Software |",
         "|---|--:|--:|---|---|",
@@ -213,21 +230,23 @@ def status_table(notebooks: list[tuple[str, dict]]) -> str:
         if facts is None:
             lines.append(f"| {link} | not run yet | | | |")
             continue
+
         lines.append(
             f"| {link} | {in_words(facts['seconds'])} "
             f"| {in_words(facts['slowest_cells'][0]['seconds'])} "
             f"| {facts['processor']} | Python {facts['python']}, torch {facts['torch']} |"
         )
+
     return "\n".join(lines) + "\n"
 
 
 def current_status_table() -> str:
-    """The table as the notebooks in ``chapters/`` have it now."""
+    """Return the table as the notebooks in ``chapters/`` have it now."""
     return status_table([(path.stem, load(path)) for path in all_notebooks()])
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["run", "check", "status"])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
@@ -235,17 +254,21 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Runs the command; 0 where every notebook is in order."""
+    """Run the command; return 0 where every notebook is in order."""
     arguments = parse_arguments()
     if arguments.command == "status":
         write_atomically(STATUS_TABLE, current_status_table())
         return 0
+
+    # Lists, so that every notebook has its turn after one that failed.
     paths = arguments.notebooks or all_notebooks()
     if arguments.command == "check":
         return 0 if all([check(path) for path in paths]) else 1
+
     if os.environ.get("DETLEARN_FAST"):
         print("Unset DETLEARN_FAST: shortened trainings must not be stored.", file=sys.stderr)
         return 2
+
     fine = all([run(path) for path in paths])
     write_atomically(STATUS_TABLE, current_status_table())
     return 0 if fine else 1

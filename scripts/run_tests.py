@@ -1,4 +1,4 @@
-"""Runs the tests in the order that suits the machine, and ends with one table and one exit status.
+"""Run the tests in the order that suits the machine; end with one table and one exit status.
 
     python scripts/run_tests.py quick                    # no book, no notebooks, nothing slow
     python scripts/run_tests.py versions                 # unit tests, on any version of anything
@@ -53,19 +53,19 @@ class Outcome:
 
     @property
     def fine(self) -> bool:
-        """True where nothing failed."""
+        """Whether nothing failed."""
         return not self.failed and not self.broken
 
 
 def workers() -> str:
-    """The number of pytest's processes: one for each core that we may use."""
+    """Return the number of pytest's processes: one for each core that we may use."""
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux only
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return str(min(cores, MAX_WORKERS))
 
 
 def parts(command: str, notebooks: list[str]) -> list[Part]:
-    """The runs of pytest that make up a command, in order."""
+    """Return the runs of pytest that make up a command, in order."""
     side_by_side = ["-n", workers()]
     without_book = ["--ignore=tests/browser"]
     warnings_pass = "--override-ini=filterwarnings=default"
@@ -112,13 +112,13 @@ def parts(command: str, notebooks: list[str]) -> list[Part]:
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment, with one thread a worker unless the caller says otherwise."""
+    """Return the caller's environment, with one thread a worker unless the caller says more."""
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return one_thread | dict(os.environ)
 
 
 def counts(report: Path) -> tuple[int, int, int]:
-    """How many tests passed, failed and were skipped, from pytest's report in XML."""
+    """Return how many tests passed, failed and were skipped, from pytest's report in XML."""
     suite = ElementTree.parse(report).getroot().find("testsuite")
     failed = int(suite.get("failures")) + int(suite.get("errors"))
     skipped = int(suite.get("skipped"))
@@ -127,7 +127,7 @@ def counts(report: Path) -> tuple[int, int, int]:
 
 
 def run(part: Part) -> Outcome:
-    """Runs one part; what pytest prints goes straight to the terminal."""
+    """Run one part; what pytest prints goes straight to the terminal."""
     print(f"\n== {part.name}", flush=True)
     start = time.perf_counter()
 
@@ -146,7 +146,7 @@ def run(part: Part) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """The closing table: a line for each part, and the sums in the words of a test runner."""
+    """Return the closing table: a line for each part, then the sums as a test runner says them."""
     lines = ["", "== summary"]
     for outcome in outcomes:
         line = (
@@ -165,7 +165,7 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def main() -> int:
-    """Runs the command; 0 where everything passed."""
+    """Run the command; return 0 where everything passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["quick", "versions", "notebooks", "all"])
     parser.add_argument("notebooks", nargs="*", help="default: all chapters")
