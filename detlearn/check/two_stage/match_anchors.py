@@ -15,24 +15,31 @@ from detlearn.matching import match_anchors
 
 BACKGROUND, IGNORED = -1, -2
 
+# ---- what is asked ----
+
 
 def _cases(random: torch.Generator) -> list[Case]:
+    # Six objects, anchors close to them and anchors anywhere, shuffled.
     objects = random_boxes(6, random)
     near = objects.repeat(6, 1) + 6 * torch.randn(36, 4, generator=random)
-    iou = box_iou(objects, torch.cat((near, random_boxes(24, random)))).clamp(0, 1)
+    anchors = torch.cat((near, random_boxes(24, random)))
+    iou = box_iou(objects, anchors).clamp(0, 1)
     iou = iou[:, torch.randperm(60, generator=random)]
-    few = iou.clone()
-    few[2] = 0
+
+    untouched = iou.clone()
+    untouched[2] = 0
     many = torch.rand(4, 64, generator=random)
     return [
-        *_by_hand(),
+        *_thresholds(),
+        *_several_objects(),
         *_low_quality(),
-        Case("degenerate", (torch.zeros(0, 5),), "no objects"),
-        Case("degenerate", (torch.zeros(3, 0),), "no anchors"),
-        Case("degenerate", (torch.zeros(2, 3),), "objects that no anchor touches"),
+        *_ties(),
+        *_empty(),
         Case("random", (iou,), "60 anchors around 6 objects"),
         Case("random", (iou, 0.5, 0.4), "60 anchors around 6 objects, with 0.5 and 0.4"),
-        Case("random", (few, 0.75, 0.25), "60 anchors around 6 objects, one of them untouched"),
+        Case(
+            "random", (untouched, 0.75, 0.25), "60 anchors around 6 objects, one of them untouched"
+        ),
         Case("property", (iou.flip(1),), "the anchors in another order"),
         Case("property", (iou.flip(0),), "the objects in another order"),
         Case("property", (iou * 0.4,), "the same anchors with smaller overlaps"),
@@ -41,52 +48,127 @@ def _cases(random: torch.Generator) -> list[Case]:
     ]
 
 
-def _by_hand() -> list[Case]:
-    def case(rows: list[list[float]], note: str, answer: list[int], *thresholds: float) -> Case:
-        return Case("by hand", (torch.tensor(rows), *thresholds), note, torch.tensor(answer))
+def _case(note: str, iou: list[list[float]], answer: list[int], *thresholds: float) -> Case:
+    return Case("by hand", (torch.tensor(iou), *thresholds), note, torch.tensor(answer))
 
+
+def _thresholds() -> list[Case]:
+    """Make cases of one object that has an anchor of its own; 1/4, 1/2 and 3/4 have no rounding."""
     return [
-        case([[0.9, 0.5, 0.1]], "one object and IoUs above, between and below", [0, IGNORED, -1]),
-        case(
-            [[0.8, 0.1, 0.2, 0.72], [0.1, 0.9, 0.15, 0.75]],
+        _case("one object and IoUs above, between and below", [[0.9, 0.5, 0.1]], [0, -2, -1]),
+        _case(
+            "IoUs of exactly the thresholds 0.75 and 0.25",
+            [[0.75, 0.25, 0.5, 1.0]],
+            [0, -2, -2, 0],
+            *(0.75, 0.25),
+        ),
+        _case(
+            "IoUs of exactly the thresholds 0.5 and 0.25",
+            [[0.1, 0.25, 0.9, 0.5]],
+            [-1, -2, 0, 0],
+            *(0.5, 0.25),
+        ),
+        _case(
+            "IoUs just below the thresholds 0.75 and 0.25",
+            [[0.7495, 0.2499, 0.95]],
+            [-2, -1, 0],
+            *(0.75, 0.25),
+        ),
+    ]
+
+
+def _several_objects() -> list[Case]:
+    """Make cases in which an anchor must choose."""
+    return [
+        _case(
             "two objects, and an anchor that overlaps both of them well",
+            [[0.8, 0.1, 0.2, 0.72], [0.1, 0.9, 0.15, 0.75]],
             [0, 1, -1, 1],
         ),
-        case(
-            [[0.75, 0.25, 0.5, 1.0]],
-            "IoUs of exactly the thresholds 0.75 and 0.25",
-            [0, IGNORED, IGNORED, 0],
-            *(0.75, 0.25),
+        _case(
+            "two objects, and an anchor that overlaps both of them well, the second more",
+            [[0.8, 0.9], [0.95, 0.1]],
+            [1, 0],
         ),
-        case(
-            [[0.7495, 0.2499, 0.95]],
-            "IoUs just below the thresholds 0.75 and 0.25",
-            [IGNORED, -1, 0],
-            *(0.75, 0.25),
+        _case(
+            "two equal objects",
+            [[0.8, 0.1, 0.5], [0.8, 0.1, 0.5]],
+            [0, -1, -2],
+        ),
+        _case(
+            "two equal objects after one that has only a poor anchor",
+            [[0.1, 0.2, 0.1], [0.6, 0.3, 0.9], [0.6, 0.3, 0.9]],
+            [-2, 1, 1],
         ),
     ]
 
 
 def _low_quality() -> list[Case]:
-    def case(rows: list[list[float]], note: str, answer: list[int]) -> Case:
-        return Case("by hand", (torch.tensor(rows),), note, torch.tensor(answer))
-
+    """Make cases of objects whose best anchor is not good enough, and of such as have none."""
     return [
-        case([[0.6, 0.2, 0.1]], "an object whose best anchor has an IoU of 0.6", [0, -1, -1]),
-        case([[0.2, 0.15, 0.1]], "an object whose best anchor has an IoU of 0.2", [0, -1, -1]),
-        case([[0.1, 0.5, 0.5]], "two anchors that tie for an object", [-1, 0, 0]),
-        case(
-            [[0.9, 0.4, 0, 0.5], [0, 0, 0, 0]],
+        _case("an object whose best anchor has an IoU of 0.6", [[0.6, 0.2, 0.1]], [0, -1, -1]),
+        _case("an object whose best anchor has an IoU of 0.2", [[0.2, 0.15, 0.1]], [0, -1, -1]),
+        _case(
+            "two objects whose best anchors lie between the thresholds",
+            [[0.6, 0.1, 0.2], [0.1, 0.5, 0.2]],
+            [0, 1, -1],
+        ),
+        _case(
             "an object that no anchor touches beside one that has its anchor",
-            [0, IGNORED, -1, IGNORED],
+            [[0.9, 0.4, 0, 0.5], [0, 0, 0, 0]],
+            [0, -2, -1, -2],
+        ),
+        _case(
+            "an object that no anchor touches before one that has its anchor",
+            [[0, 0, 0, 0, 0], [0.1, 0.8, 0.4, 0, 0]],
+            [-1, 1, -2, -1, -1],
         ),
         # Anchor 0 is the best that object 1 has, but overlaps object 0 more.
-        case(
-            [[0.6, 0.1, 0.9], [0.4, 0.2, 0.3]],
+        _case(
             "an object whose best anchor overlaps another object more",
+            [[0.6, 0.1, 0.9], [0.4, 0.2, 0.3]],
             [0, -1, 0],
         ),
+        _case(
+            "three objects, two of which have the third one's anchor as their best",
+            [[0.1, 0.5, 0.2], [0, 0.8, 0.1], [0.2, 0.6, 0.1]],
+            [-1, 1, -1],
+        ),
     ]
+
+
+def _ties() -> list[Case]:
+    """Make cases of several anchors that are, or nearly are, an object's best."""
+    return [
+        _case("two anchors that tie for an object", [[0.1, 0.5, 0.5]], [-1, 0, 0]),
+        _case(
+            "three anchors that tie for an object, and one that another has for itself",
+            [[0.2, 0.2, 0.1, 0.2], [0.1, 0.8, 0, 0]],
+            [0, 1, -1, 0],
+        ),
+        _case(
+            "an anchor that falls short of the best by 0.0000005",
+            [[0.1, 0.5, 0.4999995]],
+            [-1, 0, -2],
+        ),
+        _case(
+            "two anchors that fall short of the best by 0.0000005",
+            [[0.1999995, 0.2, 0.1, 0.1999995]],
+            [-1, 0, -1, -1],
+        ),
+    ]
+
+
+def _empty() -> list[Case]:
+    return [
+        Case("degenerate", (torch.zeros(0, 5),), "no objects"),
+        Case("degenerate", (torch.zeros(0, 2), 0.5, 0.4), "no objects and two anchors"),
+        Case("degenerate", (torch.zeros(3, 0),), "no anchors"),
+        Case("degenerate", (torch.zeros(2, 3),), "objects that no anchor touches"),
+    ]
+
+
+# ---- wrong answers ----
 
 
 def _match(
@@ -99,36 +181,50 @@ def _match(
     inclusive: bool = False,
     fixed: bool = False,
     at_least: float = 0.0,
-    first: bool = False,
+    tolerance: float = 0.0,
+    choose: str = "best",
 ) -> Callable[..., Tensor]:
-    """Matching with something changed.
+    """Return matching with something changed.
 
     Args:
         forced: which anchors of an object become positive by force: "all" that tie, "one", "none".
         learns: what they learn: their "own" object or the one that is "forcing".
         untouched: an object whose best IoU is 0 forces anchors as well.
-        between, below: the labels.
+        between: the label between the thresholds.
+        below: the label below them.
         strict: the high threshold must be exceeded.
         inclusive: at the low threshold itself an anchor is background.
         fixed: the thresholds are always 0.7 and 0.3.
         at_least: force needs this IoU; −1 stands for the low threshold.
-        first: an anchor learns the first object that reaches the high threshold.
+        tolerance: what falls short of the best by less than this ties as well.
+        choose: what an anchor above the high threshold learns: of the objects the "best", the
+            "first" above it, or of equally good ones the "last".
     """
 
     def function(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
         if iou.numel() == 0:
             return torch.full((iou.shape[1],), below)
-        high, low = (0.7, 0.3) if fixed else (high, low)
+        if fixed:
+            high, low = 0.7, 0.3
+
+        # What each anchor overlaps most, and what it learns if that is enough.
         best, own = iou.max(dim=0)
+        if choose == "last":
+            own = len(iou) - 1 - iou.flip(0).argmax(dim=0)
         reached = iou > high if strict else iou >= high
-        chosen = reached.int().argmax(dim=0) if first else own
+        chosen = reached.int().argmax(dim=0) if choose == "first" else own
+
         matched = torch.where(reached.any(dim=0), chosen, between)
         matched[best <= low if inclusive else best < low] = below
+        if forced == "none":
+            return matched
+
+        # The low-quality matches, object by object.
         least = low if at_least < 0 else at_least
-        for n, overlaps in enumerate(iou if forced != "none" else []):
+        for n, overlaps in enumerate(iou):
             if overlaps.max() < least or not (untouched or overlaps.max() > 0):
                 continue
-            tied = (overlaps == overlaps.max()).nonzero()[:, 0]
+            tied = (overlaps >= overlaps.max() - tolerance).nonzero()[:, 0]
             tied = tied[:1] if forced == "one" else tied
             matched[tied] = own[tied] if learns == "own" else n
         return matched
@@ -136,165 +232,251 @@ def _match(
     return function
 
 
-def _one_each(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
-    """Only the anchors that are some object's best are positive."""
+def _forcing(which: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return matching that makes other anchors positive by force.
+
+    Args:
+        which: gives the anchors (P,) bool; takes the IoU (N, P) and the labels so far (P,).
+    """
+
+    def function(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+        matched = _match(forced="none")(iou, high, low)
+        if iou.numel() == 0:
+            return matched
+        return torch.where(which(iou, matched), iou.argmax(dim=0), matched)
+
+    return function
+
+
+def _are_best(iou: Tensor) -> Tensor:
+    """Return which anchors (N, P) are the best of which object, those of IoU 0 included."""
+    return iou == iou.amax(dim=1, keepdim=True)
+
+
+def _forced_background(iou: Tensor, matched: Tensor) -> Tensor:
+    return (_are_best(iou) & (iou > 0)).any(dim=0) & (matched == BACKGROUND)
+
+
+def _guarded_by_the_anchor(iou: Tensor, matched: Tensor) -> Tensor:
+    return _are_best(iou).any(dim=0) & (iou.amax(dim=0) > 0)
+
+
+def _only_each_objects_best(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     if iou.numel() == 0:
         return torch.full((iou.shape[1],), BACKGROUND)
     best, own = iou.max(dim=0)
-    tops = iou.amax(dim=1, keepdim=True)
-    forced = ((iou == tops) & (tops > 0)).any(dim=0)
+    forced = (_are_best(iou) & (iou > 0)).any(dim=0)
     return torch.where(forced, own, torch.where(best < low, BACKGROUND, IGNORED))
 
 
 def _labels(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
-    """1 for positive, 0 for background, −1 for ignored."""
+    """Return 1 for positive, 0 for background, −1 for ignored."""
     return (match_anchors(iou, high, low) + 1).clamp(-1, 1)
 
 
-def _argmax_only(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+def _counted_from_one(*args) -> Tensor:
+    matched = match_anchors(*args)
+    return matched + (matched >= 0).long()
+
+
+def _without_thresholds(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     return iou.argmax(dim=0) if len(iou) else torch.full((iou.shape[1],), BACKGROUND)
 
 
-def _thresholds_of_objects(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
-    """The best anchor of each object, if it overlaps enough; no low-quality matches."""
+def _best_anchor(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+    return iou.argmax(dim=1) if iou.shape[1] else torch.full((len(iou),), BACKGROUND)
+
+
+def _best_anchor_with_thresholds(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     if iou.shape[1] == 0:
         return torch.full((len(iou),), BACKGROUND)
     best, which = iou.max(dim=1)
     return torch.where(best >= high, which, torch.where(best < low, BACKGROUND, IGNORED))
 
 
-def _best_anchor(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
-    """One answer for each object: the matrix read along the other axis."""
-    return match_anchors(iou.T, high, low)
+def _without_objects(label: int) -> Callable[..., Tensor]:
+    """Return matching that gives all anchors a label of its own if there are no objects."""
+
+    def function(iou: Tensor, *thresholds: float) -> Tensor:
+        return match_anchors(iou, *thresholds) if len(iou) else torch.full((iou.shape[1],), label)
+
+    return function
+
+
+MISCONCEPTIONS = (
+    # The low-quality matches.
+    Misconception(
+        "an object none of whose anchors reaches the high threshold goes without; make the "
+        "anchors that overlap it most positive all the same",
+        _match(forced="none"),
+    ),
+    Misconception(
+        "an object that no anchor touches has a best IoU of 0, and every anchor far from it ties "
+        "for that; force anchors only where the best IoU is above 0",
+        _match(untouched=True),
+        _match(untouched=True, learns="forcing"),
+    ),
+    Misconception(
+        "whether an object is touched at all is asked of the object: it is the object's best IoU "
+        "that must be above 0, not the anchor's",
+        _forcing(_guarded_by_the_anchor),
+    ),
+    Misconception(
+        "an anchor that becomes positive because it is an object's best keeps the object that it "
+        "overlaps most itself; yours learns the object that forced it",
+        _match(learns="forcing"),
+        _match(learns="forcing", forced="one"),
+        _match(learns="forcing", forced="one", untouched=True),
+    ),
+    Misconception(
+        "all anchors that tie for an object's best IoU become positive; yours takes the first only",
+        _match(forced="one"),
+    ),
+    Misconception(
+        "the best anchor of each object is found, but argmax gives one of those that tie, and "
+        "one even for an object with IoU 0 everywhere",
+        _match(forced="one", untouched=True),
+    ),
+    Misconception(
+        "a tie is the same number, compared with ==; an anchor that falls short by a little is not "
+        "an object's best",
+        *(_match(tolerance=tolerance) for tolerance in (1e-6, 1e-5, 1e-4, 1e-3)),
+    ),
+    Misconception(
+        "an object's best anchors become positive whatever their IoU; yours must reach the low "
+        "threshold",
+        _match(at_least=-1),
+    ),
+    Misconception(
+        "an object's best anchor becomes positive whatever it was before: an ignored anchor too, "
+        "not only one that was background",
+        _forcing(_forced_background),
+    ),
+    Misconception(
+        "what is forced is the best IoU of each object, not the best of all: the maximum of each "
+        "row, dim=1",
+        _forcing(lambda iou, matched: ((iou == iou.max()) & (iou > 0)).any(dim=0)),
+        _forcing(lambda iou, matched: (iou == iou.max()).any(dim=0)),
+    ),
+    Misconception(
+        "yours forces each anchor's best object, which every anchor has; the best anchors of each "
+        "object are the maximum of its row, dim=1",
+        _forcing(lambda iou, matched: iou.amax(dim=0) > 0),
+    ),
+    Misconception(
+        "every anchor that reaches the high threshold is positive, not only each object's best",
+        _only_each_objects_best,
+    ),
+    # The object that is learned.
+    Misconception(
+        "of several objects above the threshold an anchor learns the one it overlaps most, not "
+        "the first",
+        _match(choose="first"),
+    ),
+    Misconception(
+        "of objects that an anchor overlaps equally it learns the first of them; yours learns the "
+        "last",
+        _match(choose="last"),
+    ),
+    # The labels.
+    Misconception(
+        "between the thresholds an anchor is ignored, −2; yours is background and would be "
+        "taught that nothing is there",
+        _match(between=BACKGROUND),
+    ),
+    Misconception(
+        "between the thresholds an anchor is ignored, −2, and low-quality matches are missing: "
+        "an object's best anchors are positive whatever their IoU",
+        _match(between=BACKGROUND, forced="none"),
+    ),
+    Misconception(
+        "below the low threshold an anchor is background, −1; yours is ignored, so that "
+        "nothing ever learns what background is",
+        _match(below=IGNORED),
+    ),
+    Misconception(
+        "the two labels are exchanged: −1 is background, −2 is ignored",
+        _match(between=BACKGROUND, below=IGNORED),
+    ),
+    Misconception(
+        "without objects every anchor is background, −1; there is nothing that it could learn",
+        _without_objects(0),
+        _without_objects(IGNORED),
+    ),
+    Misconception(
+        "these are labels; a positive anchor gets the index of its object, background −1, "
+        "ignored −2",
+        _labels,
+    ),
+    Misconception(
+        "the indices of the objects begin at 0, as Python counts",
+        _counted_from_one,
+    ),
+    # The thresholds.
+    Misconception(
+        "an IoU of exactly the high threshold is positive: at least, not above",
+        _match(strict=True),
+    ),
+    Misconception(
+        "an IoU of exactly the low threshold is ignored: background is below it",
+        _match(inclusive=True),
+    ),
+    Misconception(
+        "the thresholds are those you are given, high and low; yours are always 0.7 and 0.3",
+        _match(fixed=True),
+    ),
+    Misconception(
+        "here every anchor has an object, however small the overlap; compare the best IoU with "
+        "the thresholds",
+        _without_thresholds,
+    ),
+    # The form of the result.
+    Misconception(
+        "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
+        lambda iou, *rest: match_anchors(iou.T, *rest),
+        _best_anchor,
+        _best_anchor_with_thresholds,
+    ),
+    Misconception(
+        "return the index of the object, not whether there is one",
+        lambda *args: match_anchors(*args) >= 0,
+    ),
+    Misconception(
+        "return the index of the object, not the IoU with it",
+        lambda iou, *rest: iou.amax(dim=0) if len(iou) else torch.zeros(iou.shape[1]),
+    ),
+    Misconception(
+        "the result holds whole numbers, int64; yours are real numbers",
+        lambda *args: match_anchors(*args).float(),
+    ),
+)
+
+# ---- how it is shown ----
 
 
 def _show(case: Case, found: Fault) -> str:
-    iou, *thresholds = case.args
-    if iou.numel() > 12:
+    """Return the IoUs with all their digits, of a large matrix those of the failing anchor."""
+    iou = case.args[0]
+    if iou.numel() == 0:
         return ""
-    high, low = thresholds or (0.7, 0.3)
-    rows = [[round(float(x), 4) for x in values] for values in iou]
-    return f"iou {rows}, high {high:g}, low {low:g}"
+    if iou.numel() <= 20:
+        rows = ", ".join(f"[{', '.join(f'{float(x):.7g}' for x in row)}]" for row in iou)
+        return f"iou = [{rows}]"
+    if not found.index:
+        return ""
 
+    at = found.index[0]
+    overlaps, best = iou[:, at], iou.amax(dim=1)
+    listed = ", ".join(f"{float(x):.4f} of {float(top):.4f}" for x, top in zip(overlaps, best))
+    return f"iou[:, {at}] = [{listed}], of each object's best"
 
-ZERO = (
-    "an object that no anchor touches has a best IoU of 0, and every anchor far from it ties for "
-    "that; force anchors only where the best IoU is above 0"
-)
-OWN = (
-    "an anchor that becomes positive because it is an object's best keeps the object that it "
-    "overlaps most itself; yours learns the object that forced it"
-)
-TIED = "all anchors that tie for an object's best IoU become positive; yours takes the first only"
 
 MATCH_ANCHORS = Exercise(
     number="2.2",
     name="match_anchors",
     reference=match_anchors,
     cases=_cases,
-    misconceptions=(
-        Misconception(
-            "an object none of whose anchors reaches the high threshold goes without; make the "
-            "anchors that overlap it most positive all the same",
-            _match(forced="none"),
-        ),
-        Misconception(ZERO, _match(untouched=True)),
-        Misconception(OWN, _match(learns="forcing")),
-        Misconception(TIED, _match(forced="one")),
-        Misconception(ZERO, _match(untouched=True, learns="forcing")),
-        Misconception(
-            "the best anchor of each object is found, but argmax gives one of those that tie, and "
-            "one even for an object with IoU 0 everywhere",
-            _match(forced="one", untouched=True),
-        ),
-        Misconception(OWN, _match(forced="one", untouched=True, learns="forcing")),
-        Misconception(OWN, _match(forced="one", learns="forcing")),
-        Misconception(
-            "between the thresholds an anchor is ignored, −2; yours is background and would be "
-            "taught that nothing is there",
-            _match(between=BACKGROUND),
-        ),
-        Misconception(
-            "between the thresholds an anchor is ignored, −2, and low-quality matches are missing: "
-            "an object's best anchors are positive whatever their IoU",
-            _match(between=BACKGROUND, forced="none"),
-        ),
-        Misconception(
-            "below the low threshold an anchor is background, −1; yours is ignored, so that "
-            "nothing ever learns what background is",
-            _match(below=IGNORED),
-        ),
-        Misconception(
-            "the two labels are exchanged: −1 is background, −2 is ignored",
-            _match(between=BACKGROUND, below=IGNORED),
-        ),
-        Misconception(
-            "an IoU of exactly the high threshold is positive: at least, not above",
-            _match(strict=True),
-        ),
-        Misconception(
-            "an IoU of exactly the low threshold is ignored: background is below it",
-            _match(inclusive=True),
-        ),
-        Misconception(
-            "the thresholds are those you are given, high and low; yours are always 0.7 and 0.3",
-            _match(fixed=True),
-        ),
-        Misconception(
-            "an object's best anchors become positive whatever their IoU; yours must reach the low "
-            "threshold",
-            _match(at_least=-1),
-        ),
-        Misconception(
-            "of several objects above the threshold an anchor learns the one it overlaps most, not "
-            "the first",
-            _match(first=True),
-        ),
-        Misconception(
-            "every anchor that reaches the high threshold is positive, not only each object's best",
-            _one_each,
-        ),
-        Misconception(
-            "these are labels; a positive anchor gets the index of its object, background −1, "
-            "ignored −2",
-            _labels,
-        ),
-        Misconception(
-            "the indices of the objects begin at 0, as Python counts",
-            lambda *args: match_anchors(*args) + (match_anchors(*args) >= 0).long(),
-        ),
-        Misconception(
-            "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
-            _best_anchor,
-        ),
-        Misconception(
-            "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
-            lambda iou, *rest: (
-                iou.argmax(dim=1) if iou.shape[1] else torch.full((len(iou),), BACKGROUND)
-            ),
-        ),
-        Misconception(
-            "return one answer for each anchor, (P,): take the maximum over the objects, dim=0",
-            _thresholds_of_objects,
-        ),
-        Misconception(
-            "here every anchor has an object, however small the overlap; compare the best IoU with "
-            "the thresholds",
-            _argmax_only,
-        ),
-        Misconception(
-            "return the index of the object, not whether there is one",
-            lambda *args: match_anchors(*args) >= 0,
-        ),
-        Misconception(
-            "return the index of the object, not the IoU with it",
-            lambda iou, *rest: iou.amax(dim=0) if len(iou) else torch.zeros(iou.shape[1]),
-        ),
-        Misconception(
-            "the result holds whole numbers, int64; yours are real numbers",
-            lambda *args: match_anchors(*args).float(),
-        ),
-    ),
+    misconceptions=MISCONCEPTIONS,
     returns=("the match",),
     narrow=_show,
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),

@@ -13,27 +13,32 @@ ANCHORS = boxes_of((0, 0, 40, 40), (4, 0, 44, 40), (60, 60, 80, 90), (50, -10, 9
 
 
 def proposal_cases(random: torch.Generator) -> list[Case]:
-    """The ladder of the exercise."""
-    some, sizes = _predictions(60, random), [(80, 100), (65, 70)]
-    tops = (20, 6, 0.4, 8.0)
-    objectness, deltas, anchors = some
+    """Return the ladder of the exercise."""
+    sizes = [(80, 100), (65, 70)]
+    objectness, deltas, anchors = _predictions(60, random)
+    some = objectness, deltas, anchors, sizes
+
     none = torch.zeros(2, 0), torch.zeros(2, 0, 4), torch.zeros(0, 4), [(10, 20), (30, 10)]
     tiny = torch.full((2, 60, 4), -9.0)
+    turned = objectness.flip(0), deltas.flip(0), anchors, sizes[::-1]
     cases = [
         Case("degenerate", none, "two images without anchors"),
         Case("degenerate", (objectness, tiny, anchors, sizes), "boxes that are all too small"),
-        Case("random", (*some, sizes), "two images with 60 anchors"),
-        Case("random", (*some, sizes, *tops), "the same with other settings"),
-        Case("random", (*some, sizes, 25, 100, 0.5), "the same with 25 boxes before NMS"),
-        Case(
-            "property",
-            (objectness.flip(0), deltas.flip(0), anchors, sizes[::-1]),
-            "the two images exchanged",
-        ),
+        Case("random", some, "two images with 60 anchors"),
+        Case("random", (*some, 20, 6, 0.4, 8.0), "the same with other settings"),
+        Case("random", (*some, 25, 100, 0.5), "the same with 25 boxes before NMS"),
+        Case("property", turned, "the two images exchanged"),
         Case("property", (objectness - 9, deltas, anchors, sizes), "logits that are all negative"),
-        Case("gradient", (*some, sizes), "predictions that carry a gradient", detached=True),
+        Case("gradient", some, "predictions that carry a gradient", detached=True),
     ]
-    return [*_by_hand(), *_more_by_hand(), *_two_images(), *(_listed(case) for case in cases)]
+    return [
+        *_one_image(),
+        *_suppression(),
+        *_small_and_clipped(),
+        *_two_images(),
+        *_tops_of_two_images(),
+        *(_listed(case) for case in cases),
+    ]
 
 
 def _listed(case: Case) -> Case:
@@ -48,19 +53,37 @@ def _predictions(number: int, random: torch.Generator) -> tuple[Tensor, Tensor, 
     return objectness, deltas, random_boxes(number, random) - 10
 
 
-def _case(note: str, logits: list, answers: list[Tensor], *rest: float, **more) -> Case:
-    """A case by hand: one row of logits for each image; deltas, anchors, sizes are in `more`."""
+def _case(
+    note: str,
+    logits: list[list[float]],
+    answers: list[Tensor],
+    *settings: float,
+    anchors: Tensor | None = None,
+    deltas: Tensor | None = None,
+    sizes: list[tuple[int, int]] | None = None,
+) -> Case:
+    """Make a case by hand.
+
+    Args:
+        note: what is special about it.
+        logits: a row for each image.
+        answers: the proposals of each image.
+        settings: pre_nms_top_n and what follows.
+        anchors: `ANCHORS` by default, as many as there are logits.
+        deltas: zero by default.
+        sizes: 100 × 100 by default.
+    """
     objectness = torch.tensor(logits, dtype=torch.float32)
-    anchors = more.get("anchors", ANCHORS[: objectness.shape[1]])
-    deltas = more.get("deltas", torch.zeros(*objectness.shape, 4))
-    sizes = more.get("sizes", [(100, 100)] * len(objectness))
-    args = (objectness, deltas, anchors, sizes, *rest)
+    anchors = ANCHORS[: objectness.shape[1]] if anchors is None else anchors
+    deltas = torch.zeros(*objectness.shape, 4) if deltas is None else deltas
+    sizes = [(100, 100)] * len(objectness) if sizes is None else sizes
+
+    args = (objectness, deltas, anchors, sizes, *settings)
     return Case("by hand", args, note, tuple(answers), listed=True)
 
 
-def _by_hand() -> list[Case]:
+def _one_image() -> list[Case]:
     a, b, c, _ = ANCHORS
-    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
     move = torch.tensor([[[0.25, 0.5, 0, 0], [0, 0, 0, 0]]])
     return [
         _case("anchors that lie apart", [[1.0, 2]], [torch.stack((c, a))], anchors=ANCHORS[[0, 2]]),
@@ -77,14 +100,60 @@ def _by_hand() -> list[Case]:
             [[-1, -9, -2, 2.0]],
             [torch.stack((boxes_of((50, 0, 90, 10))[0], a, c))],
         ),
-        _case("an IoU of exactly the threshold", [[2.0, 1]], [half], 9, 9, 0.5, anchors=half),
-        _case("2 boxes before NMS, which overlap", [[3.0, 2, 1]], [a[None]], *(2, 100)),
-        _case("1 proposal asked for", [[1.0, 0, 2]], [c[None]], *(1000, 1)),
+        _case("2 boxes before NMS, which overlap", [[3.0, 2, 1]], [a[None]], 2, 100),
+        _case("1 proposal asked for", [[1.0, 0, 2]], [c[None]], 1000, 1),
     ]
 
 
-def _more_by_hand() -> list[Case]:
+def _suppression() -> list[Case]:
+    a, _, c, _ = ANCHORS
+    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
+    third = boxes_of((0, 0, 30, 10), (0, 0, 10, 10), (50, 0, 80, 30))  # the first two: 1/3
+    # IoU 0.74 between neighbours, 0.54 between the first and the last.
+    chain = boxes_of((0, 0, 40, 40), (6, 0, 46, 40), (12, 0, 52, 40))
+    # IoU 0.6 between neighbours, 0.33 between the first and the last.
+    longer = boxes_of((0, 0, 40, 40), (0, 10, 40, 50), (0, 20, 40, 60), (70, 70, 90, 90))
+    return [
+        _case("an IoU of exactly the threshold", [[2.0, 1]], [half], 9, 9, 0.5, anchors=half),
+        _case(
+            "an IoU a little above the threshold",
+            [[3.0, 2, 1]],
+            [third[[0, 2]]],
+            *(9, 9, 0.33),
+            anchors=third,
+        ),
+        _case(
+            "three boxes, the second of which overlaps both others",
+            [[3.0, 2, 1]],
+            [chain[[0, 2]]],
+            anchors=chain,
+        ),
+        _case(
+            "four boxes, the second of which overlaps two others",
+            [[4.0, 3, 2, 1]],
+            [longer[[0, 2, 3]]],
+            *(9, 9, 0.5),
+            anchors=longer,
+        ),
+        # Which of the two stays makes no difference, but one of them does.
+        _case(
+            "two equal boxes of equal logits and one apart",
+            [[2.0, 2, 1]],
+            [torch.stack((a, c))],
+            anchors=torch.stack((a, a, c)),
+        ),
+        _case(
+            "one box and three equal ones of equal logits",
+            [[3.0, 1, 1, 1]],
+            [torch.stack((a, c))],
+            anchors=torch.stack((a, c, c, c)),
+        ),
+    ]
+
+
+def _small_and_clipped() -> list[Case]:
     sides = boxes_of((0, 0, 1, 30), (50, 0, 50.5, 30), (0, 50, 30, 50.9), (50, 50, 80, 80))
+    short = boxes_of((0, 0, 20, 30), (40, 0, 59, 30), (0, 50, 30, 69.5), (50, 50, 80, 80))
     gone = boxes_of((-30, 40, 0.5, 70), (10, 40, 30, 70))
     # As they are their IoU is 1/2; within the image they are equal.
     twins = boxes_of((60, 0, 100, 40), (60, 0, 140, 40))
@@ -97,7 +166,13 @@ def _more_by_hand() -> list[Case]:
             [sides[[0, 3]]],
             anchors=sides,
         ),
-        _case("a min_size of 20", [[4.0, 3]], [gone[1:]], 9, 9, 0.7, 20.0, anchors=gone),
+        _case(
+            "sides of 20, 19, 19.5 and 30 pixels and a min_size of 20",
+            [[4.0, 3, 2, 1]],
+            [short[[0, 3]]],
+            *(9, 9, 0.7, 20.0),
+            anchors=short,
+        ),
         _case("a box of which half a pixel is inside", [[4.0, 3]], [gone[1:]], anchors=gone),
         _case("boxes that are equal within the image", [[2.0, 1]], [twins[:1]], anchors=twins),
         _case(
@@ -133,5 +208,36 @@ def _two_images() -> list[Case]:
             [[1.0, -3, 2], [1.0, -3, 2]],
             [torch.stack((c, a)), boxes_of((60, 60, 65, 70), (0, 0, 40, 40))],
             sizes=[(100, 90), (70, 65)],
+        ),
+    ]
+
+
+def _tops_of_two_images() -> list[Case]:
+    """Make cases in which each image has its own boxes to send into NMS and to keep."""
+    a, b, c, _ = ANCHORS
+    return [
+        _case(
+            "two images with 2 boxes each before NMS",
+            [[3.0, 2, 1], [1.0, 2, 3]],
+            [a[None], torch.stack((c, b))],
+            *(2, 100),
+        ),
+        _case(
+            "two images with 1 box each before NMS",
+            [[1.0, 3, 2], [3.0, 1, 2]],
+            [b[None], a[None]],
+            *(1, 100),
+        ),
+        _case(
+            "two images, the second with higher logits, and 1 proposal each",
+            [[3.0, 0, 2], [5.0, 0, 6]],
+            [a[None], c[None]],
+            *(1000, 1),
+        ),
+        _case(
+            "two images, the second with higher logits, and 2 boxes each before NMS",
+            [[3.0, 0, 2], [5.0, 0, 6]],
+            [torch.stack((a, c)), torch.stack((c, a))],
+            *(2, 100),
         ),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from detlearn.boxes import box_iou
 from detlearn.coders import decode_deltas
 from detlearn.models.rpn import propose
 from detlearn.nms import nms
@@ -14,19 +15,37 @@ from detlearn.nms import nms
 Sizes = Sequence[tuple[int, int]]
 
 
+# ---- the steps as they should be ----
+
+
 def limits(height: int, width: int) -> Tensor:
-    """The largest x1, y1, x2, y2 in an image, as (4,)."""
+    """Return the largest x1, y1, x2, y2 in an image, as (4,)."""
     return torch.tensor([width, height, width, height], dtype=torch.float32)
 
 
 def clip(boxes: Tensor, size: tuple[int, int], sizes: Sizes) -> Tensor:
-    """Clip boxes (n, 4) to their image of (height, width) ``size``; others clip to another."""
+    """Clip boxes (n, 4) to their image, whose (height, width) is ``size``; ``sizes`` are all."""
     return boxes.clamp(min=0).minimum(limits(*size))
 
 
 def large(boxes: Tensor, min_size: float) -> Tensor:
-    """Which of the boxes (n, 4) have no side below `min_size`, as (n,) bool."""
+    """Return which of the boxes (n, 4) have no side below `min_size`, as (n,) bool."""
     return (boxes[:, 2:] - boxes[:, :2] >= min_size).all(dim=1)
+
+
+def best_first(logits: Tensor) -> Tensor:
+    """Return the indices of all boxes, those of the highest logit first."""
+    return logits.argsort(descending=True, stable=True)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Return the areas (n,) of boxes (n, 4)."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+
+
+def own(values: Tensor, b: int) -> Tensor:
+    """Return what belongs to image b."""
+    return values[b]
 
 
 def proposing(
@@ -34,21 +53,25 @@ def proposing(
     large: Callable[[Tensor, float], Tensor] = large,
     suppress: Callable[[Tensor, Tensor, float], Tensor] = nms,
     gather: Callable[[Tensor, Tensor], Tensor] = lambda deltas, best: deltas[best],
-    anchors_of: Callable[[Tensor, Tensor], Tensor] = lambda anchors, best: anchors.detach()[best],
-    rank: Callable[[Tensor], Tensor] = lambda logits: logits.argsort(descending=True, stable=True),
-    source: Callable[[Sequence, int], object] = lambda values, b: values[b],
+    anchors_of: Callable[[Tensor, Tensor], Tensor] = lambda anchors, best: anchors[best],
+    rank: Callable[[Tensor], Tensor] = best_first,
+    source: Callable[[Tensor, int], Tensor] = own,
     steps: str = "crn",
     tops: Callable[[int, int, float], tuple[int | None, int | None, float]] = lambda *tops: tops,
     sized: bool = True,
 ) -> Callable[..., list[Tensor]]:
-    """Proposing with something changed.
+    """Return proposing with something changed.
 
     Args:
-        clip, large, suppress: the three steps; steps: their order: c, r (remove small ones), n.
-        gather, anchors_of: the deltas and the anchors of the best boxes.
-        rank: all boxes, those first that are kept.
-        source: of the predictions those of image b.
-        tops: from the numbers before and after NMS and the threshold those that are used.
+        clip: the first step.
+        large: the second, removing small boxes.
+        suppress: the third.
+        gather: gives the deltas of the best boxes.
+        anchors_of: gives the anchors of the best boxes.
+        rank: gives all boxes, those first that are kept.
+        source: gives the predictions of image b.
+        steps: the order of the three: c, r (remove small ones), n.
+        tops: gives the numbers before and after NMS and the threshold that are used.
         sized: min_size is used; without, it is always 1.
     """
 
@@ -62,18 +85,21 @@ def proposing(
         nms_threshold: float = 0.7,
         min_size: float = 1.0,
     ) -> list[Tensor]:
+        objectness, deltas, anchors = objectness.detach(), deltas.detach(), anchors.detach()
         pre, post, threshold = tops(pre_nms_top_n, post_nms_top_n, nms_threshold)
+        least = min_size if sized else 1.0
+
         proposals = []
         for b, size in enumerate(image_sizes):
-            logits = source(objectness, b).detach()
+            logits = source(objectness, b)
             best = rank(logits)[:pre]
-            moves = gather(source(deltas, b).detach(), best)
+            moves = gather(source(deltas, b), best)
             scores, boxes = logits[best], decode_deltas(moves, anchors_of(anchors, best))
+
             for step in steps:
                 if step == "c":
                     boxes = clip(boxes, size, image_sizes)
                     continue
-                least = min_size if sized else 1.0
                 keep = large(boxes, least) if step == "r" else suppress(boxes, scores, threshold)
                 boxes, scores = boxes[keep], scores[keep]
             proposals.append(boxes[:post])
@@ -82,16 +108,40 @@ def proposing(
     return function
 
 
+# ---- images mixed up ----
+
+
 def first_for_all(*args) -> list[Tensor]:
-    """Every image gets the proposals of the first: the bug hunt's second bug."""
+    """Give every image the proposals of the first: the bug hunt's second bug."""
     proposals = propose(*args)
     return proposals[:1] * len(proposals)
 
 
-def attached(*args) -> list[Tensor]:
-    """Right, but the proposals keep their gradient."""
-    with torch.enable_grad():
-        return propose.__wrapped__(*args)
+def ranked_as_the_first(
+    objectness: Tensor, deltas: Tensor, anchors: Tensor, sizes: Sizes, pre: int = 1000, *rest: float
+) -> list[Tensor]:
+    """Take the places that are best in the first image, with each image's own predictions."""
+    best = best_first(objectness[0].detach())[:pre]
+    return propose(objectness[:, best], deltas[:, best], anchors[best], sizes, pre, *rest)
+
+
+def _before_nms(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    image_sizes: Sizes,
+    pre_nms_top_n: int,
+    min_size: float,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what goes into NMS, the boxes and the scores of each image."""
+    boxes_of, scores_of = [], []
+    for logits, moves, size in zip(objectness.detach(), deltas.detach(), image_sizes):
+        best = best_first(logits)[:pre_nms_top_n]
+        boxes = clip(decode_deltas(moves[best], anchors.detach()[best]), size, image_sizes)
+        stays = large(boxes, min_size)
+        boxes_of.append(boxes[stays])
+        scores_of.append(logits[best][stays])
+    return boxes_of, scores_of
 
 
 def suppressed_together(
@@ -104,20 +154,124 @@ def suppressed_together(
     nms_threshold: float = 0.7,
     min_size: float = 1.0,
 ) -> list[Tensor]:
-    """All images' boxes go through one NMS."""
-    args = objectness, deltas, anchors, image_sizes
-    boxes = propose(*args, pre_nms_top_n, objectness.shape[1], 1.0, min_size)
-    scores, counts = [], [len(some) for some in boxes]
-    for b in range(len(boxes)):
-        ranked = objectness[b].detach().argsort(descending=True, stable=True)[:pre_nms_top_n]
-        clipped = clip(decode_deltas(deltas[b, ranked], anchors[ranked]), image_sizes[b], [])
-        scores.append(objectness[b, ranked][large(clipped, min_size)].detach())
-    keep = nms(torch.cat(boxes), torch.cat(scores), nms_threshold)
-    image = torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts))
+    """Send all images' boxes through one NMS."""
+    predictions = objectness, deltas, anchors, image_sizes
+    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
+    image = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(b) for b in boxes]))
+
     together = torch.cat(boxes)
+    keep = nms(together, torch.cat(scores), nms_threshold)
     return [together[keep[image[keep] == b]][:post_nms_top_n] for b in range(len(boxes))]
 
 
+def kept_as_in_the_first(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    image_sizes: Sizes,
+    pre_nms_top_n: int = 1000,
+    post_nms_top_n: int = 100,
+    nms_threshold: float = 0.7,
+    min_size: float = 1.0,
+) -> list[Tensor]:
+    """Do NMS for the first image and take the same places of all."""
+    predictions = objectness, deltas, anchors, image_sizes
+    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
+    keep = nms(boxes[0], scores[0], nms_threshold)
+    return [some[keep[keep < len(some)]][:post_nms_top_n] for some in boxes]
+
+
+def best_of_the_batch(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    image_sizes: Sizes,
+    pre_nms_top_n: int = 1000,
+    post_nms_top_n: int = 100,
+    nms_threshold: float = 0.7,
+    min_size: float = 1.0,
+) -> list[Tensor]:
+    """Keep post_nms_top_n proposals of all images together."""
+    predictions = objectness, deltas, anchors, image_sizes
+    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
+    kept = [nms(some, values, nms_threshold) for some, values in zip(boxes, scores)]
+
+    boxes = [some[keep] for some, keep in zip(boxes, kept)]
+    scores = [values[keep] for values, keep in zip(scores, kept)]
+    ranked = torch.cat(scores).sort(descending=True).values[:post_nms_top_n]
+    if len(ranked) == 0:
+        return boxes
+    return [some[values >= ranked[-1]] for some, values in zip(boxes, scores)]
+
+
+def tops_of_the_batch(
+    objectness: Tensor, deltas: Tensor, anchors: Tensor, sizes: Sizes, pre: int = 1000, *rest: float
+) -> list[Tensor]:
+    """Send the pre_nms_top_n best boxes of all images together into NMS."""
+    best = best_first(objectness.detach().flatten())[:pre]
+    image, place = best // max(len(anchors), 1), best % max(len(anchors), 1)
+
+    proposals = []
+    for b, size in enumerate(sizes):
+        mine = place[image == b]
+        predictions = objectness[b : b + 1, mine], deltas[b : b + 1, mine], anchors[mine]
+        proposals += propose(*predictions, [size], pre, *rest)
+    return proposals
+
+
+# ---- steps done otherwise ----
+
+
+def attached(*args) -> list[Tensor]:
+    """Propose rightly, but keep the proposals' gradient."""
+    with torch.enable_grad():
+        return propose.__wrapped__(*args)
+
+
+def anchors_clipped(
+    objectness: Tensor, deltas: Tensor, anchors: Tensor, sizes: Sizes, *settings: float
+) -> list[Tensor]:
+    """Clip the anchors, and not what is decoded from them."""
+    proposals = []
+    for b, size in enumerate(sizes):
+        inside = clip(anchors.detach(), size, sizes)
+        unclipped = proposing(steps="rn")
+        predictions = objectness[b : b + 1], deltas[b : b + 1], inside
+        proposals += unclipped(*predictions, [size], *settings)
+    return proposals
+
+
+def clip_to_the_largest(boxes: Tensor, size: tuple[int, int], sizes: Sizes) -> Tensor:
+    """Clip boxes to what the batch is padded to."""
+    heights, widths = zip(*sizes)
+    return clip(boxes, (max(heights), max(widths)), sizes)
+
+
+def worst_first(logits: Tensor) -> Tensor:
+    """Rank the boxes from the lowest logit on."""
+    return logits.argsort(stable=True)
+
+
+def likely(logits: Tensor) -> Tensor:
+    """Rank the boxes, but those alone whose logit is above 0."""
+    ranked = best_first(logits)
+    return ranked[logits[ranked] > 0]
+
+
 def at_least(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """NMS in which a box goes at the threshold itself."""
+    """Do NMS in which a box goes at the threshold itself."""
     return nms(boxes, scores, threshold - 1e-7)
+
+
+def by_any_better(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Do NMS at one blow: a box goes if any better one overlaps it, be that one gone itself."""
+    order = best_first(scores)
+    overlap = box_iou(boxes[order], boxes[order]).triu(1)
+    return order[(overlap <= threshold).all(dim=0)]
+
+
+def by_equals_too(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Do NMS in which two overlapping boxes of equal score both go."""
+    keep = nms(boxes, scores, threshold)
+    twins = (box_iou(boxes, boxes) > threshold) & (scores[:, None] == scores)
+    return keep[twins.sum(dim=1)[keep] == 1]  # each is its own twin

@@ -167,7 +167,7 @@ def zero_from_one_cell_on(features, x, y):
     return four_weighted_cells(features, x, y) * valid
 
 
-@wrong("not half a cell from there")
+@wrong("subtracted already")
 def values_at_the_middle_of_pixels(features, x, y):
     h, w = features.shape[1:]
     valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)

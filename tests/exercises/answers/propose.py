@@ -499,6 +499,24 @@ def only_likely_boxes(logits, deltas, anchors, sizes, pre=1000, post=100, overla
     return proposals
 
 
+@wrong("a box that is gone suppresses no other")
+@torch.no_grad()
+def nms_with_triu(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, size in zip(logits, deltas, sizes):
+        scores, best = row.sort(descending=True, stable=True)
+        boxes = decode(moves[best[:pre]], anchors[best[:pre]])
+        boxes, _ = prepare(boxes, scores[:pre], size, least)
+        lt = torch.max(boxes[:, None, :2], boxes[None, :, :2])
+        rb = torch.min(boxes[:, None, 2:], boxes[None, :, 2:])
+        inter = (rb - lt).clamp(min=0).prod(-1)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+        iou = torch.triu(inter / (area[:, None] + area - inter), diagonal=1)
+        boxes = boxes[~(iou > overlap).any(dim=0)] if len(boxes) else boxes
+        proposals.append(boxes[:post])
+    return proposals
+
+
 @wrong("equal boxes suppress each other")
 @torch.no_grad()
 def nms_all_at_once(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
@@ -522,7 +540,7 @@ def nms_all_at_once(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=
     return proposals
 
 
-@wrong("stack expects each tensor to be equal size")
+@wrong("expected a list of tensors, one for each image")
 def stacks(*args):
     return torch.stack(image_by_image(*args))
 
