@@ -30,6 +30,7 @@ def proposal_cases(random: torch.Generator) -> list[Case]:
         Case("property", turned, "the two images exchanged"),
         Case("property", (objectness - 9, deltas, anchors, sizes), "logits that are all negative"),
         Case("gradient", some, "predictions that carry a gradient", detached=True),
+        Case("gradient", turned, "predictions exchanged that carry a gradient", detached=True),
     ]
     return [
         *_one_image(),
@@ -101,13 +102,21 @@ def _one_image() -> list[Case]:
             [torch.stack((boxes_of((50, 0, 90, 10))[0], a, c))],
         ),
         _case("2 boxes before NMS, which overlap", [[3.0, 2, 1]], [a[None]], 2, 100),
+        _case(
+            "a logit far below 0 and 2 boxes before NMS",
+            [[-5.0, 1, 2]],
+            [torch.stack((c, b))],
+            *(2, 100),
+        ),
         _case("1 proposal asked for", [[1.0, 0, 2]], [c[None]], 1000, 1),
+        _case("2 proposals asked for", [[3.0, 2, 1]], [torch.stack((a, c))], 1000, 2),
     ]
 
 
 def _suppression() -> list[Case]:
     a, _, c, _ = ANCHORS
     half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
+    quarter = boxes_of((0, 0, 40, 40), (0, 0, 20, 20), (60, 60, 80, 90))  # the first two: 1/4
     third = boxes_of((0, 0, 30, 10), (0, 0, 10, 10), (50, 0, 80, 30))  # the first two: 1/3
     # IoU 0.74 between neighbours, 0.54 between the first and the last.
     chain = boxes_of((0, 0, 40, 40), (6, 0, 46, 40), (12, 0, 52, 40))
@@ -115,6 +124,13 @@ def _suppression() -> list[Case]:
     longer = boxes_of((0, 0, 40, 40), (0, 10, 40, 50), (0, 20, 40, 60), (70, 70, 90, 90))
     return [
         _case("an IoU of exactly the threshold", [[2.0, 1]], [half], 9, 9, 0.5, anchors=half),
+        _case(
+            "an IoU of exactly the threshold, and a box apart",
+            [[3.0, 2, 1]],
+            [quarter],
+            *(9, 9, 0.25),
+            anchors=quarter,
+        ),
         _case(
             "an IoU a little above the threshold",
             [[3.0, 2, 1]],
@@ -153,7 +169,7 @@ def _suppression() -> list[Case]:
 
 def _small_and_clipped() -> list[Case]:
     sides = boxes_of((0, 0, 1, 30), (50, 0, 50.5, 30), (0, 50, 30, 50.9), (50, 50, 80, 80))
-    short = boxes_of((0, 0, 20, 30), (40, 0, 59, 30), (0, 50, 30, 69.5), (50, 50, 80, 80))
+    short = boxes_of((0, 0, 20, 30), (40, 0, 59, 30), (0, 50, 30, 69.5), (50, 50, 90, 80))
     gone = boxes_of((-30, 40, 0.5, 70), (10, 40, 30, 70))
     # As they are their IoU is 1/2; within the image they are equal.
     twins = boxes_of((60, 0, 100, 40), (60, 0, 140, 40))

@@ -212,7 +212,7 @@ def box_by_box(deltas, anchors):
     return boxes
 
 
-@wrong("changes the tensors it is given")
+@wrong("(.clone())")
 def clamps_in_place(deltas, anchors):
     wh = anchors[:, 2:] - anchors[:, :2]
     c = anchors[:, :2] + wh / 2 + deltas[:, :2] * wh

@@ -213,7 +213,7 @@ def one_after_the_other(gt_boxes, anchors):
     return torch.tensor(rows).view(-1, 4)
 
 
-@wrong("changes the tensors it is given")
+@wrong("(.clone())")
 def converts_its_input(gt_boxes, anchors):
     for boxes in (gt_boxes, anchors):
         boxes[:, 2:] -= boxes[:, :2]
