@@ -161,6 +161,11 @@ class TestFromTorchvision:
         assert cut["note"] == "kept"
         assert len(target["labels"]) == 4
 
+    def test_boxes_over_the_border_are_clipped(self):
+        target = {"boxes": torch.tensor([[-5.0, 2, 4, 6], [8, 3, 12, 7]])}
+        _, clipped = transforms.from_torchvision(v2.Identity())(torch.rand(3, 9, 10), target)
+        assert clipped["boxes"].tolist() == [[0.0, 2, 4, 6], [8, 3, 10, 7]]
+
     def test_both_sides_must_reach_the_smallest_size(self):
         target = {"boxes": torch.tensor([[0.0, 0, 9, 2], [0, 0, 2, 9], [0, 0, 9, 1.9]])}
         _, kept = transforms.from_torchvision(v2.Identity())(torch.rand(3, 9, 9), target)
