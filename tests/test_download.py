@@ -169,11 +169,11 @@ def test_a_folder_of_the_same_name_is_left_alone(small_bccd, tmp_path):
     assert small_bccd.requests == 0
 
 
-def test_a_bar_is_shown_only_if_wanted(small_bccd, tmp_path, monkeypatch, capsys):
+def test_a_bar_is_shown_only_if_wanted(small_bccd, tmp_path, monkeypatch, capsys, caplog):
     download_bccd(tmp_path / "quiet", progress=False)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     download_bccd(tmp_path / "disabled")
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "" and caplog.records == []
     monkeypatch.setenv("TQDM_DISABLE", "0")
     download_bccd(tmp_path / "shown")
     assert "B/s" in capsys.readouterr().err
