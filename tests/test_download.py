@@ -8,6 +8,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import pooch
 import pytest
 
 from detlearn.data import bccd
@@ -170,6 +171,7 @@ def test_a_folder_of_the_same_name_is_left_alone(small_bccd, tmp_path):
 
 
 def test_a_bar_is_shown_only_if_wanted(small_bccd, tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [caplog.handler])
     download_bccd(tmp_path / "quiet", progress=False)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     download_bccd(tmp_path / "disabled")

@@ -129,6 +129,12 @@ def test_pictures_with_other_endings_and_split_files_with_blank_lines(tmp_path):
     assert len(data) == 1 and data.image_paths[0].name == "a.png"
 
 
+def test_split_file_with_the_byte_order_mark_of_windows(tmp_path):
+    add_image(tmp_path, "a", an_object())
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("\ufeffa\n", encoding="utf-8")
+    assert VOCDetection(tmp_path, "train").image_names == ["a"]
+
+
 def test_every_access_returns_fresh_tensors(tmp_path):
     add_image(tmp_path, "a", an_object())
     data = VOCDetection(str(tmp_path), "train")
