@@ -1,5 +1,6 @@
 """A training that is killed goes on to the very weights of an uninterrupted one."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -129,6 +130,16 @@ def test_every_part_of_the_state_is_restored(tmp_path, monkeypatch, after, ema):
     assert same_weights(continued, whole)
     assert resumed.steps == history.steps and resumed.total == history.total
     assert resumed.lr == history.lr and resumed.images == history.images
+
+
+def test_the_minutes_of_all_runs_are_added(tmp_path, monkeypatch):
+    """On a clock that says 0.1 s more each time, a second is ten steps, in one piece or two."""
+    clock = itertools.count()
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock) / 10)
+    options = {"steps": None, "minutes": 1 / 60}
+    interrupted(monkeypatch, tmp_path / "state", 4, **options)
+    history = train(foreign(), checkpoint=tmp_path / "state", **options)
+    assert history.steps == list(range(1, 11)) and history.seconds == pytest.approx(1.0)
 
 
 def test_weights_whose_memory_lies_channels_last(tmp_path, monkeypatch):
