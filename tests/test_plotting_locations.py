@@ -203,11 +203,11 @@ class TwoMaps(Detector):
     def __init__(self, assigned, with_anchors=False):
         batcher = ImageBatcher(mean=(0.5, 0.25, 0.0), std=(2.0, 1.0, 0.5), min_size=64, max_size=96)
         super().__init__(3, batcher)
-        self.norm = nn.BatchNorm2d(3)
+        self.norm, self.frozen = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
         self.assigned, self.with_anchors = torch.tensor(assigned), with_anchors
 
     def predict(self, images, sizes=None):
-        return self.norm(images)
+        return self.frozen(self.norm(images))
 
     def assign(self, outputs, targets):
         (self.seen,) = targets
@@ -282,10 +282,10 @@ def test_one_level_is_drawn_on_given_axes(small):
 
 def test_looking_leaves_the_detector_as_it_is(small):
     model = TwoMaps([0, 0, -1, 1, -2]).train()
-    model.norm.eval()  # frozen
+    model.frozen.eval()
     before = copy.deepcopy(model.state_dict())
     plotting.show_assignment(model, *small)
-    assert model.training and not model.norm.training
+    assert model.training and model.norm.training and not model.frozen.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert all(parameter.grad is None for parameter in model.parameters())
