@@ -98,20 +98,19 @@ def examine(submission: Submission, settings: Settings, run: Run = run_confined)
     row.remark = submission.trouble
     if submission.trouble:
         return row
+
     found, row.remark, row.lost = _survey(submission, settings.limits, run)
-    replaced: frozenset[str] = frozenset()
-    for name in EXERCISES:
-        if name not in settings.exercises:
-            continue
+    work = _Work(submission, found, settings, run)
+
+    for name in settings.exercises:
         if name not in found.handed_in:
             missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
             row.hints[name] = found.notes.get(name, missing)
             continue
-        notebook = submission.notebooks[found.handed_in[name]]
-        row.points[name], row.hints[name], lost = _exercise(name, notebook, replaced, settings, run)
-        row.lost |= lost
-        if not row.points[name]:
-            replaced |= {name}
+        graded = work.grade(name)
+        row.points[name], row.hints[name] = graded.points, graded.hint
+        row.lost |= graded.lost
+
     return row
 
 
@@ -128,47 +127,106 @@ def _survey(submission: Submission, limits: Limits, run: Run) -> tuple[tasks.Sur
     return found, "; ".join(found.remarks), False
 
 
-def _exercise(
-    name: str,
-    notebook: tuple[str, bytes],
-    replaced: frozenset[str],
-    settings: Settings,
-    run: Run,
-) -> tuple[int, str, bool]:
-    """Points, hint, and whether the process was lost."""
-    exercise = EXERCISES[name]
-    cases = exercise.ladder(settings.seed)
-    bare = [replace(case, note="", expected=None) for case in cases]
-    questions = tasks.Questions(notebook, name, bare, settings.limits.seconds, replaced)
-    outcome = run(tasks.answer, pickle.dumps(questions), settings.limits)
-    if outcome.lost:
-        return 0, "the process that ran this function was lost", True
-    try:
-        verdict = _verdict(name, cases, outcome)
-    except wire.Garbled as error:
-        return 0, outcome.ended or BROKEN.format(why=error), False
-    if isinstance(verdict, str):
-        return 0, verdict, False
-    return verdict.points, said(verdict), False
+@dataclass(frozen=True)
+class _Graded:
+    """What an exercise earned.
+
+    Attributes:
+        points: for it.
+        hint: what is wrong, or "".
+        lost: the process that ran it was lost.
+        asked: its function answered, so the hint is about its answers.
+    """
+
+    points: int = 0
+    hint: str = ""
+    lost: bool = False
+    asked: bool = False
+
+
+class _Work:
+    """The exercises of one submission, each graded once.
+
+    Args:
+        submission: what was handed in.
+        found: the exercises in it.
+        settings: how to grade.
+        run: runs a task in a confined process.
+    """
+
+    def __init__(
+        self, submission: Submission, found: tasks.Survey, settings: Settings, run: Run
+    ) -> None:
+        self.submission, self.found, self.settings, self.run = submission, found, settings, run
+        self.done: dict[str, _Graded] = {}
+
+    def grade(self, name: str) -> _Graded:
+        """Grade an exercise that was handed in, after those that it needs."""
+        if name in self.done:
+            return self.done[name]
+        self.done[name] = _Graded()  # should two need each other
+
+        # As in the reading flow, the name of a wrong function means the package's from then on.
+        needed = [other for other in self.found.earlier[name] if other in self.found.handed_in]
+        replaced = frozenset(other for other in needed if not self.grade(other).points)
+
+        graded = self._ask(name, replaced, whole=False)
+        if not graded.points and name in self.found.doubtful:
+            other = self._ask(name, replaced, whole=True)
+            graded = other if other.points or (other.asked and not graded.asked) else graded
+
+        self.done[name] = graded
+        return graded
+
+    def _ask(self, name: str, replaced: frozenset[str], *, whole: bool) -> _Graded:
+        """Put the questions to the function and judge the answers."""
+        limits = self.settings.limits
+        cases = EXERCISES[name].ladder(self.settings.seed)
+        questions = tasks.Questions(
+            notebook=self.submission.notebooks[self.found.handed_in[name]],
+            exercise=name,
+            cases=[replace(case, note="", expected=None) for case in cases],
+            seconds=limits.seconds,
+            replaced=replaced,
+            whole=whole,
+        )
+
+        outcome = self.run(tasks.answer, pickle.dumps(questions), limits)
+        if outcome.lost:
+            return _Graded(hint="the process that ran this function was lost", lost=True)
+        try:
+            verdict = _verdict(name, cases, outcome)
+        except wire.Garbled as error:
+            return _Graded(hint=outcome.ended or BROKEN.format(why=error))
+
+        if isinstance(verdict, str):
+            return _Graded(hint=verdict)
+        return _Graded(points=verdict.points, hint=said(verdict), asked=True)
 
 
 def _verdict(name: str, cases: list[Any], outcome: Outcome) -> Verdict | str:
     """The engine's verdict, or a sentence where there is nothing to judge."""
     found = wire.frames(outcome.data)
+
     used = {_text(content) for kind, content in found if kind == wire.REFERENCE}
     if used:
         return references.HINT.format(names=", ".join(sorted(used)[:3]))
-    if len(found) != 1:
+
+    # Maybe a sentence about the code around the function, maybe the answers; each once.
+    kinds = [kind for kind, _ in found]
+    if kinds not in ([wire.SENTENCE], [wire.ANSWERS], [wire.SENTENCE, wire.ANSWERS]):
         why = outcome.ended or "its process ended too early"
-        raise wire.Garbled(why if not found else "more was written than the answers")
-    ((kind, content),) = found
-    if kind != wire.ANSWERS:
-        return _text(content)
-    answers = wire.decode(content, len(cases))
+        raise wire.Garbled("more was written than the answers" if found else why)
+    sentence = _text(found[0][1]) if kinds[0] == wire.SENTENCE else ""
+    if kinds[-1] == wire.SENTENCE:
+        return sentence
+
+    answers = wire.decode(found[-1][1], len(cases))
     try:
-        return judge(EXERCISES[name], cases, answers)
+        verdict = judge(EXERCISES[name], cases, answers)
     except Exception as error:  # tensors that no comparison was written for
         raise wire.Garbled(f"the answers cannot be compared ({type(error).__name__})") from error
+    return sentence if sentence and verdict.status == "wrong" else verdict
 
 
 def _text(content: bytes) -> str:

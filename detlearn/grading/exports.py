@@ -18,7 +18,8 @@ from pathlib import Path
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
-from detlearn.grading.slicing import Notebook, Statement, parse, take
+from detlearn.grading.slicing import take
+from detlearn.grading.statements import Notebook, Statement, parse
 
 # How the cell begins that installs the package where it is missing: not for an assignment.
 BOOTSTRAP = "# Makes sure that the package detlearn is here"
@@ -162,7 +163,7 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
                     yield from _own_code(node.module, alias.name)
             continue
         text = _without_docstring(notebook, statement)
-        for bound in statement.binds:
+        for bound in statement.now.binds:
             yield bound, text
 
 

@@ -2,13 +2,22 @@
 
 A student's notebook trains networks, draws figures and installs packages. To grade one function
 none of this has to run. `handed_in` finds the calls ``check.<exercise>(<argument>)``; `slice_for`
-starts at the names that the argument reads and takes, of the top-level statements before the
-call, those that bind these names, then those that bind what they read in turn. Names are resolved
-by Python's own symbol tables, so a local variable of a function is never taken for a global one.
+starts at the names that the argument reads and follows each to the statements that give it its
+value, then those to the names that they read.
 
-A statement counts as binding a name if it assigns, imports or defines it, or stores into it
-(``table[3] = 4``); a method call (``names.append(3)``) does not. Names that are bound several times
-bring all bindings, in order.
+A name is followed as Python would: to the *last* statement before the call that surely binds it,
+and to those after that one that may bind or change it. So a helper called ``area`` is the student's
+``def area``, not the loop of an earlier cell whose variable has that name. What a function reads
+counts where the function is called: at the check, or in a statement that runs before.
+
+Where in doubt, less runs:
+
+- a loop, a ``with`` or another block that binds a name on its way takes no ``def`` of that name
+  away;
+- that a statement passes a value on to a function, ``shuffle(order)``, is not taken for a change.
+
+Either may be wrong for some notebook. `slice_for` with ``whole=True`` decides them the other way;
+the grader asks that slice if the first one's function is not right.
 
 Earlier calls of `check` inside the slice (``box_iou = check.box_iou(box_iou)``) are replaced by
 calls of `HANDED`, which the grader provides.
@@ -19,52 +28,25 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-import symtable
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from detlearn.grading.statements import (
+    BLOCKS,
+    FUNCTIONS,
+    Names,
+    Notebook,
+    Statement,
+    outside_functions,
+    statement_of,
+)
 
 HANDED = "__handed_in__"
-# %%time and its like run the rest of their cell as Python; other cell magics do not.
-PYTHON_MAGICS = ("time", "timeit", "capture", "prun")
-SHELL_LINE = re.compile(r"\s*([%!?]|[\w, .\[\]]+=\s*[%!]|[\w.]+\?{1,2}\s*$)")
-IMPLIED = {"__name__", "__file__", "__builtins__", "__doc__", HANDED}
-
-
-@dataclass
-class Statement:
-    """A top-level statement.
-
-    Attributes:
-        cell: index of its code cell.
-        node: its syntax tree.
-        binds: names that it binds or stores into.
-        reads: global names that it reads, at once or when a function of it is called.
-        hidden: it may bind any name (``from … import *``).
-    """
-
-    cell: int
-    node: ast.stmt
-    binds: set[str]
-    reads: set[str]
-    hidden: bool = False
-
-
-@dataclass
-class Notebook:
-    """The statements of a notebook.
-
-    Attributes:
-        name: of the file.
-        cells: source of each code cell, lines that are not Python blanked.
-        statements: of all cells, in order.
-        broken: cell → (line, what is wrong), where a cell is no Python.
-    """
-
-    name: str
-    cells: list[str]
-    statements: list[Statement] = field(default_factory=list)
-    broken: dict[int, tuple[int, str]] = field(default_factory=dict)
+# What a notebook's names are besides those that its cells bind.
+IMPLIED = {"__name__", "__file__", "__builtins__", "__doc__", "display", HANDED}
 
 
 @dataclass
@@ -75,98 +57,13 @@ class Slice:
         statements: to execute, in order, as (cell, tree).
         argument: the expression that was handed to the check, as (cell, tree).
         missing: names that are read and bound nowhere.
+        earlier: exercises that are handed in inside the slice.
     """
 
     statements: list[tuple[int, ast.stmt]]
     argument: tuple[int, ast.expr]
     missing: set[str]
-
-
-def parse(name: str, cells: Sequence[str]) -> Notebook:
-    """Split cells into statements.
-
-    Args:
-        name: of the notebook.
-        cells: their sources; lines with %magics and !commands are left out.
-
-    Returns:
-        The notebook; cells that are no Python are listed in `broken`.
-    """
-    notebook = Notebook(name, [])
-    for index, source in enumerate(cells):
-        source, tree = _parse_cell(source)
-        notebook.cells.append(source)
-        if isinstance(tree, SyntaxError):
-            notebook.broken[index] = (tree.lineno or 1, tree.msg or "invalid syntax")
-        else:
-            notebook.statements += [_statement(index, node) for node in tree.body]
-    return notebook
-
-
-def _parse_cell(source: str) -> tuple[str, ast.Module | SyntaxError]:
-    first = source.lstrip().partition("\n")[0]
-    if first.startswith("%%"):
-        python = first[2:].split(" ")[0].strip() in PYTHON_MAGICS
-        source = source.replace(first, "pass", 1) if python else ""
-    try:
-        return source, _tree(source)
-    except SyntaxError:
-        # Only now: a line of Python may begin with % too, inside brackets or a long string.
-        source = "\n".join(map(_blank_if_shell, source.split("\n")))
-    try:
-        return source, _tree(source)
-    except SyntaxError as error:
-        return source, error
-
-
-def _tree(source: str) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, absurd nesting
-        raise SyntaxError(str(error) or type(error).__name__) from None
-
-
-def _blank_if_shell(line: str) -> str:
-    if not SHELL_LINE.match(line):
-        return line
-    return line[: len(line) - len(line.lstrip())] + "pass"
-
-
-def _statement(cell: int, node: ast.stmt) -> Statement:
-    table = symtable.symtable(ast.unparse(node), "cell", "exec")
-    binds = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-    reads = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
-    for inner in _scopes(table):
-        for symbol in inner.get_symbols():
-            if symbol.is_global():
-                (binds if symbol.is_assigned() else reads).add(symbol.get_name())
-    stars = [n for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"]
-    return Statement(cell, node, binds | set(_stored_into(node)), reads, hidden=bool(stars))
-
-
-def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    for inner in table.get_children():
-        yield inner
-        yield from _scopes(inner)
-
-
-def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    """The node and all below it that run when it runs."""
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        for child in ast.iter_child_nodes(node):
-            yield from _outside_functions(child)
-
-
-def _stored_into(node: ast.stmt) -> Iterator[str]:
-    """The names in front of ``table[3] = …`` and ``thing.part = …``."""
-    for found in _outside_functions(node):
-        if isinstance(found, ast.Subscript | ast.Attribute) and not isinstance(found.ctx, ast.Load):
-            root: ast.expr = found
-            while isinstance(root, ast.Subscript | ast.Attribute):
-                root = root.value
-            if isinstance(root, ast.Name):
-                yield root.id
+    earlier: set[str]
 
 
 class Checks:
@@ -176,6 +73,7 @@ class Checks:
         self.exercises = exercises
         self.packages, self.modules = {"detlearn"}, {"check"}
         self.functions: dict[str, str] = {}
+
         for statement in notebook.statements:
             for node in ast.walk(statement.node):
                 if isinstance(node, ast.Import):
@@ -199,15 +97,21 @@ class Checks:
                 self.functions[alias.asname] = alias.name
 
     def exercise(self, node: ast.AST) -> str | None:
-        """The exercise that a call hands a function to, or None."""
+        """Return the exercise that a call hands a function to, or None."""
         if not isinstance(node, ast.Call) or self.argument(node) is None:
             return None
+
         called = node.func
         if isinstance(called, ast.Name):
             return self.functions.get(called.id)
         if not isinstance(called, ast.Attribute) or called.attr not in self.exercises:
             return None
         return called.attr if self._is_module(called.value) else None
+
+    def decorates(self, decorator: ast.expr) -> str | None:
+        """Return the exercise of a decorator, as ``@check.giou_loss`` above a function, or None."""
+        call = ast.Call(decorator, [ast.Constant(None)], [])
+        return None if isinstance(decorator, ast.Call) else self.exercise(call)
 
     def _is_module(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Name):
@@ -217,13 +121,13 @@ class Checks:
 
     @staticmethod
     def argument(call: ast.Call) -> ast.expr | None:
-        """What is handed in, or None for a call without it."""
+        """Return what is handed in, or None for a call without it."""
         named = [keyword.value for keyword in call.keywords if keyword.arg == "function"]
         return call.args[0] if call.args else (named[0] if named else None)
 
 
 def handed_in(notebook: Notebook, exercises: Collection[str]) -> dict[str, tuple[int, ast.expr]]:
-    """Where each exercise is handed in; of several calls the last counts.
+    """Find where each exercise is handed in; of several calls the last counts.
 
     Args:
         notebook: as parsed.
@@ -233,20 +137,27 @@ def handed_in(notebook: Notebook, exercises: Collection[str]) -> dict[str, tuple
         exercise → (index of the statement, the argument's expression).
     """
     checks, found = Checks(notebook, exercises), {}
+
     for index, statement in enumerate(notebook.statements):
-        for node in _outside_functions(statement.node):
+        for node in outside_functions(statement.node):
             if name := checks.exercise(node):
                 found[name] = index, checks.argument(node)
+            for name in filter(None, map(checks.decorates, getattr(node, "decorator_list", []))):
+                found[name] = index, ast.copy_location(ast.Name(node.name, ast.Load()), node)
+
     return found
 
 
-def slice_for(notebook: Notebook, exercise: str, exercises: Collection[str]) -> Slice:
-    """What an exercise needs.
+def slice_for(
+    notebook: Notebook, exercise: str, exercises: Collection[str], *, whole: bool = False
+) -> Slice:
+    """Take what an exercise needs.
 
     Args:
         notebook: as parsed.
         exercise: one that is handed in.
         exercises: all names, to recognise other calls of `check`.
+        whole: take what is in doubt, too.
 
     Returns:
         The slice.
@@ -254,44 +165,185 @@ def slice_for(notebook: Notebook, exercise: str, exercises: Collection[str]) -> 
     at, argument = handed_in(notebook, exercises)[exercise]
     checks = Checks(notebook, exercises)
     rename = _Rename(checks)
+
     before = list(notebook.statements[:at])
     call = notebook.statements[at]
-    if not isinstance(call.node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr):
-        before.append(call)  # a block that may define the function and hand it in
-    wanted = _reads(argument)
-    taken = take(before, wanted)
-    bound = set().union(*(s.binds for s in taken)) | set(dir(builtins)) | IMPLIED
-    bound |= checks.modules | checks.packages
-    wanted |= set().union(*(s.reads for s in taken))
+    if isinstance(call.node, (*BLOCKS, *FUNCTIONS, ast.ClassDef)):
+        before.append(call)  # it may define the function and hand it in
+
+    wanted = statement_of(call.cell, ast.Expr(argument)).reads
+    taken = take(before, wanted, whole=whole)
+
+    bound = set(dir(builtins)) | IMPLIED | checks.modules | checks.packages
+    for statement in taken:
+        wanted |= statement.reads
+        bound |= statement.now.binds | statement.later.binds
+
     return Slice(
         statements=[(s.cell, rename.of(s.node)) for s in taken],
         argument=(call.cell, rename.of(argument)),
         missing=set() if any(s.hidden for s in taken) else wanted - bound,
+        earlier=rename.found - {exercise},
     )
 
 
-def take(statements: Sequence[Statement], names: Collection[str]) -> list[Statement]:
-    """The statements that bind names, and those that bind what these read, and so on.
+def take(
+    statements: Sequence[Statement], names: Collection[str], *, whole: bool = False
+) -> list[Statement]:
+    """Take the statements that give names their values, and what these need in turn.
 
     Args:
-        statements: to choose from.
-        names: that are needed.
+        statements: to choose from, in order.
+        names: that are needed after the last of them.
+        whole: take what is in doubt, too.
 
     Returns:
         The statements, in their order.
     """
-    wanted, taken = set(names), {i for i, s in enumerate(statements) if s.hidden}
-    while True:
-        more = {i for i, s in enumerate(statements) if i not in taken and s.binds & wanted}
-        if not more:
-            return [statements[i] for i in sorted(taken)]
-        taken |= more
-        for i in more:
-            wanted |= statements[i].reads
+    history = _History(statements, whole=whole)
+    needed = history.needed(names)
+
+    if whole:
+        # Whoever looks at a value may change it or hand it on to someone who does.
+        while more := history.lookers(needed) - needed:
+            reads = {name for i in more for name in statements[i].now.reads}
+            needed |= more | history.needed(reads)
+
+    return [statements[i] for i in sorted(needed)]
 
 
-def _reads(expression: ast.expr) -> set[str]:
-    return _statement(0, ast.Expr(expression)).reads
+class _History:
+    """What happens to each name, in the order of the statements.
+
+    Args:
+        statements: of the notebook, up to where the function is handed in.
+        whole: take what is in doubt, too.
+    """
+
+    def __init__(self, statements: Sequence[Statement], *, whole: bool) -> None:
+        self.statements, self.whole = statements, whole
+        self.binds: dict[str, list[int]] = defaultdict(list)
+        self.changes: dict[str, list[int]] = defaultdict(list)
+        self.tells: dict[str, list[int]] = defaultdict(list)
+
+        by_call = _effects(statements)
+        for i, statement in enumerate(statements):
+            # What it does itself, and what the functions do that it calls.
+            for names in (statement.now, *(by_call[name] for name in statement.calls)):
+                for name in names.binds:
+                    self.binds[name].append(i)
+                for name in names.changes:
+                    self.changes[name].append(i)
+                for name in names.tells:
+                    self.tells[name].append(i)
+
+    def giving(self, name: str, before: int) -> Iterator[int]:
+        """Yield the statements that give a name the value that it has before a statement."""
+        found = list(self._binding(name, before))
+        yield from found
+
+        # A module that is told something, as in torch.manual_seed(0), is no different after it.
+        only_imported = all(self.statements[i].is_import for i in found)
+        changes = self.changes[name] + ([] if only_imported else self.tells[name])
+
+        since = min(found, default=0)
+        yield from (i for i in changes if since <= i < before)
+
+    def _binding(self, name: str, before: int) -> Iterator[int]:
+        binds = self.binds[name]
+        earlier = binds[: bisect_left(binds, before)]
+
+        for position in range(len(earlier) - 1, -1, -1):
+            statement = self.statements[earlier[position]]
+            if not self.whole and self._passes_by(name, statement, earlier[:position]):
+                continue
+            yield earlier[position]
+            if name in statement.surely:
+                return
+
+    def _passes_by(self, name: str, statement: Statement, earlier: Sequence[int]) -> bool:
+        """Whether a block binds a name on its way that is a function's or a class's before it."""
+        if not isinstance(statement.node, BLOCKS) or name in statement.defines:
+            return False
+        definite = (i for i in reversed(earlier) if name in self.statements[i].surely)
+        last = next(definite, None)
+        return last is not None and _is_definition(self.statements[last].node, name)
+
+    def needed(self, names: Collection[str]) -> set[int]:
+        """Return the statements that names need after the last statement.
+
+        Each is looked at together with the moments at which functions of it may be called: what a
+        function reads is the value of that moment.
+        """
+        end = len(self.statements)
+        stars = [i for i, statement in enumerate(self.statements) if statement.hidden]
+        ahead = [(i, end) for name in names for i in self.giving(name, end)]
+        ahead += [(i, end) for i in stars]
+        seen: set[tuple[int, int]] = set()
+
+        while ahead:
+            if (pair := ahead.pop()) in seen:
+                continue
+            seen.add(pair)
+            index, moment = pair
+            statement = self.statements[index]
+
+            # What it reads when it runs, and may hand on to the moment of the call.
+            for name in statement.now.reads:
+                for i in self.giving(name, index):
+                    ahead += [(i, index), (i, moment)]
+
+            # What its functions read when they are called.
+            for name in statement.later.reads:
+                ahead += [(i, moment) for i in self.giving(name, moment)]
+
+        return {index for index, _ in seen}
+
+    def lookers(self, taken: Collection[int]) -> set[int]:
+        """Return the statements that read what is data and was made by some others."""
+        made = {
+            name
+            for i in taken
+            for name in self.statements[i].now.binds - self.statements[i].defines
+            if not _is_constant(self.statements[i].node)
+        }
+        return {i for i, s in enumerate(self.statements) if s.now.reads & made}
+
+
+def _effects(statements: Sequence[Statement]) -> dict[str, Names]:
+    """Per name of a function: what a call of it binds (by ``global``), changes and tells."""
+    effects: dict[str, Names] = defaultdict(Names)
+    definitions = [s for s in statements if s.defines and s.later.reads | s.later.binds]
+
+    # A function may have its effect through another one, so until nothing is added.
+    grown = True
+    while grown:
+        grown = False
+        for statement in definitions:
+            for inner in (statement.later, *(effects[name] for name in statement.later.reads)):
+                for name in statement.defines:
+                    grown |= _add(inner, effects[name])
+
+    return effects
+
+
+def _add(some: Names, to: Names) -> bool:
+    """Add to names all but what is read; returns whether there was something new."""
+    before = len(to.binds) + len(to.changes) + len(to.tells)
+    to.binds |= some.binds
+    to.changes |= some.changes
+    to.tells |= some.tells
+    return len(to.binds) + len(to.changes) + len(to.tells) > before
+
+
+def _is_definition(node: ast.stmt, name: str) -> bool:
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return isinstance(node, definitions) and node.name == name
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    """Whether a statement binds a number or a text, which nothing can change."""
+    return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
 
 
 class _Rename(ast.NodeTransformer):
@@ -299,22 +351,40 @@ class _Rename(ast.NodeTransformer):
 
     def __init__(self, checks: Checks) -> None:
         self.checks = checks
+        self.found: set[str] = set()
 
     def of(self, node: ast.AST) -> ast.AST:
+        """Return a changed copy."""
         return ast.fix_missing_locations(self.visit(deepcopy(node)))
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        name, argument = self.checks.exercise(node), self.checks.argument(node)
         self.generic_visit(node)
+        name = self.checks.exercise(node)
         if name is None:
             return node
-        arguments = [ast.Constant(name), argument]
-        call = ast.Call(ast.Name(HANDED, ast.Load()), arguments, [])
-        return ast.copy_location(call, node)
+        return ast.copy_location(self._handed(name, self.checks.argument(node)), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.decorator_list = [self._decorator(d) for d in node.decorator_list]
+        return node
+
+    def _decorator(self, decorator: ast.expr) -> ast.expr:
+        """``@check.giou_loss`` becomes ``@lambda f: HANDED("giou_loss", f)``."""
+        name = self.checks.decorates(decorator)
+        if name is None:
+            return decorator
+        only = ast.arguments([], [ast.arg("f")], kwonlyargs=[], kw_defaults=[], defaults=[])
+        handed = self._handed(name, ast.Name("f", ast.Load()))
+        return ast.copy_location(ast.Lambda(only, handed), decorator)
+
+    def _handed(self, name: str, argument: ast.expr) -> ast.Call:
+        self.found.add(name)
+        return ast.Call(ast.Name(HANDED, ast.Load()), [ast.Constant(name), argument], [])
 
 
 def syntax_trouble(notebook: Notebook, words: Collection[str]) -> str:
-    """The sentence about a cell that is no Python and mentions one of some words, or ""."""
+    """Return the sentence about a cell that is no Python and mentions one of some words, or ""."""
     for cell, (line, message) in notebook.broken.items():
         for word in sorted(words):
             if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", notebook.cells[cell]):

@@ -11,7 +11,10 @@ import ast
 import json
 import linecache
 import re
-from collections.abc import Callable, Collection, Sequence
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +24,18 @@ from detlearn.check.engine.cases import Case
 from detlearn.grading import references
 from detlearn.grading.slicing import (
     HANDED,
-    Notebook,
     Slice,
     handed_in,
-    parse,
     slice_for,
     syntax_trouble,
 )
+from detlearn.grading.statements import Notebook, parse
 from detlearn.grading.submissions import NotANotebook, code_cells
 from detlearn.grading.wire import ANSWERS, REFERENCE, SENTENCE, SURVEY, Channel, encode
+from detlearn.grading.worker import SETUP
+
+NOTHING = object()  # in place of a value where there is none
+RETRY = 0.5  # seconds until a statement that has caught its stop is stopped again
 
 
 @dataclass
@@ -38,11 +44,15 @@ class Survey:
 
     Attributes:
         handed_in: exercise → index of the notebook; of several the last counts.
+        earlier: exercise → exercises whose functions it needs.
+        doubtful: exercises for which it is in doubt what their functions need.
         notes: exercise → why it seems not to be handed in, where a reason is visible.
         remarks: what is wrong with notebooks.
     """
 
     handed_in: dict[str, int] = field(default_factory=dict)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
+    doubtful: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -54,17 +64,28 @@ def survey(notebooks: Sequence[tuple[str, bytes]], channel: Channel) -> None:
         notebooks: (name, content) of each.
         channel: gets the survey as JSON.
     """
-    found = Survey()
+    found, parsed = Survey(), {}
+
     for index, (name, content) in enumerate(notebooks):
         try:
-            notebook = parse(name, code_cells(name, content))
+            notebook = parsed[index] = parse(name, code_cells(name, content))
         except NotANotebook as error:
             found.remarks.append(str(error))
             continue
+
         found.handed_in |= dict.fromkeys(handed_in(notebook, EXERCISES), index)
         for exercise in EXERCISES:
             if note := _in_broken_cell(notebook, exercise):
                 found.notes[exercise] = note
+
+    for exercise, index in found.handed_in.items():
+        less, more = (
+            slice_for(parsed[index], exercise, EXERCISES, whole=whole) for whole in (False, True)
+        )
+        found.earlier[exercise] = sorted(less.earlier)
+        if len(less.statements) < len(more.statements):
+            found.doubtful.append(exercise)
+
     channel.send(SURVEY, json.dumps(vars(found)).encode())
 
 
@@ -83,9 +104,10 @@ class Questions:
         notebook: (name, content).
         exercise: its name.
         cases: without expected answers and notes.
-        seconds: for all of them.
+        seconds: for all of them; the cells around the function get SETUP of that more.
         replaced: earlier exercises that were wrong: for these, as in the reading flow, `check`
             gives the package's function.
+        whole: whether to run what the function may need, too.
     """
 
     notebook: tuple[str, bytes]
@@ -93,10 +115,7 @@ class Questions:
     cases: list[Case]
     seconds: float
     replaced: frozenset[str] = frozenset()
-
-
-class _Unusable(Exception):
-    """The code around the function does not run; the message is the sentence to show."""
+    whole: bool = False
 
 
 def answer(questions: Questions, channel: Channel) -> None:
@@ -104,28 +123,34 @@ def answer(questions: Questions, channel: Channel) -> None:
 
     Args:
         questions: what to ask.
-        channel: gets the answers, or a sentence if there can be none.
+        channel: gets a sentence if something that the function may need does not run, and the
+            answers if there is a function.
     """
     exercise = EXERCISES[questions.exercise]
     notebook = parse(questions.notebook[0], code_cells(*questions.notebook))
-    piece = slice_for(notebook, questions.exercise, EXERCISES)
-    if trouble := syntax_trouble(notebook, piece.missing):
-        channel.send(SENTENCE, trouble.encode())
-        return
+    piece = slice_for(notebook, questions.exercise, EXERCISES, whole=questions.whole)
 
     def report(name: str) -> None:
         channel.send(REFERENCE, name.encode())
 
     # Bound before the learner's code runs, which may replace what modules hold.
     send, question, pack = channel.send, ask, encode
-    references.forbid_reloading(report)
-    with references.poisoned(exercise.allowed, report) as guard:
+
+    with references.poisoned(exercise.allowed, report, watching=False) as guard:
+        references.forbid_copies(guard)
         handed = _handed_in(questions.exercise, questions.replaced, guard.allowed)
-        try:
-            function = _run(notebook, piece, handed)
-        except _Unusable as error:
-            send(SENTENCE, str(error).encode())
+        replace_new, watch = guard.replace_new, guard.watch
+
+        setup = _Setup(notebook, handed, questions.seconds * SETUP)
+        trouble = syntax_trouble(notebook, piece.missing)
+        function = setup.run(piece)
+        if trouble := trouble or setup.trouble:
+            send(SENTENCE, trouble.encode())
+        if function is NOTHING:
             return
+
+        replace_new()
+        watch()
         answers = question(function, questions.cases, questions.seconds)
         send(ANSWERS, pack(answers))
 
@@ -145,40 +170,87 @@ def _handed_in(
     return handed
 
 
-def _run(notebook: Notebook, piece: Slice, handed: Callable[[str, Any], Any]) -> Any:
-    """Execute a slice; returns the value of its argument."""
-    space: dict[str, Any] = {"__name__": "__main__", HANDED: handed}
-    for cell, node in piece.statements:
-        _execute(notebook, cell, ast.Module([node], []), "exec", space)
-    cell, argument = piece.argument
-    return _execute(notebook, cell, ast.Expression(argument), "eval", space)
+class _TooLong(BaseException):
+    """A statement was stopped; no `except Exception` in it prevents this."""
 
 
-def _execute(notebook: Notebook, cell: int, tree: ast.AST, mode: str, space: dict) -> Any:
-    filename = f"<cell {cell + 1} of {notebook.name}>"
-    lines = notebook.cells[cell].splitlines(keepends=True)
-    linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
+class _Setup:
+    """The code around a function.
+
+    What fails in it is not the end: a function may mention what it does not use, and its answers
+    tell. The first failure is kept, to be shown if they are wrong.
+
+    Args:
+        notebook: that it is from.
+        handed: stands for `check` in it.
+        seconds: for all of it together.
+    """
+
+    def __init__(
+        self, notebook: Notebook, handed: Callable[[str, Any], Any], seconds: float
+    ) -> None:
+        self.notebook, self.seconds = notebook, seconds
+        self.ends = time.monotonic() + seconds
+        self.space = {"__name__": "__main__", "display": _display_nothing, HANDED: handed}
+        self.trouble = ""
+
+    def run(self, piece: Slice) -> Any:
+        """Execute a slice; returns the value of its argument, or NOTHING."""
+        for cell, node in piece.statements:
+            self._execute(cell, ast.Module([node], []), "exec")
+        cell, argument = piece.argument
+        return self._execute(cell, ast.Expression(argument), "eval")
+
+    def _execute(self, cell: int, tree: ast.AST, mode: str) -> Any:
+        filename = f"<cell {cell + 1} of {self.notebook.name}>"
+        lines = self.notebook.cells[cell].splitlines(keepends=True)
+        linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
+
+        try:
+            code = compile(tree, filename, mode, flags=_flags(self.notebook), dont_inherit=True)
+            with _stopped_after(self.ends - time.monotonic()):
+                return eval(code, self.space)
+        except BaseException as error:
+            self.trouble = self.trouble or self._sentence(error, cell, tree)
+            return NOTHING
+
+    def _sentence(self, error: BaseException, cell: int, tree: ast.AST) -> str:
+        node = tree.body[0] if isinstance(tree, ast.Module) else tree.body
+        where = f"code cell {cell + 1} of {self.notebook.name}, line {node.lineno}"
+
+        if isinstance(error, NameError) and error.name:
+            return f"{where}: {error.name} is not defined by any cell before the check"
+        needed = f"{where}: the code that your function needs"
+        if isinstance(error, _TooLong):
+            return f"{needed} was stopped after {self.seconds:g} seconds"
+        if isinstance(error, SystemExit):
+            return f"{needed} calls exit()"
+        if isinstance(error, MemoryError):
+            return f"{needed} asks for more memory than there is"
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{needed} raises {text}"
+
+
+def _display_nothing(*_: Any, **__: Any) -> None:
+    """Stand for the `display` of a notebook."""
+
+
+@contextmanager
+def _stopped_after(seconds: float) -> Iterator[None]:
+    """Raise `_TooLong` in what runs inside when its time is over, and again until it ends."""
+
+    def stop(*_: Any) -> None:
+        raise _TooLong
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), RETRY)
     try:
-        code = compile(tree, filename, mode, flags=_flags(notebook), dont_inherit=True)
-        return eval(code, space)
-    except BaseException as error:
-        raise _Unusable(_sentence(error, notebook, cell, tree)) from None
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _flags(notebook: Notebook) -> int:
     froms = (s.node for s in notebook.statements if isinstance(s.node, ast.ImportFrom))
     names = {a.name for node in froms if node.module == "__future__" for a in node.names}
     return sum(getattr(futures, name).compiler_flag for name in names)
-
-
-def _sentence(error: BaseException, notebook: Notebook, cell: int, tree: ast.AST) -> str:
-    node = tree.body[0] if isinstance(tree, ast.Module) else tree.body
-    where = f"code cell {cell + 1} of {notebook.name}, line {node.lineno}"
-    if isinstance(error, NameError) and error.name:
-        return f"{where}: {error.name} is not defined by any cell before the check"
-    if isinstance(error, SystemExit):
-        return f"{where}: the code that your function needs calls exit()"
-    if isinstance(error, MemoryError):
-        return f"{where}: the code that your function needs asks for more memory than there is"
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{where}: the code that your function needs raises {text}"

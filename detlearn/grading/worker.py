@@ -18,7 +18,9 @@ import multiprocessing
 import os
 import pickle
 import select
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -29,13 +31,15 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from detlearn.grading.confinement import adopt_orphans, confine
+from detlearn.grading.confinement import adopt_orphans, confine, folder_of_its_own
 from detlearn.grading.wire import SENTENCE, Channel
 
 TICK = 0.05  # seconds between two looks at the child's family
 PIPE = 3  # the child's file descriptor
+SETUP = 0.5  # of the limit is added for the cells around a function
 GRACE = 2.0  # seconds beyond the limit: the child itself stops a slow function and says where
 PATIENCE = 30.0  # seconds beyond that until a supervisor counts as lost
+MAX_FILES = 1000  # in the child's folder
 PRELOAD = "detlearn.grading._preload"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -49,16 +53,23 @@ class Limits:
     """What one task may use.
 
     Attributes:
-        seconds: of wall time.
+        seconds: of wall time, for a function.
         megabytes: of memory beyond what the process holds at its start.
         processes: descendants that are alive at the same time.
         answer_megabytes: that come back.
+        disk_megabytes: that lie in its folder.
     """
 
     seconds: float = 10.0
     megabytes: int = 2048
     processes: int = 16
     answer_megabytes: int = 32
+    disk_megabytes: int = 64
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a task is ended from outside."""
+        return self.seconds * (1 + SETUP) + GRACE
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,8 @@ def context() -> BaseContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload([PRELOAD])
     before = dict(os.environ)
-    os.environ |= {**dict.fromkeys(ONE_THREAD, "1"), "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= dict.fromkeys(ONE_THREAD, "1")
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg"}
     try:
         forkserver.ensure_running()
     finally:
@@ -123,7 +135,7 @@ def run_confined(task: Task, payload: bytes, limits: Limits) -> Outcome:
     process = start(_supervise, there, task, payload, limits)
     there.close()
     try:
-        if not here.poll(limits.seconds + GRACE + PATIENCE):
+        if not here.poll(limits.patience + PATIENCE):
             return Outcome(lost=True)
         report = json.loads(here.recv_bytes())
         return Outcome(here.recv_bytes(), **report)
@@ -137,28 +149,35 @@ def run_confined(task: Task, payload: bytes, limits: Limits) -> Outcome:
 def _supervise(grader: Connection, task: Task, payload: bytes, limits: Limits) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the grader's
     adopt_orphans()
+
+    folder = folder_of_its_own()
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        _be_the_child(write_end, task, payload, limits)
+        _be_the_child(write_end, task, payload, limits, folder)
     os.close(write_end)
-    data, ended = _watch(child, read_end, grader, limits)
+
+    data, ended = _watch(child, read_end, grader, limits, folder)
     status = _kill_family(child)
     if not ended and status:
         ended = _said_by(status)
+    _remove(folder)
+
     with contextlib.suppress(ConnectionError):  # the grader itself may be gone
         grader.send_bytes(json.dumps({"ended": ended}).encode())
         grader.send_bytes(data)
 
 
-def _be_the_child(write_end: int, task: Task, payload: bytes, limits: Limits) -> None:
-    """Never returns."""
+def _be_the_child(
+    write_end: int, task: Task, payload: bytes, limits: Limits, folder: str | None
+) -> None:
+    """Run the task with few rights; never returns."""
     leave, status = os._exit, 1  # a learner may replace os._exit
     try:
         _leave_everything_but(write_end)
         channel = Channel(PIPE)
         try:
-            confine(limits.seconds + GRACE, limits.megabytes)
+            confine(limits.patience, limits.megabytes, folder)
             task(pickle.loads(payload), channel)
             status = 0
         except BaseException as error:
@@ -179,10 +198,13 @@ def _leave_everything_but(write_end: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _watch(child: int, pipe: int, grader: Connection, limits: Limits) -> tuple[bytes, str]:
+def _watch(
+    child: int, pipe: int, grader: Connection, limits: Limits, folder: str | None
+) -> tuple[bytes, str]:
     """Read the pipe until the child has ended, or is to be ended; returns what came, and why."""
-    data, deadline = bytearray(), time.monotonic() + limits.seconds + GRACE
+    data, deadline = bytearray(), time.monotonic() + limits.patience
     most, base, look = limits.answer_megabytes * 2**20, _memory(os.getpid()), 0.0
+
     while True:
         ready, _, _ = select.select([pipe, grader], [], [], TICK)
         if grader in ready:
@@ -198,20 +220,57 @@ def _watch(child: int, pipe: int, grader: Connection, limits: Limits) -> tuple[b
             return bytes(data), f"it was stopped after {limits.seconds:g} seconds"
         if time.monotonic() > look:
             look = time.monotonic() + TICK
-            if excess := _excess(limits, base):
+            if excess := _excess(limits, base, folder):
                 return bytes(data), excess
             # A grandchild may hold the pipe open, so its end is no sign that the child lives.
             if pipe not in ready and _has_ended(child):
                 return bytes(data), ""
 
 
-def _excess(limits: Limits, base: int) -> str:
+def _excess(limits: Limits, base: int, folder: str | None) -> str:
+    """What the family has too much of, as a sentence, or ""."""
     family = list(descendants(os.getpid()))
     if len(family) > limits.processes:
         return f"it started more than {limits.processes} processes"
     if sum(max(0, _memory(pid) - base) for pid in family) > limits.megabytes * 2**20:
         return f"it used more than {limits.megabytes} MB of memory"
+    if folder is not None and _holds_more(folder, limits.disk_megabytes * 2**20):
+        return f"it wrote more than {limits.disk_megabytes} MB, or {MAX_FILES} files"
     return ""
+
+
+def _holds_more(folder: str, most: int) -> bool:
+    """Whether a folder holds more bytes, or more files, than it may."""
+    ahead, files, size = [folder], 0, 0
+
+    while ahead:
+        try:
+            entries = list(os.scandir(ahead.pop()))
+        except (FileNotFoundError, PermissionError):  # gone, or closed by its owner
+            continue
+        except OSError:  # so deep that no path leads there
+            return True
+
+        files += len(entries)
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                size += entry.stat(follow_symlinks=False).st_size
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+        if files > MAX_FILES or size > most:
+            return True
+
+    return False
+
+
+def _remove(folder: str | None) -> None:
+    """Delete a folder with whatever a learner's code has left there."""
+    if folder is None:
+        return
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):  # folders in folders in folders …
+        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def _has_ended(child: int) -> bool:

@@ -1,8 +1,13 @@
 """Submissions as a class hands them in: right, wrong, broken and hostile ones."""
 
+import csv
 import json
+import sys
 from dataclasses import dataclass
 
+import pytest
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="grading confines by Linux's means")
 START = "import torch\nfrom torch import Tensor\nfrom detlearn import check"
 HAND_IN = "giou_loss = check.giou_loss(giou_loss)"
 RIGHT = """
@@ -18,7 +23,7 @@ def giou_loss(pred_boxes, target_boxes):
 """
 WRONG = RIGHT.replace(".clamp(min=0)", "")
 WRONG_HINT = "both differences are negative and their product is not"
-OWN = "write it yourself"
+NOT_OWN = "write it yourself"
 NOT_ALLOWED = "PermissionError|BlockingIOError|more than 16 processes"
 
 
@@ -135,18 +140,18 @@ SAMPLES = {
     "essay": Sample("words", says="is no notebook: its name", remarked=True, suffix=".txt"),
     "empty_folder": Sample({}, says="holds no notebook", remarked=True),
     # ---- hostile ----
-    "loop": handed_in(body("while True: pass"), says="stopped after 1 seconds"),
+    "loop": handed_in(body("while True: pass"), says="stopped after (1|0.5) seconds"),
     "loop_that_catches": handed_in(
         body(
             "while True:", "    try:", "        while True: pass", "    except BaseException: pass"
         ),
-        says="stopped after 1 seconds",
+        says="stopped after (1|0.5) seconds",
     ),
     "loop_before": handed_in(
         "def forever():\n    while True: pass",
         "EPS = forever()",
         RIGHT.replace("1e-7", "EPS"),
-        says="stopped after 1 seconds",
+        says="stopped after (1|0.5) seconds",
     ),
     "huge_tensor": handed_in(body("torch.ones(25 * 10**9)"), says="more memory than there is"),
     "huge_shared_memory": handed_in(
@@ -214,19 +219,19 @@ SAMPLES = {
     "calls_torchvision": handed_in(
         "from torchvision.ops import generalized_box_iou_loss as g",
         "def giou_loss(a, b):\n    return g(a, b)",
-        says=f"generalized_box_iou_loss; {OWN}",
+        says=f"generalized_box_iou_loss; {NOT_OWN}",
     ),
     "calls_the_package_and_hides_it": handed_in(
         "from detlearn import losses",
         body("try: losses.giou_loss(a, b)", "except BaseException: pass"),
-        says=f"giou_loss; {OWN}",
+        says=f"giou_loss; {NOT_OWN}",
     ),
     "hands_in_the_package": Sample(
         notebook("from detlearn import check, losses", "check.giou_loss(losses.giou_loss)"),
-        says=f"giou_loss; {OWN}",
+        says=f"giou_loss; {NOT_OWN}",
     ),
     "asks_the_check_for_it": handed_in(
-        "giou_loss = check.EXERCISES['giou_loss'].reference", says=f"giou_loss; {OWN}"
+        "giou_loss = check.EXERCISES['giou_loss'].reference", says=f"giou_loss; {NOT_OWN}"
     ),
     "imports_torchvision_afresh": handed_in(
         "import sys",
@@ -236,7 +241,7 @@ SAMPLES = {
             "from torchvision.ops import generalized_box_iou_loss",
             "return generalized_box_iou_loss(a, b)",
         ),
-        says=OWN,
+        says=NOT_OWN,
     ),
     "reloads_the_package": handed_in(
         "import importlib, detlearn.losses",
@@ -245,7 +250,7 @@ SAMPLES = {
             "except BaseException: return honest(a, b)",
             "return module.giou_loss(a, b)",
         ),
-        says=OWN,
+        says=NOT_OWN,
     ),
 }
 
@@ -274,3 +279,9 @@ def row_name(name):
     """How a sample's row is called."""
     sample = SAMPLES[name]
     return name if isinstance(sample.content, dict) else f"{name}{sample.suffix}"
+
+
+def table(path):
+    """A CSV file as submission → column → text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["submission"]: row for row in csv.DictReader(file)}

@@ -4,6 +4,7 @@ The submissions stand in grading_samples.py.
 """
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import time
 
 import pytest
 import torch
+import torchvision
 from grading_samples import (
     HAND_IN,
     LOOPS,
@@ -24,10 +26,13 @@ from grading_samples import (
     START,
     WRONG,
     notebook,
+    on_linux,
     row_name,
+    table,
     write_class,
 )
 
+import detlearn
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
 from detlearn.check.engine.cases import Answer, Trouble
@@ -40,15 +45,8 @@ from detlearn.grading.submissions import Submission, find_submissions, read_subm
 from detlearn.grading.tables import csv_table
 from detlearn.grading.worker import Limits
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="grading confines by Linux's means")
 LIMITS = Limits(seconds=20)  # for the busiest machine; right answers take 0.1 s
 SEED = 20_261
-
-
-def table(path):
-    """A CSV file as submission → column → text."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return {row["submission"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +140,21 @@ class TestOneSubmission:
         row = grade(tmp_path, *cells, exercises=["box_iou", "giou_loss"])
         assert row.points == {"box_iou": 0, "giou_loss": 0}
         assert "detlearn's or torchvision's own box_iou" in row.hints["giou_loss"]
+
+    def test_an_earlier_exercise_that_is_not_asked_for(self, tmp_path):
+        """Its function is graded all the same, since it decides what its name means."""
+        uses = RIGHT.replace("shared / (union + 1e-7)", "box_iou(*pairs).diagonal()")
+        uses = uses.replace("    top_left", "    pairs = pred_boxes, target_boxes\n    top_left", 1)
+        blank = "def box_iou(a, b):\n    raise NotImplementedError"
+        for first in (IOU, blank):
+            cells = [START, first, "box_iou = check.box_iou(box_iou)", uses, HAND_IN]
+            row = grade(tmp_path, *cells, exercises=["giou_loss"])
+            assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_what_fails_around_a_wrong_function_is_its_hint(self, tmp_path):
+        cells = (START, "EPS = 1 / 0", WRONG.replace("1e-7", "EPS"), HAND_IN)
+        row = grade(tmp_path, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 0} and "ZeroDivisionError" in row.hints["giou_loss"]
 
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
@@ -422,6 +435,78 @@ class TestReferences:
         for function in (boxes.box_iou, ops.box_iou):
             assert self.calls(function, "box_iou") == ([], True)
         assert self.calls(torch.min, "box_iou") == ([], True)
+
+    def test_the_list_follows_from_the_exercises(self):
+        """A chapter that is added is covered without an edit."""
+        own, theirs = (os.path.dirname(package.__file__) for package in (detlearn, torchvision))
+        answers = ("boxes", "losses", "nms", "metrics/coco", "metrics/anything")
+        answers += ("check/two_stage/propose", "check/a_new_chapter/anything")
+        for name in answers:
+            assert references.is_reference(f"{own}/{name}.py"), name
+        for name in (
+            "check/__init__",
+            "check/engine/exercise",
+            "machine/hardware",
+            "plotting/draw",
+        ):
+            assert not references.is_reference(f"{own}/{name}.py"), name
+        for name in ("ops/boxes", "ops/roi_align", "models/detection/rpn"):
+            assert references.is_reference(f"{theirs}/{name}.py"), name
+        for name in ("ops/misc", "ops/__init__", "models/resnet", "transforms/functional"):
+            assert not references.is_reference(f"{theirs}/{name}.py"), name
+        for exercise in EXERCISES.values():
+            for function in (exercise.reference, *exercise.solution):
+                assert references.is_reference(inspect.unwrap(function).__code__.co_filename)
+
+    def test_where_a_new_exercise_lies(self, tmp_path):
+        def answer():
+            pass
+
+        for inside, place in (("fcos.py", "fcos.py"), ("models/yolo/v3.py", "models/")):
+            answer.__code__ = answer.__code__.replace(co_filename=str(tmp_path / inside))
+            assert references._place_of(answer, str(tmp_path)) == str(tmp_path) + f"/{place}"
+        assert references._place_of(answer, str(tmp_path / "other")) is None
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
+    def test_not_watching_yet(self):
+        """The cells around a function may call a reference, but not make a function of it."""
+        from torchvision import ops
+
+        from detlearn import losses
+        from detlearn.check.two_stage.encode_deltas import _encode
+
+        used = []
+        with references.poisoned((), used.append, watching=False) as guard:
+            assert losses.giou_loss(*self.BOXES).shape == (1,)
+            assert ops.nms(self.BOXES[0], torch.ones(1), 0.5).tolist() == [0]
+            assert used == []
+            with pytest.raises(references.ReferenceUsed):
+                torch.jit.trace(losses.giou_loss, self.BOXES)
+            assert used == ["giou_loss"]
+
+            made = _encode()
+            guard.replace_new()
+            guard.watch()
+            for function in (losses.giou_loss, made):
+                with pytest.raises(references.ReferenceUsed):
+                    function(*self.BOXES)
+
+    def test_torch_without_allow_override(self, monkeypatch):
+        """As in torch 2.6, where a kernel of C++ is replaced without being asked twice."""
+        from torchvision import ops
+
+        new, seen = torch.library.Library.impl, []
+
+        def old(self, op_name, fn, dispatch_key="", *, with_keyset=False):
+            seen.append(op_name)
+            return new(self, op_name, fn, dispatch_key, with_keyset=with_keyset)
+
+        monkeypatch.setattr(torch.library.Library, "impl", old)
+        used, through = self.calls(lambda a, b: torch.ops.torchvision.nms(a, torch.ones(1), 0.5))
+        assert (used, through) == (["nms"], False) and sorted(seen) == sorted(
+            references.operators()
+        )
+        assert ops.nms(self.BOXES[0], torch.ones(1), 0.5).tolist() == [0]
 
     def test_everything_is_as_before_afterwards(self):
         from torchvision import ops

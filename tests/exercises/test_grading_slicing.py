@@ -1,17 +1,23 @@
 """Of a notebook, only the statements that an exercise needs."""
 
 import ast
+import json
+from pathlib import Path
 
 import pytest
 
-from detlearn.grading.slicing import handed_in, parse, slice_for, syntax_trouble
+from detlearn.check import EXERCISES
+from detlearn.grading.exports import read_chapter
+from detlearn.grading.slicing import handed_in, slice_for, syntax_trouble
+from detlearn.grading.statements import parse
 
 NAMES = ("giou_loss", "box_iou", "nms")
+CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 
 
-def taken(*cells, exercise="giou_loss"):
+def taken(*cells, exercise="giou_loss", whole=False):
     """The first lines of the statements of a slice, the argument, and the names not found."""
-    piece = slice_for(parse("a.ipynb", cells), exercise, NAMES)
+    piece = slice_for(parse("a.ipynb", cells), exercise, NAMES, whole=whole)
     lines = [ast.unparse(node).split("\n")[0] for _, node in piece.statements]
     return lines, ast.unparse(piece.argument[1]), piece.missing
 
@@ -63,6 +69,7 @@ def test_globals_bound_by_functions_and_blocks():
 def setup():
     global EPS
     EPS = 1
+setup()
 for i in range(3):
     T = i
 try:
@@ -73,7 +80,7 @@ with open('x') as FILE: pass
 def nms(): return EPS, T, fast
 """
     lines, _, _ = taken(code, "check.nms(nms)", exercise="nms")
-    assert lines == ["def setup():", "for i in range(3):", "try:", "def nms():"]
+    assert lines == ["def setup():", "setup()", "for i in range(3):", "try:", "def nms():"]
 
 
 def test_star_imports_may_bind_anything():
@@ -173,3 +180,104 @@ def test_cells_that_are_no_python():
 @pytest.mark.parametrize("source", ["(" * 50_000, "-" * 200_000 + "1", "x" + ".y" * 20_000])
 def test_absurd_nesting_is_survived(source):
     parse("a.ipynb", [source])
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_name_of_a_chapter_takes_a_students_helper_away(path):
+    """Helpers called as everything that the chapter's cells bind: none of these cells runs."""
+    cells = json.loads(path.read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+    for stub in read_chapter(path).stubs:
+        name = stub.exercise.name
+        at = next(i for i, source in enumerate(sources) if stub.source in source)
+        before = parse("before", sources[:at])
+        names = sorted(set().union(*(s.now.binds for s in before.statements)) - {name})
+        assert len(names) > 10
+
+        helpers = [f"def {helper}(): return 1" for helper in names]
+        answer = f"def {name}(): return {', '.join(f'{helper}()' for helper in names)}"
+        changed = [*sources[:at], "\n".join([*helpers, answer]), *sources[at + 1 :]]
+        piece = slice_for(parse(path.name, changed), name, EXERCISES)
+        assert {cell for cell, _ in piece.statements} == {at}
+        assert len(piece.statements) == len(names) + 1 and not piece.missing
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        # The last one that surely binds it, and what may bind or change it after that.
+        ("k = 1\nk = 2", ["k = 2"]),
+        ("k = 1\nif x: k = 2", ["k = 1", "if x:"]),
+        ("k = 1\nif x: k = 2\nelse: k = 3", ["if x:"]),
+        ("k = 1\nfor k in x: pass", ["k = 1", "for k in x:"]),
+        ("k = 1\nwhile x: k = 2", ["k = 1", "while x:"]),
+        ("k = 1\nwith x as k: pass", ["with x as k:"]),
+        ("k = 1\ntry: k = 2\nexcept x: k = 3", ["try:"]),
+        ("k = 1\ntry: k = 2\nexcept x: pass", ["k = 1", "try:"]),
+        ("k = 1\ntry: k = 2\nfinally: k = 3", ["try:"]),
+        ("k = 1\nmatch x:\n    case [k]: pass", ["k = 1", "match x:"]),
+        ("k = 1\nx = [k for k in y]", ["k = 1"]),
+        ("k = 1\nx = [k := y for _ in z]", ["k = 1", "x = [(k := y) for _ in z]"]),
+        ("k = 1\nx and (k := y)", ["k = 1", "x and (k := y)"]),
+        ("k = 1\nk += 1", ["k = 1", "k += 1"]),
+        ("k = 1\ndel k", ["k = 1"]),
+        ("k: int = 1\nk: int", ["k: int = 1"]),
+        ("k = 1\ntry: x()\nexcept y as k: pass", ["k = 1"]),
+        ("k = 1\nclass A: k = 2", ["k = 1"]),
+        ("k = 1\nclass A:\n    global k\n    k = 2", ["k = 1", "class A:"]),
+        ("k = 1\ndef f(k): k = 2", ["k = 1"]),
+        ("k = []\nk.append(1)\nprint(k)", ["k = []", "k.append(1)"]),
+        ("k = []\nk.append(1)\nk = []", ["k = []"]),
+        ("import k\nk.seed(0)\nk.x = 1", ["import k", "k.x = 1"]),
+        ("k = {}\nfor i in x: k[i] = 1", ["k = {}", "for i in x:"]),
+        ("k = {}\ndel k[1]", ["k = {}", "del k[1]"]),
+        ("k = {}\ndef note(f): k[1] = f\n@note\ndef f(): pass", None),
+        ("def f():\n    def g():\n        global k\n        k = 1\n    g()\nf()", None),
+        ("k = 1\nfor i in x:\n    y = k\n    k = y", ["k = 1", "for i in x:"]),
+        # A function reads when it is called.
+        ("c = 1\ndef k(): return c\nc = 2", ["def k():", "c = 2"]),
+        ("c = 1\ndef f(): return c\nk = f()\nc = 2", None),
+        ("c = 1\ndef k(x=c): return x\nc = 2", ["c = 1", "def k(x=c):"]),
+        ("c = 1\nclass A:\n    x = c\nc = 2\nk = A", ["c = 1", "class A:", "k = A"]),
+        # A block does not take away a definition, unless it brings one.
+        ("def k(): pass\nfor k in x: pass", ["def k():"]),
+        ("class k: pass\nwith x as k: pass", ["class k:"]),
+        ("def k(): pass\nif x:\n    def k(): pass", ["def k():", "if x:"]),
+        ("def k(): pass\nk = 1", ["k = 1"]),
+    ],
+)
+def test_which_binding_counts(code, lines):
+    everything = [ast.unparse(node).split("\n")[0] for node in ast.parse(code).body]
+    assert taken(code, "check.nms(lambda: k)", exercise="nms")[0] == (lines or everything)
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        ("k = []\nfill(k)", ["fill(k)"]),
+        ("k = []\nt = k\nt.append(1)", ["t = k", "t.append(1)"]),
+        ("k = [1]\nx = k.pop()", ["x = k.pop()"]),
+        ("def k(): pass\nfor k in x: pass", ["for k in x:"]),
+        ("k = 1\nprint(k)", []),
+        ("import k\nk.show(k)", []),
+        ("def k(): pass\nk()", []),
+    ],
+)
+def test_what_is_in_doubt(code, more):
+    less = taken(code, "check.nms(lambda: k)", exercise="nms")[0]
+    whole = taken(code, "check.nms(lambda: k)", exercise="nms", whole=True)[0]
+    assert [line for line in whole if line not in less] == more
+
+
+def test_a_check_as_a_decorator():
+    cells = ("@check.box_iou\ndef f(): pass", "@check.nms\n@twice\ndef nms(): return f")
+    notebook = parse("a.ipynb", cells)
+    assert list(handed_in(notebook, NAMES)) == ["box_iou", "nms"]
+    piece = slice_for(notebook, "nms", NAMES)
+    decorators = [ast.unparse(d) for _, node in piece.statements for d in node.decorator_list]
+    assert decorators == [
+        "lambda f: __handed_in__('box_iou', f)",
+        *("lambda f: __handed_in__('nms', f)", "twice"),
+    ]
+    assert ast.unparse(piece.argument[1]) == "nms" and piece.earlier == {"box_iou"}
