@@ -41,10 +41,10 @@ def marks(ax):
 
 
 def test_runs_have_a_dot_for_each_seed_and_a_bar_at_the_mean():
-    ax = plotting.plot_runs({"pool": [0.5, 0.6, 0.4], "align": (0.7,)}, title="AP50")
+    ax = plotting.plot_runs({"pool": [0.5, 0.75, 0.25, 0.1], "align": (0.7,)}, title="AP50")
     dots, bars = marks(ax)
-    assert dots == [[[0, 0.5], [0, 0.6], [0, 0.4]], [[1, 0.7]]]
-    assert bars == [[[-0.3, 0.5], [0.3, 0.5]], [[0.7, 0.7], [1.3, 0.7]]]
+    assert dots == [[[0, 0.5], [0, 0.75], [0, 0.25], [0, 0.1]], [[1, 0.7]]]
+    assert bars == [[[-0.3, 0.4], [0.3, 0.4]], [[0.7, 0.7], [1.3, 0.7]]]  # not the median
     assert [text.get_text() for text in ax.get_xticklabels()] == ["pool", "align"]
     assert ax.get_title() == "AP50"
 
@@ -107,6 +107,14 @@ def test_pr_curves_are_named_with_their_ap_best_first():
     assert mean[0] == pytest.approx(2 / 3) and mean[-1] == pytest.approx(1 / 3)
     assert len({look(line) for line in ax.lines}) == 4
     assert len({look(line)[1] for line in ax.lines[:3]}) == 3  # line styles alone tell them apart
+
+
+def test_pr_curves_are_sorted_by_ap_and_not_by_class():
+    box = (0.0, 0.0, 8.0, 8.0)
+    truth = [target(box, (20, 0, 28, 8), labels=[0, 1])]
+    only_the_second = coco_metrics([detections((20, 0, 28, 8), labels=[1])], truth, 2)
+    ax = plotting.plot_pr_curves(only_the_second, class_names=["moon", "sun"])
+    assert [line.get_label() for line in ax.lines] == ["sun  1.00", "moon  0.00", "mean  0.50"]
 
 
 def test_pr_curves_of_many_classes_label_the_extremes():
