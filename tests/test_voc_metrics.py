@@ -104,6 +104,13 @@ def test_difficult_objects_neither_help_nor_hurt():
     assert voc_metrics([twice], [crowd], 1).mean_ap == 1
 
 
+def test_a_crowd_overlaps_like_any_box():
+    """COCO would let the crowd swallow the first detection; VOC knows no crowds."""
+    wanted = target([[0, 0, 10, 10], [100, 100, 200, 200]], iscrowd=[0, 1])
+    found = detection([[100, 100, 110, 110], [0, 0, 10, 10]], [0.9, 0.8])
+    assert voc_metrics([found], [wanted], num_classes=1).mean_ap == approx(0.5)
+
+
 def test_classes_without_objects_are_left_out():
     found = detection([[0, 0, 10, 10]] * 2, [0.9, 0.8], [0, 1])
     result = voc_metrics([found], [target([[0, 0, 10, 10]])], 3, class_names=["boat", "car", "bus"])
