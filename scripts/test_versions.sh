@@ -6,7 +6,7 @@
 # oldest  Python 3.11 and the lower bounds of pyproject.toml
 # newest  the Python that .venv would get, and the newest of everything that the index offers
 #
-# The test tools are the newest that fit. Each environment lies in .versions/ and is about 7 GB.
+# The test tools are the newest that fit. Each environment lies in .versions/ and takes 6 GB.
 set -eu
 
 folder=.versions

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import notebooks
 import pytest
+import run_tests
 import torch
 from notebook_rules import code_hash, load
 from PIL import Image
@@ -123,6 +124,17 @@ def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
     assert after.convert("RGBA").tobytes() == before.tobytes()
 
 
+def nbval(folder: Path, *notebooks: str) -> str:
+    """What `make test` prints about notebooks in a folder."""
+    (part,) = run_tests.parts("notebooks", list(notebooks))
+    command = [sys.executable, "-m", "pytest", *part.arguments]
+    environment = run_tests.environment() | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "tags", "outcome"),
@@ -135,11 +147,23 @@ def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
 def test_nbval_runs_cells_and_compares_marked_outputs(
     tmp_path: Path, source: str, tags: list[str], outcome: str
 ) -> None:
-    """The command of `make test` on one cell whose stored output is 2."""
+    """One cell whose stored output is 2."""
     stored = {"output_type": "stream", "name": "stdout", "text": "2\n"}
     cells = [code(source, 1, [stored], tags=tags)]
     content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "a.ipynb").write_text(json.dumps(content))
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "a.ipynb"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert outcome in done.stdout, done.stdout
+
+    shown = nbval(tmp_path, "a.ipynb")
+    assert outcome in shown, shown
+
+
+@pytest.mark.slow
+def test_notebooks_run_side_by_side_each_in_one_kernel(tmp_path: Path) -> None:
+    """Every cell needs the one before it, in a kernel with one thread and no other notebook."""
+    first = 'import os\nfound = [os.environ["OMP_NUM_THREADS"]]'
+    for name in "abc":
+        grow = [f"found.append({name!r})"] * 3
+        write(tmp_path / f"{name}.ipynb", first, *grow, f"assert found == ['1', *3 * {name!r}]")
+
+    shown = nbval(tmp_path, "a.ipynb", "b.ipynb", "c.ipynb")
+    assert "15 passed" in shown, shown
