@@ -144,6 +144,26 @@ def said(name, function, seconds=PATIENCE):
     return judge(exercise, cases, ask(function, cases, seconds))
 
 
+@pytest.mark.parametrize("name", TWO_STAGE)
+def test_each_hint_is_given_without_a_doubt(name):
+    """No other mistake looks like it, and two failing cases with different answers show it."""
+    exercise = EXERCISES[name]
+    cases = exercise.ladder(1)
+    for known in exercise.misconceptions:
+        for function in known.functions:
+            assert judge(exercise, cases, ask(function, cases, PATIENCE)).hint == known.hint
+
+
+def test_a_width_without_gradient_is_a_fault():
+    """Of x1 + x2 nothing is left of the width, so a plain sum of the box would not notice it."""
+
+    def detached(deltas, anchors):
+        return decode_deltas(torch.cat((deltas[:, :2], deltas[:, 2:].detach()), dim=1), anchors)
+
+    verdict = said("decode_deltas", detached)
+    assert verdict.text.startswith("on 30 random deltas: the gradient[")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
