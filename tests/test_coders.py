@@ -58,6 +58,13 @@ def test_the_stretch_is_limited_upward_only():
     assert width == pytest.approx(1000) and 0 <= height < 1e-5
 
 
+def test_the_limit_of_the_stretch_can_be_set():
+    anchor = torch.tensor([[0.0, 0, 10, 20]])
+    deltas = torch.tensor([[0.0, 0, 3, 0.5]])
+    box = BoxCoder(bbox_xform_clip=math.log(2)).decode(deltas, anchor)
+    assert_close(box[0, 2:] - box[0, :2], torch.tensor([20.0, 20 * math.exp(0.5)]))
+
+
 def test_gradient():
     anchors = random_boxes(5, 1)
     deltas = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
