@@ -152,19 +152,33 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
     """(name, source) of what a name of a module needs, what comes first first."""
     source = inspect.getsource(importlib.import_module(module))
     notebook = parse(module, [source])
-    for statement in take(notebook.statements, {name}):
+    taken = take(notebook.statements, {name})
+    wanted = {read for statement in taken for read in statement.reads}
+    for statement in taken:
         node = statement.node
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             continue
         if isinstance(node, ast.ImportFrom) and node.module.startswith("detlearn"):
-            wanted = {n for s in take(notebook.statements, {name}) for n in s.reads}
             for alias in node.names:
                 if (alias.asname or alias.name) in wanted:
                     yield from _own_code(node.module, alias.name)
             continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            # A line for each name: two files may take the same one in other company.
+            for alias in node.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                if bound in wanted:
+                    yield bound, _import_of(node, alias)
+            continue
         text = _without_docstring(notebook, statement)
         for bound in statement.now.binds:
             yield bound, text
+
+
+def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    if isinstance(node, ast.Import):
+        return ast.unparse(ast.Import(names=[alias]))
+    return ast.unparse(ast.ImportFrom(module=node.module, names=[alias], level=node.level))
 
 
 def _without_docstring(notebook: Notebook, statement: Statement) -> str:
