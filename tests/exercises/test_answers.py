@@ -85,6 +85,7 @@ def test_a_right_answer_is_accepted_and_given_back(name, answer, strict, capsys)
     assert check.progress().states == {name: "right"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", PRIVATE_SEEDS)
 @every("right")
 def test_a_right_answer_stays_right_with_a_private_seed(name, answer, seed):
@@ -109,6 +110,7 @@ def test_a_wrong_answer_is_rejected_and_its_mistake_named(name, answer):
     assert names_the_mistake(name, answer), f"{answer.phrase!r} is not in\n{said}"
 
 
+@pytest.mark.slow
 @every("wrong")
 def test_a_wrong_answer_gets_the_same_hint_with_a_private_seed(name, answer):
     # Not each with each, for time's sake: over an exercise's answers all seeds have their turn.
