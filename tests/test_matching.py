@@ -8,7 +8,7 @@ from torchvision.models.detection._utils import (
 from torchvision.models.detection._utils import Matcher as Oracle
 
 from detlearn.boxes import box_iou
-from detlearn.matching import BalancedPositiveNegativeSampler, Matcher
+from detlearn.matching import BalancedPositiveNegativeSampler, Matcher, match_anchors
 
 IOU = torch.tensor(
     [
@@ -24,6 +24,10 @@ def test_by_hand():
     # Object 1 has no anchor of 0.7: its best one, number 2, is forced, and learns its own best.
     assert Matcher(0.7, 0.3, True)(IOU).tolist() == [0, 0, 1, -2, -1]
     assert Matcher(0.5, 0.5)(IOU).tolist() == [0, 0, 1, -1, -1]
+
+
+def test_the_papers_thresholds_are_the_default():
+    assert match_anchors(torch.tensor([[0.9, 0.69, 0.31, 0.29]])).tolist() == [0, -2, -2, -1]
 
 
 def test_a_forced_anchor_keeps_its_own_object():
