@@ -170,7 +170,7 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
                 if bound in wanted:
                     yield bound, _import_of(node, alias)
             continue
-        text = _without_docstring(notebook, statement)
+        text = _without_docstrings(notebook, statement)
         for bound in statement.now.binds:
             yield bound, text
 
@@ -181,10 +181,15 @@ def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
     return ast.unparse(ast.ImportFrom(module=node.module, names=[alias], level=node.level))
 
 
-def _without_docstring(notebook: Notebook, statement: Statement) -> str:
+def _without_docstrings(notebook: Notebook, statement: Statement) -> str:
     node, source = statement.node, _source(notebook, statement)
-    if not isinstance(node, ast.FunctionDef) or ast.get_docstring(node) is None:
+    if not isinstance(node, ast.FunctionDef):
         return source
-    docstring, first, lines = node.body[0], _first_line(node), source.split("\n")
-    del lines[docstring.lineno - first : docstring.end_lineno - first + 1]
+
+    # Those of the functions inside it as well; from the last line up, so that the numbers hold.
+    functions = [inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef)]
+    docstrings = [inner.body[0] for inner in functions if ast.get_docstring(inner) is not None]
+    first, lines = _first_line(node), source.split("\n")
+    for docstring in sorted(docstrings, key=lambda each: each.lineno, reverse=True):
+        del lines[docstring.lineno - first : docstring.end_lineno - first + 1]
     return "\n".join(lines)
