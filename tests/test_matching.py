@@ -39,6 +39,10 @@ def test_all_anchors_that_tie_for_an_object_are_forced():
     assert Matcher(0.7, 0.3, True)(torch.tensor([[0.4, 0.4, 0.1]])).tolist() == [0, 0, -1]
 
 
+def test_an_anchor_that_falls_short_of_the_best_by_a_little_is_not_forced():
+    assert match_anchors(torch.tensor([[0.4, 0.3999995, 0.1]])).tolist() == [0, -2, -1]
+
+
 def test_an_object_that_no_anchor_touches_makes_none_positive():
     iou = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.8, 0.1, 0.0, 0.0]])
     assert Matcher(0.7, 0.3, True)(iou).tolist() == [1, -1, -1, -1]
