@@ -188,6 +188,7 @@ def results(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.timeout(900)
 class TestTwoProcesses:
     def test_know_each_other(self, results):
         alone, first, second = results

@@ -16,6 +16,7 @@ WIDTHS = {"phone": 390, "desk": 1280}
 REDIRECT = "index.html"  # sends the reader on to the start page, which is tested itself
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS.keys())
 def test_every_page_is_in_order(

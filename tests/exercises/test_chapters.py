@@ -22,6 +22,7 @@ def text_of(cell: nbformat.NotebookNode) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_solution_is_accepted_and_the_chapter_ends(path, tmp_path):
     notebook, stubs = nbformat.read(path, 4), read_chapter(path).stubs

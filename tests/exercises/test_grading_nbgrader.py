@@ -143,6 +143,7 @@ class TestCommand:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not HAS_NBGRADER, reason="nbgrader is not installed")
 def test_nbgrader_releases_grades_and_exports(chapters, tmp_path):
     course = tmp_path / "course"
