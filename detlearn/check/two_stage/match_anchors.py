@@ -87,8 +87,8 @@ def _several_objects() -> list[Case]:
         ),
         _case(
             "two objects, and an anchor that overlaps both of them well, the second more",
-            [[0.8, 0.9], [0.95, 0.1]],
-            [1, 0],
+            [[0.8, 0.9, 0.1], [0.85, 0.1, 0.95]],
+            [1, 0, 1],
         ),
         _case(
             "two equal objects",

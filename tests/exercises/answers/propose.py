@@ -372,7 +372,7 @@ def cuts_with_masks(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=
 def box_by_box(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
     proposals = []
     for b, (height, width) in enumerate(sizes):
-        candidates = sorted(range(len(anchors)), key=lambda k: -float(logits[b, k]))[:pre]
+        candidates = sorted(range(len(anchors)), key=lambda k: -logits[b, k].item())[:pre]
         kept = []
         for k in candidates:
             x1, y1, x2, y2 = decode(deltas[b, k : k + 1], anchors[k : k + 1])[0].tolist()
