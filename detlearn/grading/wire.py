@@ -125,13 +125,13 @@ def _answer(index: int, row: dict[str, Any], tensors: dict[str, torch.Tensor]) -
     if row["trouble"] is not None:
         trouble = Trouble(*(clean(text) for text in row["trouble"]))
     steps = row["steps"]
-    if not isinstance(steps, int) or not isinstance(row["changed"], bool):
-        raise TypeError("not a number of steps")
+    if not all(isinstance(number, int) for number in (steps, *row["changed"])):
+        raise TypeError("not a number of steps, or not the places of arguments")
     return Answer(
         values=tuple(tensors[f"{index}.{j}"] for j in range(row["values"])),
         gradient=tensors.get(f"{index}.gradient"),
         trouble=trouble,
-        changed=row["changed"],
+        changed=tuple(row["changed"]),
         printed=clean(row["printed"]),
         steps=steps,
     )

@@ -17,6 +17,7 @@ from detlearn.check import EXERCISES, NotSolved
 from detlearn.check.engine import ask, expected_answer, judge, sandbox
 from detlearn.check.engine import exercise as engine
 from detlearn.check.engine.cases import agree
+from detlearn.check.engine.diagnosis import LOOKS_LIKE
 
 PRIVATE_SEEDS = (1, 20_260, 31_337)
 
@@ -182,7 +183,8 @@ def test_each_known_misconception_is_rejected_with_its_own_hint(name):
         for function in known.functions:
             said = judge(exercise, cases, ask(function, cases))
             assert said.status == "wrong", known.hint
-            assert said.hint == known.hint, said
+            # Named without a doubt, or where the cases are too few to be sure, with one.
+            assert said.hint.removeprefix(LOOKS_LIKE) == known.hint, said
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -350,8 +352,8 @@ HOSTILE = [
     (sparse, "torch.sparse_coo, cpu, torch.float32; expected an ordinary one"),
     (no_numbers_behind_it, "meta, torch.float32; expected an ordinary one"),
     (wrong_shape, "the IoU has shape (1, 1, 1); expected (1, 1)"),
-    (writes_into_its_arguments, "changes the tensors it is given"),
-    (resizes_its_arguments, "changes the tensors it is given"),
+    (writes_into_its_arguments, "changes the tensors it is given (boxes2)"),
+    (resizes_its_arguments, "changes the tensors it is given (boxes2)"),
     (returns_nothing, "returned None; is a return statement missing?\n"),
     (lambda boxes1, boxes2: "0.5", "returned a str; expected a torch.Tensor"),
     (lambda boxes1, boxes2: [[0.5]], "returned a list; expected a torch.Tensor"),

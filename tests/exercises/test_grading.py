@@ -317,7 +317,7 @@ class TestSubmissions:
 class TestWire:
     ANSWERS = (
         Answer((torch.rand(2, 3), torch.arange(3)), torch.rand(2), steps=7),
-        Answer(changed=True, printed="hello"),
+        Answer(changed=(1,), printed="hello"),
         Answer(trouble=Trouble("timeout", "slow", "line 3: while True:")),
     )
 

@@ -1,10 +1,10 @@
 """How an exercise is asked, judged and shown; the exercises lie in the chapters' folders."""
 
+from detlearn.check.engine.diagnosis import Misconception
 from detlearn.check.engine.exercise import (
     SEED,
     STATE,
     Exercise,
-    Misconception,
     NotSolved,
     ask,
     expected_answer,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import box_iou
+from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
 
 Drawing = list[tuple[Tensor, str, str]]  # box, label, style
@@ -43,7 +44,7 @@ def random_pairs(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def row(box: Tensor) -> str:
     """A box as text."""
-    return "[" + ", ".join(f"{x:g}" for x in (round(float(v), 2) for v in box)) + "]"
+    return written(box)
 
 
 def failing_pair(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
@@ -56,12 +57,14 @@ def failing_pair(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
 
 
 def show_pair(case: Case, found: Fault) -> str:
-    """One line of the pair that failed, with its IoU."""
+    """The pair that failed, with its IoU."""
     pair = failing_pair(case, found)
     if pair is None:
         return ""
+    at = found.index[0] if found.index else 0
     iou = float(box_iou(pair[0][None], pair[1][None]))
-    return f"pred_box {row(pair[0])}, target_box {row(pair[1])}, their IoU {iou:.4f}"
+    boxes = f"pred_boxes[{at}] = {written(pair[0])}, target_boxes[{at}] = {written(pair[1])}"
+    return f"{boxes}, their IoU {iou:.4f}"
 
 
 def draw_pair(case: Case, found: Fault) -> Drawing:
@@ -71,13 +74,14 @@ def draw_pair(case: Case, found: Fault) -> Drawing:
 
 
 def show_scored(case: Case, found: Fault) -> str:
-    """One line of boxes with their scores, unless there are too many to read."""
+    """Boxes and scores side by side, those of the first rows if there are too many to read."""
     boxes, scores = case.args[:2]
-    if not 0 < len(boxes) <= 8:
+    if len(boxes) == 0:
         return ""
-    listed = ", ".join(f"{row(b)} at {float(s):.2f}" for b, s in zip(boxes, scores))
-    rest = "".join(f", {value:g}" for value in case.args[2:])
-    return f"boxes {listed}{rest}"
+    part, more = ("", "") if len(boxes) <= 8 else ("[:4]", f", {len(boxes)} in all")
+    most = 8 if len(boxes) <= 8 else 4
+    listed = (f"boxes{part} = {written(boxes[:most])}", f"scores{part} = {written(scores[:most])}")
+    return ", ".join(listed) + more
 
 
 def draw_scored(case: Case, found: Fault) -> Drawing:

@@ -6,7 +6,7 @@ compared in this process or sent here from another one. `fault` says what is wro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,9 @@ class Trouble:
     """Why there is no answer.
 
     Attributes:
-        kind: "blank", "exception", "timeout", "memory", "exit", "none", "type", "no function",
-            "no gradient", "attached", "reference" or "died".
+        kind: "blank", "exception", "signature" (it cannot be called with these arguments),
+            "timeout", "memory", "exit", "none", "type", "no function", "no gradient", "attached",
+            "reference" or "died".
         message: what happened, as a sentence without its full stop.
         line: the learner's line at which it happened, if known.
     """
@@ -78,7 +79,7 @@ class Answer:
         gradient: of the sum of the first returned tensor, its columns weighted with 1, 2, 3, …, if
             the case asked for it.
         trouble: why there are no values.
-        changed: the function wrote into its arguments.
+        changed: the places of the arguments that the function wrote into.
         printed: the beginning of what it printed.
         steps: instructions that Python executed, for the rung "no loop".
     """
@@ -86,7 +87,7 @@ class Answer:
     values: tuple[Tensor, ...] = ()
     gradient: Tensor | None = None
     trouble: Trouble | None = None
-    changed: bool = False
+    changed: tuple[int, ...] = ()
     printed: str = ""
     steps: int = 0
 
@@ -97,18 +98,26 @@ class Fault:
 
     Attributes:
         text: the sentence to show.
-        kind: "trouble", "changed", "form", "finite", "value" or "gradient".
+        kind: "trouble", "changed", "dtype", "form", "finite", "value" or "gradient".
         output: which of the returned tensors is wrong.
         index: where in it the difference is largest.
+        rows: how many it has; 0 if it is no matter of one row.
     """
 
     text: str
     kind: str
     output: int = 0
-    index: tuple[int, ...] = field(default=())
+    index: tuple[int, ...] = ()
+    rows: int = 0
 
 
-def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) -> Fault | None:
+def fault(
+    case: Case,
+    answer: Answer,
+    expected: Answer,
+    names: tuple[str, ...],
+    arguments: tuple[str, ...] = (),
+) -> Fault | None:
     """Say what is wrong with an answer, or None.
 
     Args:
@@ -116,13 +125,15 @@ def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) 
         answer: the learner's.
         expected: the reference's.
         names: how the returned tensors are called, one for each.
+        arguments: how the arguments are called.
     """
     if answer.trouble is not None:
         return Fault(answer.trouble.message, "trouble")
     if answer.changed:
-        return Fault(
-            "your function changes the tensors it is given; work on copies (.clone())", "changed"
-        )
+        written = [arguments[i] for i in answer.changed if i < len(arguments)]
+        which = f" ({' and '.join(written)})" if written else ""
+        text = f"your function changes the tensors it is given{which}; work on copies (.clone())"
+        return Fault(text, "changed")
     if len(answer.values) != len(expected.values):
         return Fault(
             f"your function returned {len(answer.values)} value(s); expected "
@@ -130,18 +141,20 @@ def fault(case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]) 
             "form",
         )
     for i, (got, wanted) in enumerate(zip(answer.values, expected.values)):
-        text = _wrong_form(got, wanted, names[i])
-        if text:
+        if not _dtype_fits(got, wanted):
+            text = f"{names[i]} has dtype {_dtype(got)}; expected {_dtype(wanted)}"
+            return Fault(text, "dtype", i)
+        if got.shape != wanted.shape:
+            text = f"{names[i]} has shape {tuple(got.shape)}; expected {tuple(wanted.shape)}"
             return Fault(text, "form", i)
     return _wrong_numbers(case, answer, expected, names)
 
 
-def _wrong_form(got: Tensor, wanted: Tensor, name: str) -> str:
-    if _kind(got) != _kind(wanted):
-        return f"{name} has dtype {_dtype(got)}; expected {_dtype(wanted)}"
-    if got.shape != wanted.shape:
-        return f"{name} has shape {tuple(got.shape)}; expected {tuple(wanted.shape)}"
-    return ""
+def _dtype_fits(got: Tensor, wanted: Tensor) -> bool:
+    """Whether the chapter runs on with this dtype: the very same, or float32 for float64."""
+    if wanted.dtype == torch.float64:
+        return got.dtype in (torch.float32, torch.float64)
+    return got.dtype == wanted.dtype
 
 
 def _wrong_numbers(
@@ -157,7 +170,8 @@ def _wrong_numbers(
         bad = ~torch.isfinite(got.double())
         if bad.any() and torch.isfinite(wanted.double()).all():
             index = tuple(bad.nonzero()[0].tolist())
-            return Fault(f"{name}{_at(index)} is {float(got[index])}", "finite", i, index)
+            text = f"{name}{_at(index)} is {float(got[index])}"
+            return Fault(text, "finite", i, index, _rows(wanted))
         if case.only_finite:
             continue
         wrong = ~close(got, wanted)
@@ -165,13 +179,13 @@ def _wrong_numbers(
             gap = torch.where(wrong, (got.double() - wanted.double()).abs(), -1.0)
             # NumPy's, as torch.unravel_index imports sympy first, which takes seconds.
             index = tuple(int(n) for n in np.unravel_index(int(gap.argmax()), gap.shape))
-            return Fault(
-                f"{name}{_at(index)} is {number(got[index])}; expected {number(wanted[index])}",
-                kind,
-                i,
-                index,
-            )
+            text = f"{name}{_at(index)} is {number(got[index])}; expected {number(wanted[index])}"
+            return Fault(text, kind, i, index, _rows(wanted))
     return None
+
+
+def _rows(tensor: Tensor) -> int:
+    return len(tensor) if tensor.ndim else 0
 
 
 def agree(case: Case, one: Answer, other: Answer) -> bool:
@@ -179,13 +193,15 @@ def agree(case: Case, one: Answer, other: Answer) -> bool:
     if one.trouble and other.trouble:
         # An exception counts as the same if its type is: "your function raises KeyError: …".
         names = [trouble.message.split(":")[0] for trouble in (one.trouble, other.trouble)]
-        return one.trouble.kind == other.trouble.kind and names[0] == names[1]
-    if one.trouble or other.trouble:
+        if one.trouble.kind != other.trouble.kind or names[0] != names[1]:
+            return False
+    elif one.trouble or other.trouble:
         return False
+    # Values there may be in spite of a trouble: a missing gradient leaves them.
     if one.changed != other.changed or len(one.values) != len(other.values):
         return False
     pairs = list(zip(one.values, other.values))
-    if case.gradient:
+    if case.gradient and not one.trouble:
         if (one.gradient is None) != (other.gradient is None):
             return False
         if one.gradient is not None:

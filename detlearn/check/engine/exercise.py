@@ -2,16 +2,14 @@
 
 A check calls the function on a ladder of cases (worked out by hand, degenerate, random, properties,
 gradients, no loop over boxes), compares the answers with the reference's and explains the first
-difference. Known misconceptions are recognised by computing what they would return and comparing,
-never by reading the learner's source. Calling and judging are separate: `ask` may happen in another
-process, `judge` needs its answers only.
+difference. Calling and judging are separate: `ask` may happen in another process, `judge` needs its
+answers only.
 
 A check never raises in the reading flow. With ``DETLEARN_STRICT=1`` anything but ✅ raises.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import time
@@ -22,29 +20,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Trouble, agree, fault
+from detlearn.check.engine.arguments import parameters, show_arguments
+from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Trouble, fault
+from detlearn.check.engine.diagnosis import Asked, Misconception, diagnose, generic_hint
 from detlearn.check.engine.display import Verdict, show
-from detlearn.check.engine.sandbox import SECONDS, call, named
+from detlearn.check.engine.sandbox import SECONDS, call, call_own, named
+from detlearn.check.engine.state import usual_settings
 
 SEED = 0  # of the cases that a reader sees; graders use others
 
 
 class NotSolved(AssertionError):
     """With ``DETLEARN_STRICT=1``: an exercise is wrong or not attempted."""
-
-
-class Misconception:
-    """A wrong answer that many people give.
-
-    Attributes:
-        hint: the sentence that names the mistake and says what to do.
-        functions: each computes what the mistake would return, in one of its variants.
-    """
-
-    def __init__(self, hint: str, *functions: Callable) -> None:
-        if not functions:
-            raise ValueError(f"a misconception needs a function that makes it: {hint!r}")
-        self.hint, self.functions = hint, functions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +47,9 @@ class Exercise:
         returns: what each returned tensor is called.
         draw: the boxes that show the failing case, as (box, label, style) with style "a", "b" or
             "c"; empty if nothing is to be drawn.
-        narrow: the part of a failing case to show: takes the case and the fault, gives one line.
+        narrow: what to show of a failing case beside or instead of its arguments as they are:
+            takes the case and the fault, gives one line. What it names, as in "boxes1[3] = …", is
+            not shown again.
         solution: the functions whose source is the solution; the reference by default.
         allowed: names of the package's functions that the learner's may call.
         counted: what a loop would run over; the size of a case counts them.
@@ -92,8 +81,9 @@ class Exercise:
         Raises:
             NotSolved: if it is not right and ``DETLEARN_STRICT=1`` is set.
         """
-        cases = self.ladder(SEED)
-        verdict = judge(self, cases, ask(function, cases, SECONDS))
+        with usual_settings():
+            cases = self.ladder(SEED)
+            verdict = judge(self, cases, ask(function, cases, SECONDS))
         STATE[self.name] = verdict.status
         show(verdict)
         if verdict.status == "right":
@@ -151,41 +141,53 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
     name, number = exercise.name, exercise.number
     if answers and answers[0].trouble and answers[0].trouble.kind == "blank":
         return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
+
+    # What is wrong with each answer.
+    arguments = parameters(exercise.reference)
     expected = [expected_answer(exercise, case) for case in cases[: len(answers)]]
-    faults = [fault(c, a, e, exercise.returns) for c, a, e in zip(cases, answers, expected)]
+    faults = [
+        fault(case, answer, right, exercise.returns, arguments)
+        for case, answer, right in zip(cases, answers, expected)
+    ]
     faults = _with_loops(exercise.counted, cases, answers, faults)
+
     first = next((i for i, found in enumerate(faults) if found), None)
     if first is None and len(answers) == len(cases):
-        return Verdict(
-            "right", number, name, f"right in {len(cases)} cases", points=exercise.points
-        )
+        text = f"right in {len(cases)} cases"
+        return Verdict("right", number, name, text, points=exercise.points)
     if first is None:  # the process that ran it is gone
-        return Verdict("wrong", number, name, "your function did not come back", hint="")
-    case, found = cases[first], faults[first]
-    trouble = answers[first].trouble
-    kind = trouble.kind if trouble else ""
+        return Verdict("wrong", number, name, "your function did not come back")
+
+    # The first fault is the one to show, with its input.
+    case, answer, found = cases[first], answers[first], faults[first]
+    if answer.trouble and answer.trouble.kind == "no function":
+        return Verdict("wrong", number, name, found.text)
+    narrowed = exercise.narrow(case, found) if answer.trouble is None or answer.values else ""
+    asked = Asked(cases, answers, expected, faults, exercise.returns)
     return Verdict(
         "wrong",
         number,
         name,
-        found.text if kind == "no function" else f"on {case.note}: {found.text}",
-        hint=_diagnose(exercise, cases, answers, faults) or generic_hint(case, found),
-        line=trouble.line if trouble else "",
-        shown=exercise.narrow(case, found) if kind in ("", "exception") else "",
-        boxes=[] if trouble else exercise.draw(case, found),
-        printed=answers[first].printed,
+        f"on {case.note}: {found.text}",
+        hint=diagnose(exercise.misconceptions, asked) or generic_hint(case, answer, found),
+        line=answer.trouble.line if answer.trouble else "",
+        shown=show_arguments(arguments, case, found, narrowed),
+        boxes=[] if answer.trouble else exercise.draw(case, found),
+        printed=answer.printed,
     )
 
 
 def expected_answer(exercise: Exercise, case: Case) -> Answer:
     """The right answer: as worked out by hand where a case says so, else the reference's."""
-    answer = call(exercise.reference, case)
+    answer = call_own(exercise.reference, case)
     if answer.trouble is not None:
         raise AssertionError(f"the reference of {exercise.name} fails: {answer.trouble.message}")
     if case.expected is None:
         return answer
-    values = case.expected if isinstance(case.expected, tuple) else (case.expected,)
-    return replace(answer, values=values)
+    by_hand = case.expected if isinstance(case.expected, tuple) else (case.expected,)
+    # The numbers are those worked out by hand, the dtype is the one that the package returns.
+    values = [value.to(own.dtype) for value, own in zip(by_hand, answer.values, strict=True)]
+    return replace(answer, values=tuple(values))
 
 
 def _with_loops(
@@ -204,52 +206,3 @@ def _with_loops(
                 "value",
             )
     return faults
-
-
-def _diagnose(
-    exercise: Exercise,
-    cases: Sequence[Case],
-    answers: Sequence[Answer],
-    faults: Sequence[Fault | None],
-) -> str:
-    """The hint of the misconception that returns what the learner's function returned, or ""."""
-    stopped = ("timeout", "memory", "exit", "died")
-    troubles = [answer.trouble.kind if answer.trouble else "" for answer in answers]
-    asked = [i for i, k in enumerate(troubles) if k not in stopped and not cases[i].size]
-    failing = [i for i in asked if faults[i]]
-    if not failing or any(found for found in faults[: failing[0]]):
-        return ""
-    # First: the same answers everywhere. Then: the same on the lowest rung that fails, for a
-    # function with a second mistake that shows elsewhere.
-    rung = cases[failing[0]].rung
-    said = functools.cache(lambda function, i: call(function, cases[i]))
-    # That both raise on the same input is no evidence: many a mistake does on an empty list.
-    spoken = [i for i in failing if troubles[i] != "exception"]
-    for among in (asked, [i for i in asked if cases[i].rung == rung]):
-        if not set(among) & set(spoken):
-            continue
-        for known in exercise.misconceptions:
-            for function in known.functions:
-                if all(agree(cases[i], answers[i], said(function, i)) for i in among):
-                    return known.hint
-    return ""
-
-
-def generic_hint(case: Case, found: Fault) -> str:
-    """What to look at when no known misconception fits."""
-    if "positional argument" in found.text:
-        return (
-            f"the check calls it with {len(case.args)} arguments; keep the first line of the stub"
-        )
-    empty = any(isinstance(value, Tensor) and value.numel() == 0 for value in case.args)
-    if empty and found.kind == "trouble" and " raises " in found.text:
-        return "check for an empty list first; what should come back then?"
-    if empty and found.kind == "form" and "float32; expected" in found.text:
-        return "torch.tensor of an empty list is float32; name the dtype, as in dtype=torch.int64"
-    if found.kind == "finite":
-        return "somewhere a number is divided by zero; what is zero here?"
-    if found.kind == "gradient":
-        return "the values are right, their gradient is not; is a part detached, or should one be?"
-    if case.rung == "property" and found.kind == "value":
-        return "the formula has this property, yours lacks it; does it use absolute coordinates?"
-    return ""

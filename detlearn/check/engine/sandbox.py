@@ -1,26 +1,36 @@
 """Call a learner's function so that nothing it does can harm the notebook.
 
 An endless loop is stopped by an alarm, a huge allocation by a limit on the process's data, what it
-prints is cut, `sys.exit` ends the call and not the kernel, and the arguments are copies. What
-happened comes back as an `Answer`.
+prints is cut, `sys.exit` ends the call and not the kernel, the arguments are copies, and the global
+state is put back. What happened comes back as an `Answer` of plain data: everything in which the
+learner's code has a hand, the text of its exceptions and the methods of what it returns included,
+runs while the alarm is set.
 
 Where the system has no alarm (Windows) or the call is not in the main thread, a second thread
-raises the exception; where it has no limit on data, a huge allocation fails as it would anyway.
+raises the exception; it also winds up the alarm again if the function took it away. Where the
+system has no limit on data, a huge allocation fails as it would anyway.
+
+What cannot be survived in the same process: `os._exit`, a signal that kills, a crash of compiled
+code. And one single call of compiled code (``sum(range(10**12))``) ends when it ends; only then is
+the function stopped.
 """
 
 from __future__ import annotations
 
-import ctypes
+import dis
 import io
+import linecache
+import os
 import random
 import signal
 import sys
 import sysconfig
 import threading
-import traceback
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -28,6 +38,7 @@ import torch
 from torch import Tensor
 
 from detlearn.check.engine.cases import Answer, Case, Trouble
+from detlearn.check.engine.state import GUARD, restore, snapshot, stop_thread
 
 SECONDS = 10.0  # for all calls of one check together
 GIGABYTES = 4.0  # beyond what the process holds already
@@ -40,81 +51,188 @@ RETRY = 0.5  # seconds until an alarm that the function has caught is raised aga
 LATER_RETRY = 2e-4
 jitter = random.Random(0)
 
+# Real numbers that can be compared.
+DTYPES = (
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+)
+MOST_VALUES = 1_000  # in a returned tuple; nothing that is asked for has as many
+
 
 class OutOfTime(BaseException):
     """Raised inside a call that takes too long; no `except Exception` stops it."""
-
-
-class _Clipped(io.TextIOBase):
-    """Keeps the first characters written to it and counts the rest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept, self.written = "", 0
-
-    def write(self, text: str) -> int:
-        self.kept += text[: KEPT_CHARACTERS - len(self.kept)]
-        self.written += len(text)
-        return len(text)
-
-    def writable(self) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        if self.written <= len(self.kept):
-            return self.kept
-        return f"{self.kept}\n… and {self.written - len(self.kept):,} more characters"
 
 
 def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     """Call a function on a case.
 
     Args:
-        function: the learner's, or the reference.
+        function: the learner's.
         case: what to call it with.
         seconds: after which it is stopped.
 
     Returns:
         What came of it; never raises, unless the reader interrupts.
     """
-    args = tuple(_copy(value) for value in case.args)
-    if case.gradient:
-        args = (args[0].requires_grad_(), *args[1:])
-    if case.detached:
-        args = tuple(v.requires_grad_() if _is_real(v) else v for v in args)
-    printed, answer = _Clipped(), Answer()
-    with _state_restored(), redirect_stdout(printed), redirect_stderr(printed):
+    answer, printed, watch = Answer(), _Clipped(), _Watch(seconds)
+    with watch, _output_to(printed), _data_limited():
+        before = snapshot()
         try:
-            with _out_of_time_after(seconds), _data_limited():
-                _run(function, args, case, answer)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            answer.trouble = _trouble(error, seconds)
-    if answer.trouble is None and case.gradient and answer.gradient is None:
-        answer.trouble = Trouble(
-            "no gradient",
-            "your result has no gradient with respect to the first argument, so nothing could be "
-            "trained with it; .item(), .tolist(), .detach(), torch.no_grad() and numpy all cut it",
-        )
-    answer.changed = any(not _unchanged(a, b) for a, b in zip(args, case.args))
+            with watch.armed():
+                _question(function, case, answer, before)
+        except BaseException as error:  # even to describe what came of it has failed
+            text = f"what your function returns or raises cannot be read ({_name(type(error))})"
+            answer = Answer(trouble=Trouble("type", text))
+        finally:
+            restore(before)
+
+    if watch.over:
+        # Whatever else happened: it may have caught the alarm and returned something.
+        line = answer.trouble.line if answer.trouble else ""
+        text = f"your function was stopped after {seconds:g} seconds"
+        answer = Answer(trouble=Trouble("timeout", text, line))
     answer.printed = str(printed)
     return answer
 
 
-def _run(function: Callable, args: tuple[Any, ...], case: Case, answer: Answer) -> None:
-    """Everything in which the learner's code has a hand; what takes too long stops here only."""
-    if case.size:
-        answer.steps, returned = _counting_steps(function, args)
-    else:
-        returned = function(*args)
-        if case.gradient and isinstance(returned, Tensor) and returned.requires_grad:
-            total = _weighted_sum(returned)
-            (answer.gradient,) = torch.autograd.grad(total, args[0], allow_unused=True)
-    answer.values, answer.trouble = _as_tensors(returned, case.listed)
-    if case.detached and answer.trouble is None and _has_gradient(returned):
+def call_own(function: Callable, case: Case) -> Answer:
+    """The same for a function of the package, which needs no fence, so that it takes no time."""
+    answer = Answer()
+    _question(function, case, answer, [])
+    return answer
+
+
+# ---- what happens while the alarm is set ----
+
+
+def _question(function: Callable, case: Case, answer: Answer, before: list) -> None:
+    """Everything in which the learner's code has a hand."""
+    args, parent = _arguments(case), os.getpid()
+    try:
+        try:
+            returned = _called(function, args, case, answer)
+        finally:
+            # A copy of this process, made by os.fork(), must not go on as a second kernel.
+            if os.getpid() != parent:
+                os._exit(1)
+            # What watches each step goes first; with the rest comes what answers for torch.
+            restore(before[:2])
+            restore(before)
+        _read(returned, args, case, answer)
+    except BaseException as error:
+        answer.trouble = _trouble(error)
+        # Its frames hold the learner's objects, whose __del__ must find the alarm set.
+        error.__traceback__ = None
+    answer.changed = tuple(
+        i for i, (now, original) in enumerate(zip(args, case.args)) if not _unchanged(now, original)
+    )
+
+
+def _arguments(case: Case) -> list[Any]:
+    args = [_copy(value) for value in case.args]
+    if case.gradient:
+        args[0].requires_grad_()
+    if case.detached:
+        for value in args:
+            if isinstance(value, Tensor) and value.is_floating_point():
+                value.requires_grad_()
+    return args
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_copy(each) for each in value)
+    return value
+
+
+def _called(function: Callable, args: list[Any], case: Case, answer: Answer) -> Any:
+    if not case.size:
+        return function(*args)
+    answer.steps, returned = _counting_steps(function, args)
+    return returned
+
+
+def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
+    """Turn what was returned into plain tensors, or into a trouble."""
+    if returned is None:
+        text = "your function returned None; is a return statement missing?"
+        answer.trouble = Trouble("none", text)
+        return
+    values = _listed(returned, case.listed)
+    if values is None:
+        text = f"your function returned {named(returned)}; expected a list of tensors"
+        answer.trouble = Trouble("type", f"{text}, one for each image")
+        return
+
+    tensors = []
+    for value in values:
+        tensor, text = _plain(value)
+        if text:
+            answer.trouble = Trouble("type", f"your function returned {text}")
+            return
+        tensors.append(tensor)
+    answer.values = tuple(tensor.detach().clone() for tensor in tensors)
+
+    if case.gradient:
+        _differentiate(tensors[0] if tensors else None, args[0], answer)
+    if case.detached and any(tensor.requires_grad for tensor in tensors):
         text = "your result carries a gradient, through which one network would train the other"
         answer.trouble = Trouble("attached", text)
+
+
+def _listed(returned: Any, listed: bool) -> list[Any] | None:
+    """The returned values as a list, or None where a list was asked for and is none."""
+    kind = type(returned)
+    if issubclass(kind, tuple):
+        return list(tuple.__getitem__(returned, slice(MOST_VALUES)))
+    if listed and issubclass(kind, list):
+        return list(list.__getitem__(returned, slice(MOST_VALUES)))
+    return None if listed else [returned]
+
+
+def _plain(value: Any) -> tuple[Tensor, str]:
+    """A value as an ordinary tensor; or what it is instead, and what was expected."""
+    nothing, kind = torch.zeros(0), type(value)
+    if kind in (bool, int, float) or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
+        return torch.tensor(value), ""
+    if kind not in (Tensor, torch.nn.Parameter):
+        return nothing, f"{named(value)}; expected a torch.Tensor"
+
+    # By the class's own methods: an object may carry others under the same names.
+    ordinary = "; expected an ordinary one of real numbers"
+    if value.is_nested:
+        return nothing, f"a nested tensor{ordinary}"
+    if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES:
+        return nothing, f"a tensor of {value.layout}, {value.device}, {value.dtype}{ordinary}"
+    if not _has_memory(value):
+        return nothing, f"a tensor without memory behind it{ordinary}"
+    if any(getattr(value, "names", ())):  # torch had them until 2.13
+        return nothing, f"a tensor with named dimensions{ordinary}"
+    return Tensor.resolve_neg(value), ""
+
+
+def _has_memory(value: Tensor) -> bool:
+    """Whether its storage reaches to its last number; reading beyond would crash the process."""
+    if Tensor.numel(value) == 0:
+        return True
+    reach = zip(Tensor.size(value), Tensor.stride(value))
+    last = Tensor.storage_offset(value) + sum((size - 1) * stride for size, stride in reach)
+    return (last + 1) * Tensor.element_size(value) <= Tensor.untyped_storage(value).nbytes()
+
+
+def _differentiate(result: Tensor | None, argument: Tensor, answer: Answer) -> None:
+    if result is not None and result.requires_grad:
+        (gradient,) = torch.autograd.grad(_weighted_sum(result), argument, allow_unused=True)
+        if gradient is not None and not _plain(gradient)[1]:
+            answer.gradient = gradient.detach().clone()
+    if answer.gradient is None:
+        text = (
+            "your result has no gradient with respect to the first argument, so nothing could be "
+            "trained with it; .item(), .tolist(), .detach(), torch.no_grad() and numpy all cut it"
+        )
+        answer.trouble = Trouble("no gradient", text)
 
 
 def _weighted_sum(values: Tensor) -> Tensor:
@@ -128,150 +246,229 @@ def _weighted_sum(values: Tensor) -> Tensor:
     return values.sum()
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, list):
-        return list(value)
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _has_gradient(returned: Any) -> bool:
-    values = returned if isinstance(returned, tuple | list) else (returned,)
-    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
-
-
 def _unchanged(value: Any, original: Any) -> bool:
+    if type(original) in (list, tuple):
+        return (
+            type(value) is type(original)
+            and len(value) == len(original)
+            and all(map(_unchanged, value, original))
+        )
     if not isinstance(original, Tensor):
-        return True
-    value = value.detach()
-    return value.shape == original.shape and bool(
-        ((value == original) | ((value != value) & (original != original))).all()
-    )
+        return type(value) is type(original) and value == original
 
-
-def _as_tensors(returned: Any, listed: bool) -> tuple[tuple[Tensor, ...], Trouble | None]:
-    if returned is None:
-        return (), Trouble("none", "your function returned None; is a return statement missing?")
-    if listed and not isinstance(returned, list | tuple):
-        text = f"your function returned {named(returned)}; expected a list of tensors"
-        return (), Trouble("type", f"{text}, one for each image")
-    values = returned if isinstance(returned, tuple) or listed else (returned,)
-    tensors = []
-    for value in values:
-        if isinstance(value, bool | int | float | np.floating | np.integer):
-            value = torch.tensor(value)
-        if not isinstance(value, Tensor):
-            text = f"your function returned {named(value)}; expected a torch.Tensor"
-            return (), Trouble("type", text)
-        if value.layout != torch.strided or value.is_meta or value.is_complex():
-            text = (
-                f"your function returned a tensor of {value.layout}, {value.device}, {value.dtype}"
-            )
-            return (), Trouble("type", f"{text}; expected an ordinary one of real numbers")
-        tensors.append(value.detach().cpu().clone())
-    return tuple(tensors), None
+    plain, trouble = _plain(value)
+    if trouble or plain.shape != original.shape or plain.dtype != original.dtype:
+        return False
+    now = plain.detach()
+    return bool(((now == original) | ((now != now) & (original != original))).all())
 
 
 def named(value: Any) -> str:
     """What a value is, with its article: "a list", "an int", "a numpy array"."""
-    name = "numpy array" if isinstance(value, np.ndarray) else type(value).__name__
+    name = "numpy array" if type(value) is np.ndarray else _name(type(value))
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _trouble(error: BaseException, seconds: float) -> Trouble:
-    line = _line_of(error)
-    try:
-        said = str(error)
-    except Exception:  # its __str__ is the learner's as well
-        said = ""
-    if isinstance(error, NotImplementedError):
+def _name(kind: type) -> str:
+    # Past a metaclass of the learner's, which may answer anything or nothing.
+    return str.__str__(type.__dict__["__name__"].__get__(kind))[:60] or "nameless thing"
+
+
+# ---- what was raised ----
+
+
+def _trouble(error: BaseException) -> Trouble:
+    last, own = _ends(error.__traceback__)
+    line = _line(own)
+    name, said = _name(type(error)), _said(error)
+    if _is_blank(error, last, own):
         return Trouble("blank", "not attempted yet", line)
     if isinstance(error, OutOfTime):
-        return Trouble("timeout", f"your function was stopped after {seconds:g} seconds", line)
+        return Trouble("timeout", "your function was stopped", line)
     if isinstance(error, MemoryError) or "can't allocate memory" in said:
         return Trouble("memory", "your function asks for more memory than there is", line)
     if isinstance(error, SystemExit):
         return Trouble("exit", "your function calls exit(); return a value instead", line)
-    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    text = text if len(text) < 300 else text[:300] + " …"
-    return Trouble("exception", f"your function raises {text}", line)
+
+    text = f"your function raises {name}: {said}" if said else f"your function raises {name}"
+    # Raised here, before the function's first line: it cannot be called like this.
+    by_the_call = last is not None and last.tb_frame.f_code.co_filename == __file__
+    if isinstance(error, TypeError) and by_the_call and "positional argument" in said:
+        return Trouble("signature", text, line)
+    return Trouble("exception", text, line)
 
 
-def _line_of(error: BaseException) -> str:
-    """The last line of the learner's own code that the traceback passes through."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(OTHERS) and "site-packages" not in frame.filename
-        if frame.line
-    ]
-    return f"line {own[-1].lineno}: {own[-1].line}" if own else ""
-
-
-@contextmanager
-def _state_restored() -> Iterator[None]:
-    """What a function may leave switched off or seeded must not reach the rest of the notebook."""
-    dtype, trace, depth = torch.get_default_dtype(), sys.gettrace(), sys.getrecursionlimit()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the learner's may be it)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-            if sys.gettrace() is not trace:
-                sys.settrace(trace)
-            sys.setrecursionlimit(depth)
-
-
-@contextmanager
-def _out_of_time_after(seconds: float) -> Iterator[None]:
-    main = threading.current_thread() is threading.main_thread()
-    if main and hasattr(signal, "setitimer"):
-        before = signal.signal(signal.SIGALRM, _Alarm())
-        signal.setitimer(signal.ITIMER_REAL, seconds, RETRY)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        return
-    done, victim = threading.Event(), ctypes.c_ulong(threading.get_ident())
-
-    def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(victim, ctypes.py_object(OutOfTime))
-            wait = RETRY
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+def _said(error: BaseException) -> str:
+    """The message of an exception, which is the learner's code as well, cut to a length to read."""
     try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+        said = str.__str__(str(error))
+    except OutOfTime:
+        raise
+    except BaseException:
+        return ""
+    return said if len(said) < 300 else said[:300] + " …"
 
 
-class _Alarm:
-    """Stops the learner's code and nothing else, and comes again in case it is caught."""
+def _ends(trace: TracebackType | None) -> tuple[TracebackType | None, TracebackType | None]:
+    """The last step of a traceback, and the last of the learner's own code in it."""
+    last = own = None
+    while trace is not None:
+        last, name = trace, trace.tb_frame.f_code.co_filename
+        if not name.startswith(OTHERS) and "site-packages" not in name:
+            own = trace
+        trace = trace.tb_next
+    return last, own
 
-    def __init__(self) -> None:
-        self.times = 0
 
-    def __call__(self, _: int, frame: Any) -> None:
-        self.times += 1
-        wait = RETRY if self.times < 3 else LATER_RETRY * (0.05 + jitter.random())
+def _line(own: TracebackType | None) -> str:
+    if own is None:
+        return ""
+    code = linecache.getline(own.tb_frame.f_code.co_filename, own.tb_lineno).strip()
+    return f"line {own.tb_lineno}: {code[:200]}" if code else ""
+
+
+def _is_blank(error: BaseException, last: TracebackType | None, own: TracebackType | None) -> bool:
+    """Whether a statement of the learner's raised NotImplementedError; torch raises it as well."""
+    if not isinstance(error, NotImplementedError) or last is None or last is not own:
+        return False
+    instruction = last.tb_frame.f_code.co_code[last.tb_lasti]
+    return dis.opname[instruction] == "RAISE_VARARGS"
+
+
+# ---- time ----
+
+
+class _Watch:
+    """Stops the learner's code, and nothing else, when its time is over.
+
+    In the main thread an alarm does it, which also wakes a function that sleeps. A second thread
+    comes later: it winds up the alarm if the function took it away, and stands in for it where
+    there is none. Both come again, as the function may catch what they raise.
+
+    Attributes:
+        over: the time is over, or the reader interrupts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.over = seconds, False
+        self._armed, self._times, self._interrupted = False, 0, False
+        self._victim = threading.get_ident()
+        main = threading.current_thread() is threading.main_thread()
+        self._has_alarm = main and hasattr(signal, "setitimer")
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Only what runs in here is stopped."""
+        self._armed = True
+        try:
+            yield
+        finally:
+            self._armed = False
+
+    def __enter__(self) -> _Watch:
+        self._started = time.monotonic()
+        self._look_at = self._started + self.seconds + (RETRY if self._has_alarm else 0)
+        if self._has_alarm:
+            self._handlers = {
+                signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring),
+                signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt),
+            }
+            # Somebody else's alarm may be running; it is wound up again afterwards.
+            self._others = signal.setitimer(signal.ITIMER_REAL, self.seconds, RETRY)
+        _guard.watch(self)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._armed = False
+        # What the second thread raises arrives a little later, so it may arrive here.
+        ended = False
+        while not ended:
+            with suppress(OutOfTime):
+                _guard.forget(self)
+                for _ in range(100):
+                    pass  # at each turn Python looks for what another thread has raised here
+                ended = True
+        if self._has_alarm:
+            self._end_alarm()
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _end_alarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        left, interval = self._others
+        if left:
+            passed = time.monotonic() - self._started
+            signal.setitimer(signal.ITIMER_REAL, max(left - passed, 1e-3), interval)
+
+    def _ring(self, *_: Any) -> None:
+        self._times += 1
+        wait = RETRY if self._times < 3 else LATER_RETRY * (0.05 + jitter.random())
         # And again after RETRY: an alarm just before a wait in the system is not noticed in it.
         signal.setitimer(signal.ITIMER_REAL, wait, RETRY)
-        while frame is not None:
-            if frame.f_code is _run.__code__:
-                raise OutOfTime
-            frame = frame.f_back
+        if self._armed:
+            self.over = True
+            raise OutOfTime
+
+    def _interrupt(self, *_: Any) -> None:
+        # The reader wants it to stop; the alarm sees to it if the function catches this.
+        self._interrupted = True
+        signal.setitimer(signal.ITIMER_REAL, RETRY, RETRY)
+        if self._armed:
+            self.over = True
+            raise OutOfTime
+
+    def look(self) -> None:
+        """What the second thread does from time to time."""
+        if not self._armed or time.monotonic() < self._look_at:
+            return
+        self.over = True
+        stop_thread(self._victim, OutOfTime)
+        if self._has_alarm and signal.getsignal(signal.SIGALRM) == self._ring:
+            signal.setitimer(signal.ITIMER_REAL, 1e-3, RETRY)
+
+
+class _Guard:
+    """The second thread: one for all watches, since to start one for each takes longer than most
+    functions that are asked. It ends when there was nothing to do for a while.
+    """
+
+    IDLE = 5.0
+
+    def __init__(self) -> None:
+        self._lock, self._watches, self._alive = threading.Lock(), [], False
+
+    def watch(self, watch: _Watch) -> None:
+        with self._lock:
+            self._watches.append(watch)
+            if not self._alive:
+                with suppress(RuntimeError):  # where no thread may start, the alarm does it alone
+                    threading.Thread(target=self._run, name=GUARD, daemon=True).start()
+                    self._alive = True
+
+    def forget(self, watch: _Watch) -> None:
+        with self._lock:
+            if watch in self._watches:
+                self._watches.remove(watch)
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(RETRY * (0.5 + jitter.random()))
+            with self._lock:
+                for watch in self._watches:
+                    watch.look()
+                    last = time.monotonic()
+                if time.monotonic() - last > self.IDLE:
+                    self._alive = False
+                    return
+
+
+_guard = _Guard()
+
+
+# ---- memory, output, steps ----
 
 
 @contextmanager
@@ -295,7 +492,46 @@ def _data_limited() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _counting_steps(function: Callable, args: tuple[Any, ...]) -> tuple[int, Any]:
+class _Clipped(io.TextIOBase):
+    """Keeps the first characters written to it and counts the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept, self.written = "", 0
+
+    def write(self, text: str) -> int:
+        text = str.__str__(text)  # of a class of the learner's, only the letters
+        self.kept += text[: KEPT_CHARACTERS - len(self.kept)]
+        self.written += len(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """A function that closes its output closes nobody's."""
+
+    def __str__(self) -> str:
+        if self.written <= len(self.kept):
+            return self.kept
+        return f"{self.kept}\n… and {self.written - len(self.kept):,} more characters"
+
+
+@contextmanager
+def _output_to(printed: _Clipped) -> Iterator[None]:
+    """Catches what is printed; also by those who take the system's own output."""
+    names = ("stdout", "stderr", "__stdout__", "__stderr__")
+    before = [getattr(sys, name) for name in names]
+    for name in names:
+        setattr(sys, name, printed)
+    try:
+        yield
+    finally:
+        for name, value in zip(names, before):
+            setattr(sys, name, value)
+
+
+def _counting_steps(function: Callable, args: list[Any]) -> tuple[int, Any]:
     """Call a function and count the instructions that Python executes in it and what it calls.
 
     A loop over boxes shows in this number whatever it is written with, and on any machine alike.

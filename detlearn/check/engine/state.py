@@ -1,0 +1,581 @@
+"""What a learner's function may leave changed for the rest of the notebook, and how it is put back.
+
+`SETTINGS` is the one list of it: what each piece is called, how it is read, how it is written. A
+test walks the list, spoils every piece in turn and asks that a check puts it back.
+
+Some things cannot be put back, by nobody: functions registered with `atexit`, audit hooks, a hard
+limit of the system that was lowered, torch's number of threads between operations, and operators
+registered with torch.
+"""
+
+from __future__ import annotations
+
+import _signal
+import builtins
+import ctypes
+import decimal
+import gc
+import locale
+import logging
+import math
+import multiprocessing
+import operator
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import tracemalloc
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One piece of global state.
+
+    Attributes:
+        name: for people.
+        read: its value now, of which nothing changes any more.
+        write: puts such a value back.
+        same: whether a value read now is as good as the one read before.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    same: Callable[[Any, Any], bool]
+
+
+def snapshot() -> list[tuple[Setting, Any]]:
+    """Every piece of global state that can be read here, with its value."""
+    found = []
+    for setting in SETTINGS:
+        # One that this system or this version of torch does not have cannot be changed either.
+        with suppress(Exception):
+            found.append((setting, setting.read()))
+    return found
+
+
+def restore(before: list[tuple[Setting, Any]]) -> None:
+    """Put back what has changed since a snapshot; what cannot be put back stays."""
+    for setting, value in before:
+        with suppress(Exception):
+            if not setting.same(value, setting.read()):
+                setting.write(value)
+
+
+def differences(before: list[tuple[Setting, Any]]) -> list[str]:
+    """The names of what has changed since a snapshot."""
+    return [setting.name for setting, value in before if not setting.same(value, setting.read())]
+
+
+@contextmanager
+def usual_settings() -> Iterator[None]:
+    """What the exercises are made for, whatever the reader's notebook has set."""
+    before = snapshot()
+    try:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(True)
+        yield
+    finally:
+        restore(before)
+
+
+# ---- when two values are the same ----
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+
+
+def same(before: Any, now: Any) -> bool:
+    """Equal numbers and texts, the very same objects; no method of the learner's is called."""
+    if before is now:
+        return True
+    if type(before) is not type(now):
+        return False
+    if isinstance(before, PLAIN):
+        return before == now
+    if type(before) in (tuple, list):
+        return len(before) == len(now) and all(map(same, before, now))
+    if type(before) is dict:
+        if all(map(operator.is_, before.values(), now.values())) and [*before] == [*now]:
+            return True
+        return before.keys() == now.keys() and all(same(before[key], now[key]) for key in before)
+    if type(before) is Tensor:
+        return torch.equal(before, now)
+    return False
+
+
+def same_or_more(before: Values, now: Values) -> bool:
+    """The very same objects under their names; new names do no harm."""
+    # The quick way, for thousands of names that nobody touched.
+    if len(before) == len(now) and all(map(operator.is_, before.values(), now.values())):
+        return True
+    return all(now.get(name, before) is value for name, value in before.items())
+
+
+# ---- Python's own modules, and torch's: functions that were exchanged ----
+
+WATCHED = (sys, os, math, random, signal, threading, time, warnings, np, torch, torch.nn.functional)
+
+
+def _namespaces() -> Iterator[Any]:
+    yield from (*WATCHED, Tensor, torch.nn.Module)
+    for name in [name for name in sys.modules if name.startswith("detlearn")]:
+        if type(sys.modules[name]) is types.ModuleType:
+            yield sys.modules[name]
+
+
+Attributes = list[tuple[Any, Values]]
+
+
+def _read_attributes() -> Attributes:
+    return [(space, dict(vars(space))) for space in _namespaces()]
+
+
+def _same_attributes(before: Attributes, now: Attributes) -> bool:
+    # Not those of `now`: what was taken out of sys.modules is not among them.
+    return all(same_or_more(values, vars(space)) for space, values in before)
+
+
+def _write_attributes(before: Attributes) -> None:
+    for space, values in before:
+        now = vars(space)
+        for name, value in values.items():
+            if now.get(name, now) is not value:
+                setattr(space, name, value)
+
+
+def _write_builtins(before: Values) -> None:
+    vars(builtins).clear()
+    vars(builtins).update(before)
+
+
+def _write_modules(before: Values) -> None:
+    sys.modules.update(before)
+
+
+def _write_list(get: Callable[[], list]) -> Callable[[Any], None]:
+    """Puts the content of a list back into the list itself, which others hold."""
+
+    def write(content: list) -> None:
+        get()[:] = content
+
+    return write
+
+
+# ---- Python's settings ----
+
+
+def _write_profile(before: Any) -> None:
+    # A profiler of compiled code shows itself as an object that cannot be handed back.
+    sys.setprofile(before if callable(before) else None)
+
+
+def _read_filters() -> list:
+    return list(warnings.filters)
+
+
+def _write_filters(before: list) -> None:
+    warnings.filters[:] = before
+    # Python keeps what it decided by the old filters until it is told.
+    for name in ("_filters_mutated", "_filters_mutated_lock_held"):
+        mutated = getattr(warnings, name, None)
+        if mutated is not None:
+            with getattr(warnings, "_lock", threading.Lock()):
+                mutated()
+            return
+
+
+def _read_interpreter() -> tuple:
+    return (sys.getrecursionlimit(), sys.getswitchinterval(), sys.get_int_max_str_digits())
+
+
+def _write_interpreter(before: tuple) -> None:
+    depth, interval, digits = before
+    sys.setrecursionlimit(depth)
+    sys.setswitchinterval(interval)
+    sys.set_int_max_str_digits(digits)
+
+
+def _read_collector() -> tuple:
+    return (gc.isenabled(), gc.get_threshold(), gc.get_debug(), list(gc.callbacks))
+
+
+def _write_collector(before: tuple) -> None:
+    enabled, threshold, debug, callbacks = before
+    gc.set_debug(debug)
+    gc.set_threshold(*threshold)
+    gc.callbacks[:] = callbacks
+    gc.enable() if enabled else gc.disable()
+
+
+def _read_logging() -> tuple:
+    root = logging.root
+    return (root.level, root.disabled, root.manager.disable, list(root.handlers))
+
+
+def _write_logging(before: tuple) -> None:
+    root = logging.root
+    root.level, root.disabled, root.manager.disable, handlers = before
+    root.handlers[:] = handlers
+    # Every logger remembers which levels were on.
+    root.manager._clear_cache()
+
+
+def _write_tracemalloc(before: bool) -> None:
+    tracemalloc.start() if before else tracemalloc.stop()
+
+
+def _read_environment() -> dict:
+    return dict(os.environ._data)  # as the system holds it; to decode it takes ten times as long
+
+
+def _write_environment(before: dict) -> None:
+    for name in set(os.environ._data) - set(before):
+        del os.environ[os.fsdecode(name)]
+    for name, value in before.items():
+        os.environ[os.fsdecode(name)] = os.fsdecode(value)
+    if hasattr(time, "tzset"):
+        time.tzset()  # the time zone is one of them
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _write_decimal(before: tuple[decimal.Context, str]) -> None:
+    decimal.setcontext(before[0].copy())
+
+
+def _read_decimal() -> tuple[decimal.Context, str]:
+    context = decimal.getcontext().copy()
+    return context, repr(context)
+
+
+# ---- the system's ----
+
+
+SIGNALS = tuple(int(number) for number in signal.valid_signals())
+
+
+def _read_handlers() -> list[Any]:
+    # The module below `signal`, which makes no enumerations of 64 numbers.
+    return [_signal.getsignal(number) for number in SIGNALS]
+
+
+def _write_handlers(before: list[Any]) -> None:
+    for number, handler in zip(SIGNALS, before):
+        # None stands for one that was not set by Python; only the main thread may set any.
+        if handler is not None and _signal.getsignal(number) is not handler:
+            _signal.signal(number, handler)
+
+
+def _read_timers() -> list[tuple]:
+    # Not the one of real time: that is the alarm of the check itself.
+    kinds = (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+    return [(kind, *signal.getitimer(kind)) for kind in kinds]
+
+
+def _same_timers(before: list[tuple], now: list[tuple]) -> bool:
+    return [bool(seconds) for _, seconds, _ in before] == [bool(seconds) for _, seconds, _ in now]
+
+
+def _write_timers(before: list[tuple]) -> None:
+    for kind, seconds, interval in before:
+        signal.setitimer(kind, seconds, interval)
+
+
+def _read_limits() -> dict[str, tuple[int, int]]:
+    names = ("AS", "CORE", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
+    return {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+
+
+def _write_limits(before: dict[str, tuple[int, int]]) -> None:
+    for name, (soft, _) in before.items():
+        number = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (soft, hard))
+
+
+# ---- threads and processes that were started and left running ----
+
+PATIENCE = 1.0  # seconds for them to end
+GUARD = "detlearn's check"  # the name of the thread that stops functions; it comes and goes
+
+
+def _read_threads() -> list[int]:
+    return [thread.ident for thread in threading.enumerate() if thread.name != GUARD]
+
+
+def _end_threads(before: list[int]) -> None:
+    known = (*before, threading.get_ident())
+    left = [t for t in threading.enumerate() if t.ident not in known and t.name != GUARD]
+    until = time.monotonic() + PATIENCE
+    while left and time.monotonic() < until:
+        for thread in left:
+            stop_thread(thread.ident, SystemExit)
+        left[0].join(0.02)
+        left = [thread for thread in left if thread.is_alive()]
+
+
+def stop_thread(ident: int, error: type[BaseException]) -> None:
+    """Raise an exception in a thread, when it next executes Python; `SystemExit` is silent."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+
+
+def _read_children() -> list[int]:
+    return sorted(child.pid for child in multiprocessing.active_children())
+
+
+def _end_children(before: list[int]) -> None:
+    for child in multiprocessing.active_children():
+        if child.pid not in before:
+            child.kill()
+            child.join(PATIENCE)
+
+
+# ---- random numbers ----
+
+
+def _read_numpy() -> tuple:
+    kind, numbers, *rest = np.random.get_state()  # noqa: NPY002 (the learner's may be it)
+    return kind, numbers.tobytes(), *rest
+
+
+def _write_numpy(before: tuple) -> None:
+    kind, numbers, *rest = before
+    np.random.set_state((kind, np.frombuffer(numbers, np.uint32), *rest))  # noqa: NPY002
+
+
+def _read_cuda() -> list[Tensor]:
+    # Asking would start the driver, which takes seconds and hundreds of megabytes.
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _write_cuda(before: list[Tensor]) -> None:
+    if before:
+        torch.cuda.set_rng_state_all(before)
+
+
+# ---- torch's settings ----
+
+
+def _write_modes(
+    stack: Callable[[], list], pop: Callable[[], Any], push: Callable[[Any], Any]
+) -> Callable[[list], None]:
+    """Takes off what was laid onto a stack of modes, and lays on what was taken off."""
+
+    def write(before: list) -> None:
+        for _ in stack():
+            pop()
+        for mode in before:
+            push(mode)
+
+    return write
+
+
+def _read_device() -> torch.device | None:
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return None if context is None else context.device
+
+
+def _write_device(before: torch.device | None) -> None:
+    # A mode on torch's stack does it, so what lies above comes off first and on again.
+    torch.set_default_device(before)
+
+
+_inference: list[Any] = []  # held, since such a guard undoes itself when it is forgotten
+
+
+def _write_inference(before: bool) -> None:
+    guard = torch._C._InferenceMode(before)
+    guard.__enter__()
+    _inference.append(guard)
+
+
+def _read_autocast() -> list[tuple]:
+    kinds = ("cpu", "cuda")
+    return [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]
+
+
+def _write_autocast(before: list[tuple]) -> None:
+    for kind, enabled, dtype in before:
+        torch.set_autocast_enabled(kind, enabled)
+        torch.set_autocast_dtype(kind, dtype)
+
+
+def _read_determinism() -> tuple:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+def _write_determinism(before: tuple) -> None:
+    on, warn_only, fill = before
+    torch.use_deterministic_algorithms(on, warn_only=warn_only)
+    torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def _read_anomaly() -> tuple:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
+def _read_flags() -> list[Any]:
+    return [
+        torch.backends.cudnn.enabled,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        torch._C._get_cudnn_allow_tf32(),
+        torch.get_float32_matmul_precision(),
+    ]
+
+
+def _write_flags(before: list[Any]) -> None:
+    enabled, benchmark, deterministic, tf32, precision = before
+    torch.backends.cudnn.enabled = enabled
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.deterministic = deterministic
+    torch._C._set_cudnn_allow_tf32(tf32)
+    torch.set_float32_matmul_precision(precision)
+
+
+def _read_denormal() -> bool:
+    """Whether numbers below the normal ones count as zero; torch has no question for it."""
+    smallest = sys.float_info.min
+    return smallest / 2 == 0
+
+
+def _read_printing() -> Values:
+    return dict(vars(torch._tensor_str.PRINT_OPTS))
+
+
+def _write_printing(before: Values) -> None:
+    for name, value in before.items():
+        setattr(torch._tensor_str.PRINT_OPTS, name, value)
+
+
+def _read_numpy_errors() -> tuple:
+    return np.geterr(), np.geterrcall()
+
+
+def _write_numpy_errors(before: tuple) -> None:
+    np.seterr(**before[0])
+    np.seterrcall(before[1])
+
+
+# ---- the figures' ----
+
+
+def _read_matplotlib() -> Values:
+    # Only if it is loaded already, and past its own reading, which would choose a backend.
+    return dict(dict.items(sys.modules["matplotlib"].rcParams))
+
+
+def _write_matplotlib(before: Values) -> None:
+    dict.update(sys.modules["matplotlib"].rcParams, before)
+
+
+SETTINGS = (
+    # First what would watch or answer while the rest is read.
+    Setting("trace function", sys.gettrace, sys.settrace, same),
+    Setting("profile function", sys.getprofile, _write_profile, same),
+    Setting("builtins", lambda: dict(vars(builtins)), _write_builtins, same),
+    Setting("functions of modules", _read_attributes, _write_attributes, _same_attributes),
+    Setting("modules", lambda: dict(sys.modules), _write_modules, same_or_more),
+    Setting(
+        "torch's function modes",
+        lambda: list(_get_current_function_mode_stack()),
+        _write_modes(
+            _get_current_function_mode_stack,
+            torch._C._pop_torch_function_stack,
+            torch._C._push_on_torch_function_stack,
+        ),
+        same,
+    ),
+    Setting(
+        "torch's dispatch modes",
+        lambda: list(_get_current_dispatch_mode_stack()),
+        _write_modes(
+            _get_current_dispatch_mode_stack,
+            torch._C._pop_torch_dispatch_stack,
+            torch._C._push_on_torch_dispatch_stack,
+        ),
+        same,
+    ),
+    Setting("threads", _read_threads, _end_threads, lambda a, b: set(a) >= set(b)),
+    Setting("processes", _read_children, _end_children, same),
+    # Python.
+    Setting("warning filters", _read_filters, _write_filters, same),
+    Setting("import path", lambda: list(sys.path), _write_list(lambda: sys.path), same),
+    Setting("importers", lambda: list(sys.meta_path), _write_list(lambda: sys.meta_path), same),
+    Setting("command line", lambda: list(sys.argv), _write_list(lambda: sys.argv), same),
+    Setting("limits of Python", _read_interpreter, _write_interpreter, same),
+    Setting("garbage collector", _read_collector, _write_collector, same),
+    Setting("logging", _read_logging, _write_logging, same),
+    Setting("tracing of memory", tracemalloc.is_tracing, _write_tracemalloc, same),
+    Setting("decimal numbers", _read_decimal, _write_decimal, lambda a, b: a[1] == b[1]),
+    # The system.
+    Setting("environment", _read_environment, _write_environment, same),
+    Setting("working directory", os.getcwd, os.chdir, same),
+    Setting("umask", _read_umask, os.umask, same),
+    Setting(
+        "locale",
+        lambda: locale.setlocale(locale.LC_ALL),
+        lambda before: locale.setlocale(locale.LC_ALL, before),
+        same,
+    ),
+    Setting("signal handlers", _read_handlers, _write_handlers, same),
+    Setting("timers", _read_timers, _write_timers, _same_timers),
+    Setting(
+        "blocked signals",
+        lambda: sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        lambda before: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+        same,
+    ),
+    Setting("limits of the system", _read_limits, _write_limits, same),
+    # Random numbers.
+    Setting("random's generator", random.getstate, random.setstate, operator.eq),
+    Setting("NumPy's generator", _read_numpy, _write_numpy, same),
+    Setting("torch's generator", torch.get_rng_state, torch.set_rng_state, same),
+    Setting("torch's generators on GPUs", _read_cuda, _write_cuda, same),
+    # torch and NumPy.
+    Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype, same),
+    Setting("default device", _read_device, _write_device, same),
+    Setting("gradients", torch.is_grad_enabled, torch.set_grad_enabled, same),
+    Setting("inference mode", torch.is_inference_mode_enabled, _write_inference, same),
+    Setting("autocast", _read_autocast, _write_autocast, same),
+    Setting("determinism", _read_determinism, _write_determinism, same),
+    Setting("anomalies", _read_anomaly, lambda b: torch.set_anomaly_enabled(*b), same),
+    Setting("number of threads", torch.get_num_threads, torch.set_num_threads, same),
+    Setting("precision of matrix products", _read_flags, _write_flags, same),
+    Setting("denormal numbers", _read_denormal, torch.set_flush_denormal, same),
+    Setting("torch's warnings", torch.is_warn_always_enabled, torch.set_warn_always, same),
+    Setting("torch's printing", _read_printing, _write_printing, same),
+    Setting("NumPy's printing", np.get_printoptions, lambda b: np.set_printoptions(**b), same),
+    Setting("NumPy's errors", _read_numpy_errors, _write_numpy_errors, same),
+    Setting("matplotlib's settings", _read_matplotlib, _write_matplotlib, same),
+)
