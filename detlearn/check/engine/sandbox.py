@@ -50,6 +50,7 @@ RETRY = 0.5  # seconds until an alarm that the function has caught is raised aga
 # at random moments, a few of which fall between two tries.
 LATER_RETRY = 2e-4
 jitter = random.Random(0)
+ATTEMPTS = 4  # to put the global state back while the alarm is set
 
 # Real numbers that can be compared.
 DTYPES = (
@@ -74,8 +75,8 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     Returns:
         What came of it; never raises, unless the reader interrupts.
     """
-    answer, printed, watch = Answer(), _Clipped(), _Watch(seconds)
-    with watch, _output_to(printed), _data_limited():
+    answer, watch = Answer(), _Watch(seconds)
+    with watch, _output_caught() as printed, _data_limited():
         before = snapshot()
         try:
             with watch.armed():
@@ -84,15 +85,27 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
             text = f"what your function returns or raises cannot be read ({_name(type(error))})"
             answer = Answer(trouble=Trouble("type", text))
         finally:
-            restore(before)
+            _put_back(before, watch)
 
     if watch.over:
         # Whatever else happened: it may have caught the alarm and returned something.
         line = answer.trouble.line if answer.trouble else ""
         text = f"your function was stopped after {seconds:g} seconds"
         answer = Answer(trouble=Trouble("timeout", text, line))
-    answer.printed = str(printed)
+    answer.printed = printed()
     return answer
+
+
+def _put_back(before: list, watch: _Watch) -> None:
+    """Restore the global state, while the alarm is set: an object that goes may have a __del__."""
+    for _ in range(ATTEMPTS):
+        try:
+            with watch.armed_anew():
+                restore(before)
+            return
+        except OutOfTime:
+            continue  # what stopped it is gone by now
+    restore(before)
 
 
 def call_own(function: Callable, case: Case) -> Answer:
@@ -115,8 +128,7 @@ def _question(function: Callable, case: Case, answer: Answer, before: list) -> N
             # A copy of this process, made by os.fork(), must not go on as a second kernel.
             if os.getpid() != parent:
                 os._exit(1)
-            # What watches each step goes first; with the rest comes what answers for torch.
-            restore(before[:2])
+            # What is left behind might watch, answer or fail while the answer is read.
             restore(before)
         _read(returned, args, case, answer)
     except BaseException as error:
@@ -196,21 +208,29 @@ def _plain(value: Any) -> tuple[Tensor, str]:
     """A value as an ordinary tensor; or what it is instead, and what was expected."""
     nothing, kind = torch.zeros(0), type(value)
     if kind in (bool, int, float) or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
-        return torch.tensor(value), ""
+        try:
+            return torch.tensor(value), ""
+        except (RuntimeError, ValueError, TypeError):
+            return nothing, f"{named(value)} that fits into no tensor; expected a torch.Tensor"
     if kind not in (Tensor, torch.nn.Parameter):
         return nothing, f"{named(value)}; expected a torch.Tensor"
 
-    # By the class's own methods: an object may carry others under the same names.
     ordinary = "; expected an ordinary one of real numbers"
     if value.is_nested:
         return nothing, f"a nested tensor{ordinary}"
     if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES:
         return nothing, f"a tensor of {value.layout}, {value.device}, {value.dtype}{ordinary}"
-    if not _has_memory(value):
-        return nothing, f"a tensor without memory behind it{ordinary}"
     if any(getattr(value, "names", ())):  # torch had them until 2.13
         return nothing, f"a tensor with named dimensions{ordinary}"
-    return Tensor.resolve_neg(value), ""
+    try:
+        has_memory = _has_memory(value)
+    except NotImplementedError:  # as of a tensor from inside torch.vmap
+        has_memory = False
+    if not has_memory:
+        return nothing, f"a tensor without memory behind it{ordinary}"
+
+    # Another object for the same numbers: this one may carry methods of its own.
+    return Tensor.resolve_neg(Tensor.as_subclass(value, Tensor)), ""
 
 
 def _has_memory(value: Tensor) -> bool:
@@ -247,15 +267,8 @@ def _weighted_sum(values: Tensor) -> Tensor:
 
 
 def _unchanged(value: Any, original: Any) -> bool:
-    if type(original) in (list, tuple):
-        return (
-            type(value) is type(original)
-            and len(value) == len(original)
-            and all(map(_unchanged, value, original))
-        )
     if not isinstance(original, Tensor):
-        return type(value) is type(original) and value == original
-
+        return True  # a copy of a list may be emptied
     plain, trouble = _plain(value)
     if trouble or plain.shape != original.shape or plain.dtype != original.dtype:
         return False
@@ -364,6 +377,16 @@ class _Watch:
             yield
         finally:
             self._armed = False
+
+    @contextmanager
+    def armed_anew(self) -> Iterator[None]:
+        """The same, beginning with a wait of `RETRY`."""
+        if self.over:
+            self._times = 0
+            if self._has_alarm:
+                signal.setitimer(signal.ITIMER_REAL, RETRY, RETRY)
+        with self.armed():
+            yield
 
     def __enter__(self) -> _Watch:
         self._started = time.monotonic()
@@ -492,18 +515,12 @@ def _data_limited() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-class _Clipped(io.TextIOBase):
-    """Keeps the first characters written to it and counts the rest."""
+class _Output(io.TextIOBase):
+    """Hands on what is written to it, by the one method that a learner cannot reach into."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[str], None]) -> None:
         super().__init__()
-        self.kept, self.written = "", 0
-
-    def write(self, text: str) -> int:
-        text = str.__str__(text)  # of a class of the learner's, only the letters
-        self.kept += text[: KEPT_CHARACTERS - len(self.kept)]
-        self.written += len(text)
-        return len(text)
+        self.write = lambda text: take(text)
 
     def writable(self) -> bool:
         return True
@@ -511,21 +528,33 @@ class _Clipped(io.TextIOBase):
     def close(self) -> None:
         """A function that closes its output closes nobody's."""
 
-    def __str__(self) -> str:
-        if self.written <= len(self.kept):
-            return self.kept
-        return f"{self.kept}\n… and {self.written - len(self.kept):,} more characters"
-
 
 @contextmanager
-def _output_to(printed: _Clipped) -> Iterator[None]:
-    """Catches what is printed; also by those who take the system's own output."""
+def _output_caught() -> Iterator[Callable[[], str]]:
+    """Catches what is printed, also by those who take the system's own output.
+
+    Yields:
+        A function that says the first of it, and how much more there was.
+    """
+    kept, written = "", 0
+
+    def take(text: str) -> int:
+        nonlocal kept, written
+        text = str.__str__(text)  # of a class of the learner's, only the letters
+        kept += text[: KEPT_CHARACTERS - len(kept)]
+        written += len(text)
+        return len(text)
+
+    def said() -> str:
+        more = written - len(kept)
+        return f"{kept}\n… and {more:,} more characters" if more else kept
+
     names = ("stdout", "stderr", "__stdout__", "__stderr__")
-    before = [getattr(sys, name) for name in names]
+    before, output = [getattr(sys, name) for name in names], _Output(take)
     for name in names:
-        setattr(sys, name, printed)
+        setattr(sys, name, output)
     try:
-        yield
+        yield said
     finally:
         for name, value in zip(names, before):
             setattr(sys, name, value)

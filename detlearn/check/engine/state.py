@@ -38,7 +38,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import _get_current_function_mode_stack
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import (
+    _get_current_dispatch_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
 
 try:
     import resource
@@ -77,6 +81,9 @@ def snapshot() -> list[tuple[Setting, Any]]:
 
 def restore(before: list[tuple[Setting, Any]]) -> None:
     """Put back what has changed since a snapshot; what cannot be put back stays."""
+    # First what all the rest is written with: `len` may be anything by now.
+    for _, builtins_before in before[:1]:
+        BUILTINS.update(builtins_before)
     for setting, value in before:
         with suppress(Exception):
             if not setting.same(value, setting.read()):
@@ -117,7 +124,7 @@ def same(before: Any, now: Any) -> bool:
     if type(before) in (tuple, list):
         return len(before) == len(now) and all(map(same, before, now))
     if type(before) is dict:
-        if all(map(operator.is_, before.values(), now.values())) and [*before] == [*now]:
+        if _identical(before, now):
             return True
         return before.keys() == now.keys() and all(same(before[key], now[key]) for key in before)
     if type(before) is Tensor:
@@ -125,10 +132,18 @@ def same(before: Any, now: Any) -> bool:
     return False
 
 
+def _identical(before: Values, now: Values) -> bool:
+    return (
+        len(before) == len(now)
+        and all(map(operator.is_, before, now))
+        and all(map(operator.is_, before.values(), now.values()))
+    )
+
+
 def same_or_more(before: Values, now: Values) -> bool:
     """The very same objects under their names; new names do no harm."""
     # The quick way, for thousands of names that nobody touched.
-    if len(before) == len(now) and all(map(operator.is_, before.values(), now.values())):
+    if _identical(before, now):
         return True
     return all(now.get(name, before) is value for name, value in before.items())
 
@@ -154,20 +169,43 @@ def _read_attributes() -> Attributes:
 
 def _same_attributes(before: Attributes, now: Attributes) -> bool:
     # Not those of `now`: what was taken out of sys.modules is not among them.
-    return all(same_or_more(values, vars(space)) for space, values in before)
+    return all(
+        same_or_more(values, vars(space)) and not _added(values, vars(space))
+        for space, values in before
+    )
+
+
+def _added(before: Values, now: Values) -> list[str]:
+    """New names, which may stand before others: `Tensor.clone`, or a `len` in a module of ours.
+
+    Modules that were loaded only now stand in their packages, and Python keeps its own notes there.
+    """
+    if len(before) == len(now):
+        return []
+    return [
+        name
+        for name, value in now.items()
+        if name not in before and not name.startswith("__") and type(value) is not types.ModuleType
+    ]
 
 
 def _write_attributes(before: Attributes) -> None:
     for space, values in before:
-        now = vars(space)
+        now = dict(vars(space))
+        for name in _added(values, now):
+            delattr(space, name)
         for name, value in values.items():
             if now.get(name, now) is not value:
                 setattr(space, name, value)
 
 
+BUILTINS = vars(builtins)
+
+
 def _write_builtins(before: Values) -> None:
-    vars(builtins).clear()
-    vars(builtins).update(before)
+    for name in [name for name in BUILTINS if name not in before]:
+        del BUILTINS[name]
+    BUILTINS.update(before)
 
 
 def _write_modules(before: Values) -> None:
@@ -335,13 +373,13 @@ def _end_threads(before: list[int]) -> None:
     until = time.monotonic() + PATIENCE
     while left and time.monotonic() < until:
         for thread in left:
-            stop_thread(thread.ident, SystemExit)
+            stop_thread(thread.ident, SystemExit)  # which ends a thread in silence
         left[0].join(0.02)
         left = [thread for thread in left if thread.is_alive()]
 
 
 def stop_thread(ident: int, error: type[BaseException]) -> None:
-    """Raise an exception in a thread, when it next executes Python; `SystemExit` is silent."""
+    """Raise an exception in a thread, when it next executes Python."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
 
 
@@ -382,28 +420,32 @@ def _write_cuda(before: list[Tensor]) -> None:
 # ---- torch's settings ----
 
 
-def _write_modes(
-    stack: Callable[[], list], pop: Callable[[], Any], push: Callable[[Any], Any]
-) -> Callable[[list], None]:
-    """Takes off what was laid onto a stack of modes, and lays on what was taken off."""
-
-    def write(before: list) -> None:
-        for _ in stack():
-            pop()
-        for mode in before:
-            push(mode)
-
-    return write
+Modes = tuple[torch.device | None, list[Any]]
 
 
-def _read_device() -> torch.device | None:
+def _read_function_modes() -> Modes:
+    """The default device, for which torch lays a mode onto the stack, and the other modes."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    return None if context is None else context.device
+    modes = [mode for mode in _get_current_function_mode_stack() if mode is not context]
+    return (None if context is None else context.device), modes
 
 
-def _write_device(before: torch.device | None) -> None:
-    # A mode on torch's stack does it, so what lies above comes off first and on again.
-    torch.set_default_device(before)
+def _write_function_modes(before: Modes) -> None:
+    device, modes = before
+    while torch._C._len_torch_function_stack():
+        torch._C._pop_torch_function_stack()
+    torch._GLOBAL_DEVICE_CONTEXT.device_context = torch.utils._device.CURRENT_DEVICE = None
+
+    torch.set_default_device(device)
+    for mode in modes:
+        torch._C._push_on_torch_function_stack(mode)
+
+
+def _write_dispatch_modes(before: list[Any]) -> None:
+    for _ in _get_current_dispatch_mode_stack():
+        _pop_mode()
+    for mode in before:
+        _push_mode(mode)
 
 
 _inference: list[Any] = []  # held, since such a guard undoes itself when it is forgotten
@@ -501,30 +543,14 @@ def _write_matplotlib(before: Values) -> None:
 
 SETTINGS = (
     # First what would watch or answer while the rest is read.
+    Setting("builtins", lambda: dict(BUILTINS), _write_builtins, same),
     Setting("trace function", sys.gettrace, sys.settrace, same),
     Setting("profile function", sys.getprofile, _write_profile, same),
-    Setting("builtins", lambda: dict(vars(builtins)), _write_builtins, same),
     Setting("functions of modules", _read_attributes, _write_attributes, _same_attributes),
     Setting("modules", lambda: dict(sys.modules), _write_modules, same_or_more),
+    Setting("default device and modes", _read_function_modes, _write_function_modes, same),
     Setting(
-        "torch's function modes",
-        lambda: list(_get_current_function_mode_stack()),
-        _write_modes(
-            _get_current_function_mode_stack,
-            torch._C._pop_torch_function_stack,
-            torch._C._push_on_torch_function_stack,
-        ),
-        same,
-    ),
-    Setting(
-        "torch's dispatch modes",
-        lambda: list(_get_current_dispatch_mode_stack()),
-        _write_modes(
-            _get_current_dispatch_mode_stack,
-            torch._C._pop_torch_dispatch_stack,
-            torch._C._push_on_torch_dispatch_stack,
-        ),
-        same,
+        "torch's dispatch modes", _get_current_dispatch_mode_stack, _write_dispatch_modes, same
     ),
     Setting("threads", _read_threads, _end_threads, lambda a, b: set(a) >= set(b)),
     Setting("processes", _read_children, _end_children, same),
@@ -564,7 +590,6 @@ SETTINGS = (
     Setting("torch's generators on GPUs", _read_cuda, _write_cuda, same),
     # torch and NumPy.
     Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype, same),
-    Setting("default device", _read_device, _write_device, same),
     Setting("gradients", torch.is_grad_enabled, torch.set_grad_enabled, same),
     Setting("inference mode", torch.is_inference_mode_enabled, _write_inference, same),
     Setting("autocast", _read_autocast, _write_autocast, same),

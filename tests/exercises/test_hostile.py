@@ -1,0 +1,375 @@
+"""The check survives what it is given, and puts back what it finds changed."""
+
+import builtins
+import decimal
+import gc
+import locale
+import logging
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import threading
+import time
+import tracemalloc
+import warnings
+
+import hostile
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from table import PATIENCE
+
+from detlearn import check
+from detlearn.check.engine import exercise as engine
+from detlearn.check.engine import sandbox, state
+from detlearn.check.engine.cases import Case
+
+HERE = hostile.HOSTILE
+
+# An alarm that rings in a __del__ or in a callback of Python's is only printed, and comes again.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # of a coroutine that nobody waits for
+]
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch):
+    """None fails on a slow machine, and none sees what the checks of another found."""
+    monkeypatch.setattr(engine, "SECONDS", PATIENCE)
+    engine.STATE.clear()
+    yield
+    engine.STATE.clear()
+
+
+def name_of(function):
+    return function.__name__ if type(function) is type(name_of) else type(function).__name__
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "number",  # and not the function, whose methods pytest would call
+    range(len(HERE)),
+    ids=[name_of(function) for function, _ in HERE],
+)
+def test_nothing_harms_the_kernel(number, capsys, monkeypatch):
+    function, message = HERE[number]
+    if message == hostile.STOPPED:
+        monkeypatch.setattr(engine, "SECONDS", 0.5)
+        monkeypatch.setattr(sandbox, "RETRY", 0.05)
+    before, started = state.snapshot(), time.monotonic()
+
+    assert check.box_iou(function) is check.box_iou.reference
+
+    assert time.monotonic() - started < 60
+    assert state.differences(before) == []
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("❌ Exercise 1.1, box_iou: ")
+    assert message in said.out
+    assert len(said.out) < 2_500
+    assert all(len(line) < 500 for line in said.out.splitlines())
+    assert said.err == ""
+
+
+def test_there_are_enough_of_them():
+    assert len(HERE) >= 100
+
+
+@pytest.mark.alone
+def test_the_next_check_works_after_all_of_them(monkeypatch, capsys):
+    """One after the other, as in one notebook."""
+    monkeypatch.setattr(engine, "SECONDS", 0.2)
+    monkeypatch.setattr(sandbox, "RETRY", 0.02)
+    for function, _ in HERE:
+        check.box_iou(function)
+    monkeypatch.setattr(engine, "SECONDS", PATIENCE)
+    for name, exercise in check.EXERCISES.items():
+        exercise(exercise.reference)
+        assert engine.STATE[name] == "right"
+
+
+# ---- time ----
+
+
+@pytest.mark.alone
+def test_a_function_that_ends_after_a_stop_of_another_is_not_hit(monkeypatch):
+    """The alarm of one call never rings in the next."""
+    monkeypatch.setattr(engine, "SECONDS", 0.1)
+    monkeypatch.setattr(sandbox, "RETRY", 0.01)
+    check.box_iou(hostile.loops_and_catches_everything)
+    monkeypatch.setattr(engine, "SECONDS", PATIENCE)
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        pass
+    assert check.box_iou(check.box_iou.reference) is check.box_iou.reference
+    assert engine.STATE["box_iou"] == "right"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "function", [hostile.loops, hostile.loops_and_catches_everything, hostile.zeros]
+)
+def test_another_thread_than_the_main_one_may_check(function, monkeypatch, capsys):
+    monkeypatch.setattr(engine, "SECONDS", 0.5)
+    monkeypatch.setattr(sandbox, "RETRY", 0.05)
+    before = state.snapshot()
+    thread = threading.Thread(target=check.box_iou, args=(function,))
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert state.differences(before) == []
+    assert engine.STATE == {"box_iou": "wrong"}
+
+
+@pytest.mark.alone
+def test_the_reader_may_interrupt(monkeypatch):
+    """A press on "stop" ends the check, even of a function that catches everything."""
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        check.box_iou(hostile.loops_and_catches_everything)
+    assert time.monotonic() - started < 30
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.alone
+def test_an_alarm_of_somebody_else_rings_later(capsys):
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        check.box_iou(hostile.zeros)
+        time.sleep(0.3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rung
+
+
+# ---- what is not the learner's fault, or is ----
+
+
+def test_a_learners_own_stub_is_blank_and_torchs_refusal_is_not():
+    case = Case("random", (torch.zeros(1, 4),), "a box")
+
+    def stub(boxes):
+        raise NotImplementedError("Exercise 1.1")
+
+    def in_a_helper(boxes):
+        return stub(boxes)
+
+    def by_the_class(boxes):
+        raise NotImplementedError
+
+    def in_torch(boxes):
+        return torch.nn.Module()(boxes)
+
+    def in_compiled_torch(boxes):
+        return torch.empty_strided((2,), (1,), device="meta").to("cpu")
+
+    kinds = [
+        sandbox.call(f, case).trouble.kind
+        for f in (stub, in_a_helper, by_the_class, in_torch, in_compiled_torch)
+    ]
+    assert kinds == ["blank", "blank", "blank", "exception", "exception"]
+
+
+def test_lists_among_the_arguments_are_copies():
+    sizes = [(10, 20), (30, 40)]
+    case = Case("random", (sizes, (torch.zeros(2), 3)), "a list")
+
+    def writes(sizes, pair):
+        sizes.append((1, 1))
+        pair[0].add_(1)
+        return torch.zeros(1)
+
+    assert sandbox.call(writes, case).changed == ()
+    assert sizes == [(10, 20), (30, 40)]
+    assert case.args[1][0].tolist() == [0, 0]
+
+
+@pytest.mark.alone
+def test_the_readers_own_settings_do_not_matter(capsys):
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_grad_enabled(False)
+    try:
+        for exercise in check.EXERCISES.values():
+            exercise(exercise.reference)
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device().type == "meta"
+        assert not torch.is_grad_enabled()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(True)
+    assert set(engine.STATE.values()) == {"right"}
+
+
+# ---- the list of global state ----
+
+
+class Mode(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+class Dispatch(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        return operation(*args, **(kwargs or {}))
+
+
+def leave_a_thread():
+    threading.Thread(target=hostile.loops, args=(0, 0), daemon=True).start()
+
+
+def leave_a_process():
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(100,)).start()
+
+
+def lower_limits():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+
+
+def spoil_the_collector():
+    gc.disable()
+    gc.set_threshold(7)
+    gc.callbacks.append(print)
+
+
+def spoil_logging():
+    logging.root.setLevel(7)
+    logging.root.addHandler(logging.NullHandler())
+    logging.disable(50)
+
+
+def spoil_functions():
+    torch.equal = torch.Tensor.add = np.dot = random.random = check.solution = print
+
+
+def infer():
+    guard = torch.inference_mode()
+    guard.__enter__()
+    hostile.GUARDS.append(guard)
+
+
+# How each piece of `SETTINGS` is spoiled. A new one without its line here is a red test.
+SPOIL = {
+    "builtins": lambda: vars(builtins).update(len=print, nonsense=1),
+    "trace function": lambda: sys.settrace(lambda *_: None),
+    "profile function": lambda: sys.setprofile(lambda *_: None),
+    "functions of modules": spoil_functions,
+    "modules": lambda: sys.modules.pop("random"),
+    "default device and modes": lambda: (torch.set_default_device("meta"), Mode().__enter__()),
+    "torch's dispatch modes": lambda: Dispatch().__enter__(),
+    "threads": leave_a_thread,
+    "processes": leave_a_process,
+    "warning filters": lambda: warnings.simplefilter("error"),
+    "import path": lambda: sys.path.insert(0, "/nowhere"),
+    "importers": lambda: sys.meta_path.clear(),
+    "command line": lambda: sys.argv.append("--nonsense"),
+    "limits of Python": lambda: (sys.setrecursionlimit(5_000), sys.setswitchinterval(0.1)),
+    "garbage collector": spoil_the_collector,
+    "logging": spoil_logging,
+    "tracing of memory": tracemalloc.start,
+    "decimal numbers": lambda: setattr(decimal.getcontext(), "prec", 3),
+    "environment": lambda: os.environ.update(TZ="Asia/Tokyo", NONSENSE="1"),
+    "working directory": lambda: os.chdir("/"),
+    "umask": lambda: os.umask(0o777),
+    "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8" if is_c() else "C"),
+    "signal handlers": lambda: signal.signal(signal.SIGUSR1, print),
+    "timers": lambda: signal.setitimer(signal.ITIMER_VIRTUAL, 1000),
+    "blocked signals": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]),
+    "limits of the system": lower_limits,
+    "random's generator": lambda: random.seed(7),
+    "NumPy's generator": lambda: np.random.seed(7),  # noqa: NPY002
+    "torch's generator": lambda: torch.manual_seed(7),
+    "torch's generators on GPUs": None,  # this machine may have none
+    "default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "gradients": lambda: torch.set_grad_enabled(False),
+    "inference mode": infer,
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "determinism": lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+    "anomalies": lambda: torch.autograd.set_detect_anomaly(True),
+    "number of threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "precision of matrix products": lambda: torch.set_float32_matmul_precision("medium"),
+    "denormal numbers": lambda: torch.set_flush_denormal(True),
+    "torch's warnings": lambda: torch.set_warn_always(True),
+    "torch's printing": lambda: torch.set_printoptions(precision=1, sci_mode=True),
+    "NumPy's printing": lambda: np.set_printoptions(precision=1),
+    "NumPy's errors": lambda: np.seterr(all="raise"),
+    "matplotlib's settings": lambda: matplotlib.rcParams.update({"font.size": 3.0}),
+}
+
+
+def is_c():
+    return locale.setlocale(locale.LC_ALL) == "C"
+
+
+def test_every_piece_of_the_list_can_be_read_and_is_spoiled_here():
+    names = [setting.name for setting in state.SETTINGS]
+    assert names == [*SPOIL]
+    assert [setting.name for setting, _ in state.snapshot()] == names
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", [name for name, spoil in SPOIL.items() if spoil])
+def test_what_is_spoiled_is_put_back(name, capsys):
+    (setting,) = (setting for setting in state.SETTINGS if setting.name == name)
+    before, noticed = state.snapshot(), []
+
+    def spoils(boxes1, boxes2):
+        own = setting.read()
+        SPOIL[name]()
+        noticed.append(setting.same(own, setting.read()))
+        return torch.zeros(1, 1, device="cpu", dtype=torch.float32)
+
+    check.box_iou(spoils)
+    assert noticed and not any(noticed)  # so this test can fail
+    assert state.differences(before) == []
+
+
+def test_other_objects_are_noticed_and_none_of_their_methods_is_called():
+    class Liar:
+        def __eq__(self, other):
+            raise ValueError("who asks?")
+
+        __hash__ = None
+
+    one, other = Liar(), Liar()
+    assert state.same({"a": [one, 1]}, {"a": [one, 1]})
+    assert not state.same({"a": [one, 1]}, {"a": [other, 1]})
+    assert not state.same([1], [True])
+    assert not state.same([1, 2], [1])
+    assert not state.same({"a": 1}, {"b": 1})
+    assert state.same(torch.ones(2), torch.ones(2)) and not state.same(torch.ones(2), torch.ones(1))
+    assert state.same_or_more({"a": one}, {"a": one, "b": other})
+    assert not state.same_or_more({"a": one}, {"a": other})
+    assert not state.same_or_more({"a": one}, {"b": one})
+
+
+def test_a_piece_that_cannot_be_read_or_written_stops_nothing(monkeypatch):
+    def fails(*_):
+        raise OSError("not here")
+
+    broken = state.Setting("broken", fails, fails, state.same)
+    stuck = state.Setting("stuck", lambda: object(), fails, state.same)
+    monkeypatch.setattr(state, "SETTINGS", (state.SETTINGS[0], broken, stuck))
+    before = state.snapshot()
+    assert [setting.name for setting, _ in before] == ["builtins", "stuck"]
+    state.restore(before)
+
+
+def test_a_thread_of_the_learners_ends_in_silence(capfd):
+    before = state.snapshot()
+    leave_a_thread()
+    state.restore(before)
+    assert state.differences(before) == []
+    assert capfd.readouterr().err == ""
