@@ -512,7 +512,6 @@ def sets_other_numbers(boxes1, boxes2):
 
 def deletes_its_arguments(boxes1, boxes2):
     del boxes1, boxes2
-    gc.collect()
 
 
 # ---- they print, or break what is printed to ----

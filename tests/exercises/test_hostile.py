@@ -262,7 +262,7 @@ def infer():
 
 # How each piece of `SETTINGS` is spoiled. A new one without its line here is a red test.
 SPOIL = {
-    "builtins": lambda: vars(builtins).update(len=print, nonsense=1),
+    "builtins": lambda: vars(builtins).update(hex=print, nonsense=1),
     "trace function": lambda: sys.settrace(lambda *_: None),
     "profile function": lambda: sys.setprofile(lambda *_: None),
     "functions of modules": spoil_functions,
