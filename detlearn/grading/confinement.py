@@ -154,10 +154,17 @@ def packages_are_public() -> bool:
     return all(stat.S_IMODE(os.stat(folder).st_mode) & 0o005 == 0o005 for folder in folders)
 
 
+def landlock_version() -> int:
+    """Return the version of the kernel's Landlock, 0 where there is none."""
+    if _libc is None:
+        return 0
+    return max(0, _libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
+
+
 def _landlock(folder: str | None) -> None:
     """Ask the kernel to refuse what the tables above list, as far as it knows them."""
-    version = _libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    if version < 1:
+    version = landlock_version()
+    if version == 0:
         return
 
     def rights(table: dict[int, int]) -> int:

@@ -38,6 +38,11 @@ from detlearn.check.engine import Exercise
 from detlearn.check.engine.cases import Answer, Trouble
 from detlearn.cli import main
 from detlearn.grading import examiner, grader, references, wire, worker
+from detlearn.grading.confinement import (
+    CAP_DAC_READ_SEARCH,
+    landlock_version,
+    packages_are_public,
+)
 from detlearn.grading.examiner import Row, Settings
 from detlearn.grading.grader import grade_folder, grade_one
 from detlearn.grading.journal import Journal, key_of
@@ -552,6 +557,101 @@ class TestWorker:
             "sleep": "it was stopped after 0.2 seconds",
         }
         assert orphan and bomb and not any(map(command_line, orphan + bomb))
+
+
+def tell(task, payload=None, limits=LIMITS):
+    """What a confined task says, as data."""
+    outcome = worker.run_confined(task, pickle.dumps(payload), limits)
+    assert outcome.ended == "", outcome.ended
+    return json.loads(outcome.data)
+
+
+def _say_who_i_am(_, channel):
+    with open("/proc/self/status") as file:
+        status = dict(line.split(":", 1) for line in file)
+    rights = {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "NoNewPrivs")}
+    os.write(channel.descriptor, json.dumps([os.getresuid(), os.getgroups(), rights]).encode())
+
+
+def _try_what_landlock_forbids(folder, channel):
+    def fails(function, *args):
+        try:
+            function(*args)
+        except OSError as error:
+            return type(error).__name__
+        return "done"
+
+    found = {
+        "write": fails(lambda: open(f"{folder}/note", "w")),
+        "make a folder": fails(os.mkdir, f"{folder}/inner"),
+        "delete": fails(os.unlink, f"{folder}/mine"),
+        "execute": fails(os.execv, "/bin/true", ["true"]),
+    }
+    os.write(channel.descriptor, json.dumps(found).encode())
+
+
+def _ask_for_memory(megabytes, channel):
+    try:
+        said = len(bytearray(megabytes * 2**20))
+    except MemoryError:
+        said = "MemoryError"
+    os.write(channel.descriptor, json.dumps(said).encode())
+
+
+def _use_the_folder(what, channel):
+    os.write(channel.descriptor, json.dumps(os.getcwd()).encode())
+    if what == "nested":
+        for _ in range(990):
+            os.mkdir("inner")
+            os.chdir("inner")
+    if what == "many":
+        for i in range(worker.MAX_FILES + 1):
+            open(str(i), "w").close()
+        time.sleep(60)
+    if what == "large":
+        for i in range(5):
+            with open(str(i), "w") as file:
+                file.write("x" * 900_000)
+        time.sleep(60)
+
+
+@on_linux
+class TestConfinement:
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="needs root")
+    def test_root_is_given_up(self):
+        users, groups, rights = tell(_say_who_i_am)
+        assert len(set(users)) == 1 and users[0] >= 20_000 and groups == []
+        assert tell(_say_who_i_am)[0] != users
+        # If the packages were root's alone, the right to read any file would be kept.
+        kept = 0 if packages_are_public() else 1 << CAP_DAC_READ_SEARCH
+        assert rights == {"CapEff": kept, "CapPrm": kept, "NoNewPrivs": 1}
+
+    @pytest.mark.skipif(not landlock_version(), reason="needs Landlock")
+    def test_landlock(self, tmp_path):
+        """Also where every user may write, and without starting a process."""
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o777)
+        (tmp_path / "mine").touch()
+        assert tell(_try_what_landlock_forbids, str(tmp_path)) == dict.fromkeys(
+            ("write", "make a folder", "delete", "execute"), "PermissionError"
+        )
+
+    def test_memory(self):
+        limits = Limits(seconds=20, megabytes=200)
+        assert tell(_ask_for_memory, 100, limits) == 100 * 2**20
+        assert tell(_ask_for_memory, 300, limits) == "MemoryError"
+
+    @pytest.mark.parametrize("what", ["nothing", "nested"])
+    def test_the_folder_is_removed(self, what):
+        folder = tell(_use_the_folder, what)
+        assert "detlearn-grading-" in folder and not os.path.exists(folder)
+
+    @pytest.mark.parametrize("what", ["many", "large"])
+    def test_too_much_is_written(self, what):
+        limits = Limits(seconds=20, disk_megabytes=4)
+        outcome = worker.run_confined(_use_the_folder, pickle.dumps(what), limits)
+        assert outcome.ended == f"it wrote more than 4 MB, or {worker.MAX_FILES} files"
+        assert not os.path.exists(json.loads(outcome.data))
 
 
 UNCONFINED = """
