@@ -1,6 +1,7 @@
 """For instructors: grade a folder of submissions, and export the exercises to graders.
 
-- submissions.py reads what was handed in, slicing.py finds the few statements to run.
+- submissions.py reads what was handed in, statements.py says which names each statement of it gives
+  and takes, slicing.py finds the few to run.
 - worker.py runs them in a process of its own, confinement.py takes that process's rights away,
   references.py puts the package's own functions out of bounds, tasks.py asks the questions,
   wire.py brings the answers back.

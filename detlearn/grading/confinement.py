@@ -49,7 +49,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def adopt_orphans() -> None:
-    """From now on, descendants whose parent ends become this process's children."""
+    """Become, from now on, the parent of descendants whose own parent ends."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -106,8 +106,10 @@ def _prctl(option: int, value: int) -> None:
 def _limit(seconds: float, more: int) -> None:
     import resource
 
+    # The server has loaded torch: what the process holds already is not the learner's.
     with open("/proc/self/status") as file:
         held = dict(line.split(":", 1) for line in file)
+
     limits = {
         resource.RLIMIT_DATA: int(held["VmData"].split()[0]) * 1024 + more,
         resource.RLIMIT_AS: int(held["VmSize"].split()[0]) * 1024 + more,
@@ -117,6 +119,7 @@ def _limit(seconds: float, more: int) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NPROC: 1,
     }
+    # A limit that is set already may only be lowered.
     for name, value in limits.items():
         hard = resource.getrlimit(name)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -128,6 +131,7 @@ def _become_nobody(folder: str | None) -> None:
     # Within the first 65536, which is all that many containers have.
     user = 20_000 + os.getpid() % 40_000
     keep = not packages_are_public()
+
     try:
         if folder is not None:
             os.chown(folder, user, user)
@@ -137,6 +141,7 @@ def _become_nobody(folder: str | None) -> None:
         os.setresuid(user, user, user)
     except OSError:
         return
+
     header = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION, 0))
     right = 1 << CAP_DAC_READ_SEARCH if keep else 0
     # Effective, permitted, inheritable; the second three are rights number 32 and above.
@@ -145,12 +150,15 @@ def _become_nobody(folder: str | None) -> None:
 
 
 def packages_are_public() -> bool:
-    """Whether any user may read Python and the packages."""
+    """Say whether any user may read Python and the packages."""
     import torch
 
     places = {Path(sys.base_prefix), Path(torch.__file__).parent, Path(__file__).parent}
+
+    # A link on the way leads through folders of its own.
     folders = {folder.resolve() for place in places for folder in (place, *place.parents)}
     folders |= {parent for folder in list(folders) for parent in folder.parents}
+
     return all(stat.S_IMODE(os.stat(folder).st_mode) & 0o005 == 0o005 for folder in folders)
 
 

@@ -117,6 +117,7 @@ def examine(submission: Submission, settings: Settings, run: Run = run_confined)
 def _survey(submission: Submission, limits: Limits, run: Run) -> tuple[tasks.Survey, str, bool]:
     """What is in it, the remark, and whether the process was lost."""
     outcome = run(tasks.survey, pickle.dumps(submission.notebooks), limits)
+
     try:
         ((kind, content),) = wire.frames(outcome.data)
         if kind != wire.SURVEY:
@@ -124,6 +125,7 @@ def _survey(submission: Submission, limits: Limits, run: Run) -> tuple[tasks.Sur
         found = tasks.Survey(**json.loads(content))
     except ValueError as error:
         return tasks.Survey(), f"it cannot be read: {outcome.ended or error}", outcome.lost
+
     return found, "; ".join(found.remarks), False
 
 
@@ -234,15 +236,16 @@ def _text(content: bytes) -> str:
 
 
 def said(verdict: Verdict) -> str:
-    """A verdict on one line, for a cell of a table."""
+    """Return a verdict on one line, for a cell of a table."""
     if verdict.status == "right":
         return ""
     if verdict.status == "todo":
         return NOT_ATTEMPTED
+
     parts = [verdict.text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
     return wire.clean("; ".join(part for part in parts if part), most=1000)
 
 
 def row_of(data: Mapping[str, Any]) -> Row:
-    """A row from plain data."""
+    """Return a row made of plain data."""
     return Row(**{name: data[name] for name in Row.__dataclass_fields__})

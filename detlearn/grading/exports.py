@@ -69,10 +69,14 @@ def read_chapter(path: Path) -> Chapter:
         sources = ["".join(cell["source"]) for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no notebook: {error!r}") from error
+
+    # Statements are found in the code; the text before one, by the numbers of the cells.
     kinds = [cell["cell_type"] for cell in cells]
     code = [source if kind == "code" else "" for kind, source in zip(kinds, sources)]
     notebook = parse(path.name, code)
+
     headings = (line[2:] for line in "\n".join(sources).splitlines() if line.startswith("# "))
+
     stubs = []
     for index, statement in enumerate(notebook.statements):
         if exercise := _stated_by(statement.node):
@@ -81,6 +85,7 @@ def read_chapter(path: Path) -> Chapter:
             source = _source(notebook, statement)
             needs = _needs(notebook, index)
             stubs.append(Stub(exercise, text, statement.node, source, needs))
+
     return Chapter(next(headings, path.stem).strip(), tuple(stubs))
 
 
@@ -104,14 +109,16 @@ def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
     """The imports of the chapter so far, and what the stub's signature reads."""
     installs = [i for i, cell in enumerate(notebook.cells) if cell.startswith(BOOTSTRAP)]
     before = [s for s in notebook.statements[:index] if s.cell not in installs]
+
     imports = [s for s in before if isinstance(s.node, ast.Import | ast.ImportFrom)]
     needed = take(before, notebook.statements[index].reads)
+
     both = [s for s in before if s in imports or s in needed]
     return tuple(dict.fromkeys(_source(notebook, s) for s in both))
 
 
 def solved(stub: Stub) -> str:
-    """The stub with the solution in it, between the marks that nbgrader cuts out.
+    """Return the stub with the solution in it, between the marks that nbgrader cuts out.
 
     Args:
         stub: of an exercise.
@@ -121,15 +128,18 @@ def solved(stub: Stub) -> str:
     """
     raise_ = next(n for n in stub.node.body if isinstance(n, ast.Raise))
     head = stub.source.split("\n")[: raise_.lineno - _first_line(stub.node)]
+
+    # The solution is a function inside the stub, called with the stub's arguments.
     arguments = [a.arg for a in stub.node.args.posonlyargs + stub.node.args.args]
     arguments += [f"{a.arg}={a.arg}" for a in stub.node.args.kwonlyargs]
     call = f"return {stub.exercise.reference.__name__}({', '.join(arguments)})"
+
     body = f"### BEGIN SOLUTION\n{solution(stub.exercise)}\n\n{call}\n### END SOLUTION"
     return "\n".join([*head, textwrap.indent(body, "    ")])
 
 
 def solution(exercise: Exercise) -> str:
-    """The package's own solution, with all that it needs of the package, docstrings left out.
+    """Return the package's solution, with all that it needs of the package, without docstrings.
 
     Args:
         exercise: which.
@@ -142,27 +152,34 @@ def solution(exercise: Exercise) -> str:
     """
     reference = inspect.unwrap(exercise.reference)
     pieces: dict[str, str] = {}
+
     for name, source in _own_code(reference.__module__, reference.__name__):
         if pieces.setdefault(name, source) != source:
             raise ValueError(f"{exercise.name}: the package has two different {name}")
+
     return "\n\n".join(dict.fromkeys(pieces.values()))
 
 
 def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
     """(name, source) of what a name of a module needs, what comes first first."""
     source = inspect.getsource(importlib.import_module(module))
-    notebook = parse(module, [source])
+    notebook = parse(module, [source])  # a module is a notebook of one cell
+
     taken = take(notebook.statements, {name})
     wanted = {read for statement in taken for read in statement.reads}
+
     for statement in taken:
         node = statement.node
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             continue
+
+        # In place of an import from the package stands what it imports.
         if isinstance(node, ast.ImportFrom) and node.module.startswith("detlearn"):
             for alias in node.names:
                 if (alias.asname or alias.name) in wanted:
                     yield from _own_code(node.module, alias.name)
             continue
+
         if isinstance(node, ast.Import | ast.ImportFrom):
             # A line for each name: two files may take the same one in other company.
             for alias in node.names:
@@ -170,6 +187,7 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
                 if bound in wanted:
                     yield bound, _import_of(node, alias)
             continue
+
         text = _without_docstrings(notebook, statement)
         for bound in statement.now.binds:
             yield bound, text

@@ -24,7 +24,7 @@ LOST = "the grader's own process ended on this submission; grade it again by the
 
 
 def chosen_exercises(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The exercises to grade, in the book's order; all of them for None.
+    """Return the exercises to grade, in the book's order; all of them for None.
 
     Raises:
         ValueError: if there is no exercise of a given name.
@@ -67,9 +67,11 @@ def grade_folder(
     paths = find_submissions(folder, leave_out=(out, journal_path))
     if not paths:
         raise ValueError(f"{folder} holds no submissions")
+
     with Journal(journal_path) as journal:
         settings = Settings(journal.seed() if seed is None else seed, names, limits or Limits())
         rows = _grade(paths, journal, settings, workers or _cores(), progress)
+
     write_atomically(out, csv_table(rows, names))
     return rows
 
@@ -79,12 +81,15 @@ def _grade(
 ) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     bar = progress_bar(len(paths), "grading", unit="submission", show=progress)
+
     with bar, Examiners(min(workers, len(paths)), settings) as examiners:
         for path, key, row in examiners.all(paths, journal):
             rows[path.name] = row
+            # What was lost is not kept: the next run tries it again.
             if not row.lost and key not in journal.rows:
                 journal.add(key, row)
             bar.update()
+
     return rows
 
 
@@ -112,8 +117,10 @@ def grade_one(
         ValueError: if an exercise is not known.
     """
     names = chosen_exercises(exercises)
+
     with Examiners(1, Settings(seed, names, limits or Limits())) as examiners:
         row = examiners.examine(read_submission(path))
+
     write_atomically(results, gradescope_results(row, names))
     return row
 
@@ -165,8 +172,10 @@ class Examiners:
         """Grade one submission in an idle process, again if that one is lost."""
         for _ in range(TRIES):
             process, connection = self._idle.get()
+
             try:
                 connection.send(submission)
+                # Only we have the server: what the examiner wants to run is started here.
                 while not isinstance(row := connection.recv(), Row):
                     connection.send(run_confined(*row))
             except (EOFError, OSError):
@@ -176,6 +185,8 @@ class Examiners:
                 process, connection = self._start()
             finally:
                 self._idle.put((process, connection))
+
             if not row.lost:
                 break
+
         return row

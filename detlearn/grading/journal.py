@@ -31,10 +31,13 @@ class Journal:
         self.path = path
         self.rows: dict[str, Row] = {}
         self.drawn_seed: int | None = None
+
         for line in self._lines():
             self._learn(line)
+
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "ab")
+        # A torn last line must not swallow the next one.
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")
 
@@ -47,17 +50,21 @@ class Journal:
         self._file.close()
 
     def _lines(self) -> list[Any]:
+        """What stands in the file, but for lines that are no JSON."""
         if not self.path.exists():
             return []
+
         found = []
         for line in self.path.read_bytes().splitlines():
             try:
                 found.append(json.loads(line))
             except ValueError:  # torn
                 continue
+
         return found
 
     def _learn(self, line: Any) -> None:
+        """Take over a line; what is no row and no seed is left alone."""
         try:
             if "seed" in line:
                 self.drawn_seed = int(line["seed"])
@@ -72,7 +79,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def seed(self) -> int:
-        """A seed that nobody knows, drawn once for each journal."""
+        """Return a seed that nobody knows, drawn once for each journal."""
         if self.drawn_seed is None:
             self.drawn_seed = secrets.randbelow(2**31)
             self._write({"seed": self.drawn_seed})
@@ -85,16 +92,18 @@ class Journal:
 
 
 def key_of(submission: Submission, settings: Settings) -> str:
-    """What a row belongs to."""
+    """Return what a row belongs to, as a digest."""
     parts = [submission.digest(), asdict(settings), package_digest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache
 def package_digest() -> str:
-    """Of the package's code and of torch's version, which decide about points and hints."""
+    """Return a digest of the package's code and torch's version, which decide about points."""
     folder = Path(detlearn.__file__).parent
     digest = hashlib.sha256(torch.__version__.encode())
+
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
+
     return digest.hexdigest()

@@ -50,23 +50,28 @@ def write_course(course: Path, chapters: Path, seed: int | None = None) -> list[
     """
     if not chapters.is_dir():
         raise FileNotFoundError(f"no folder of chapters at {chapters}; name it by --chapters")
+
     seed = secrets.randbelow(2**31) if seed is None else seed
     found = {path.stem: read_chapter(path) for path in sorted(chapters.glob("*.ipynb"))}
     found = {name: chapter for name, chapter in found.items() if chapter.stubs}
     if not found:
         raise ValueError(f"no chapter in {chapters} states an exercise")
+
+    # An instructor may have changed an assignment: it is never written over.
     paths = [course / "source" / name / f"{name}.ipynb" for name in found]
     if taken := [path for path in paths if path.exists()]:
         raise ValueError(f"{taken[0]} is there already; delete it to have it written anew")
+
     if not (course / "nbgrader_config.py").exists():
         write_atomically(course / "nbgrader_config.py", CONFIG.encode())
     for path, chapter in zip(paths, found.values()):
         write_atomically(path, json.dumps(assignment(chapter, seed), indent=1).encode())
+
     return paths
 
 
 def assignment(chapter: Chapter, seed: int) -> dict[str, Any]:
-    """The notebook of an assignment.
+    """Return the notebook of an assignment.
 
     Args:
         chapter: with its stubs.
@@ -75,12 +80,15 @@ def assignment(chapter: Chapter, seed: int) -> dict[str, Any]:
     Returns:
         The notebook as JSON-able data, in nbformat 4.5.
     """
+    # What several exercises need is there once.
     needs = "\n".join(dict.fromkeys(need for stub in chapter.stubs for need in stub.needs))
+
     cells = [_cell("markdown", "title", f"# {chapter.title}: exercises", locked=True)]
     if needs.strip():
         cells.append(_cell("code", "needed", needs, locked=True))
     for stub in chapter.stubs:
         cells += _cells_of(stub, seed)
+
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
@@ -107,10 +115,11 @@ def _cell(
 ) -> dict[str, Any]:
     nbgrader: dict[str, Any] = {"schema_version": 3, "grade_id": name, "cell_type": kind}
     nbgrader |= {"locked": locked, "solution": solution, "task": False, "grade": points is not None}
-    nbgrader |= {} if points is None else {"points": points}
+    if points is not None:
+        nbgrader["points"] = points
+
     cell = {"cell_type": kind, "id": name[:64], "metadata": {"nbgrader": nbgrader}}
-    return cell | {"source": source} | ({} if kind != "code" else _never_run())
-
-
-def _never_run() -> dict[str, Any]:
-    return {"outputs": [], "execution_count": None}
+    cell["source"] = source
+    if kind == "code":
+        cell |= {"outputs": [], "execution_count": None}  # it has not run yet
+    return cell

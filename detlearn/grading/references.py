@@ -184,6 +184,8 @@ class _Guard:
 
         if not self.inside and original.__name__ not in self.allowed:
             self.refuse(_name(original))
+
+        # What an allowed function calls is allowed, too.
         self.inside += 1
         try:
             return original(*args, **kwargs)
@@ -238,6 +240,7 @@ def poisoned(
     """
     guard = _Guard(allowed, report)
     guard.replace(functions())
+
     try:
         if watching:
             guard.watch()
@@ -344,12 +347,15 @@ def forbid_copies(guard: _Guard) -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if guard.at_work:
             return
+
+        # All three are ways to run code that one has in hand.
         if event in ("exec", "function.__new__"):
             code = args[0]
         elif event == "object.__setattr__" and args[1] == "__code__":
             code = args[2]
         else:
             return
+
         if isinstance(code, types.CodeType) and is_reference(code.co_filename):
             module = code.co_name == "<module>"
             guard.refuse(os.path.basename(code.co_filename) if module else code.co_name)

@@ -165,6 +165,7 @@ def statement_of(cell: int, node: ast.stmt) -> Statement:
         _Look(statement).visit(node)
     except RecursionError:
         return Statement(cell, node)
+
     return statement
 
 

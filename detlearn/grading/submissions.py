@@ -33,7 +33,7 @@ class Submission:
     trouble: str = ""
 
     def digest(self) -> str:
-        """Of the content; two submissions with the same content have the same."""
+        """Return a digest of the content; the name of the submission does not count."""
         parts = [(name, hashlib.sha256(content).hexdigest()) for name, content in self.notebooks]
         return hashlib.sha256(json.dumps([parts, self.trouble]).encode()).hexdigest()
 
@@ -43,7 +43,7 @@ class NotANotebook(ValueError):
 
 
 def find_submissions(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
-    """The entries of a folder, sorted by name; hidden ones and the grader's own files do not count.
+    """Return a folder's entries, sorted by name, without hidden ones and the grader's own files.
 
     Args:
         folder: where the submissions lie.
@@ -57,6 +57,7 @@ def find_submissions(folder: Path, leave_out: Collection[Path] = ()) -> list[Pat
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of submissions at {folder}")
+
     own = {os.path.abspath(path) for path in leave_out}
     entries = [path for path in folder.iterdir() if os.path.abspath(path) not in own]
     return sorted(path for path in entries if not _is_hidden(path))
@@ -86,6 +87,8 @@ def read_submission(path: Path) -> Submission:
 def _read_all(path: Path) -> list[tuple[str, bytes]]:
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         return [(path.name, _read(path))]
+
+    # Checkpoints of Jupyter and leavings of a Mac are nobody's work, at any depth.
     found = [
         file
         for file in sorted(path.rglob("*.ipynb"))
@@ -95,6 +98,7 @@ def _read_all(path: Path) -> list[tuple[str, bytes]]:
         raise NotANotebook("the folder holds no notebook (.ipynb)")
     if len(found) > MAX_NOTEBOOKS:
         raise NotANotebook(f"the folder holds {len(found)} notebooks; at most {MAX_NOTEBOOKS}")
+
     return [(str(file.relative_to(path)), _read(file)) for file in found]
 
 
@@ -103,6 +107,7 @@ def _read(path: Path) -> bytes:
     kind = os.lstat(path)
     if not stat.S_ISREG(kind.st_mode):
         raise NotANotebook(f"{path.name} is a link or a device, not a file")
+
     if path.suffix != ".ipynb":
         raise NotANotebook(f"{path.name} is no notebook: its name does not end in .ipynb")
     if kind.st_size == 0:
@@ -110,11 +115,12 @@ def _read(path: Path) -> bytes:
     if kind.st_size > MAX_BYTES:
         size, most = kind.st_size / 1e6, MAX_BYTES / 1e6
         raise NotANotebook(f"{path.name} has {size:.0f} MB; at most {most:.0f} MB are read")
+
     return path.read_bytes()
 
 
 def code_cells(name: str, content: bytes) -> list[str]:
-    """The code of a notebook.
+    """Return the code of a notebook.
 
     Args:
         name: of the file, for messages.
@@ -130,9 +136,11 @@ def code_cells(name: str, content: bytes) -> list[str]:
         notebook = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise NotANotebook(f"{name} is broken: it is no JSON ({_first_line(error)})") from None
+
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise NotANotebook(f"{name} is JSON but no notebook: it has no list of cells")
+
     sources = [
         _text(cell.get("source"))
         for cell in cells
@@ -140,6 +148,7 @@ def code_cells(name: str, content: bytes) -> list[str]:
     ]
     if not any(source.strip() for source in sources):
         raise NotANotebook(f"{name} has no code cells")
+
     return sources
 
 

@@ -14,7 +14,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes fo
 
 
 def csv_table(rows: Mapping[str, Row], exercises: Sequence[str]) -> bytes:
-    """One line per submission, sorted by name.
+    """Return the table of a class: one line per submission, sorted by name.
 
     Args:
         rows: submission → row.
@@ -25,23 +25,26 @@ def csv_table(rows: Mapping[str, Row], exercises: Sequence[str]) -> bytes:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+
     hints = [f"{name} hint" for name in exercises]
     writer.writerow(["submission", "total", *exercises, *hints, "remark"])
+
     for name, row in sorted(rows.items()):
         points = [row.points.get(exercise, 0) for exercise in exercises]
         said = [harmless(row.hints.get(exercise, "")) for exercise in exercises]
         writer.writerow([harmless(name), sum(points), *points, *said, harmless(row.remark)])
+
     # A name may hold bytes that are no UTF-8.
     return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
 def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
+    """Return a text so that no spreadsheet takes it for a formula."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def gradescope_results(row: Row, exercises: Sequence[str]) -> bytes:
-    """Gradescope's form for one submission.
+    """Return Gradescope's form for one submission.
 
     Args:
         row: what it earned.
@@ -60,6 +63,7 @@ def gradescope_results(row: Row, exercises: Sequence[str]) -> bytes:
         }
         for name in exercises
     ]
+
     score = sum(row.points.get(name, 0) for name in exercises)
     results = {"score": score, "output": row.remark, "tests": tests}
     return json.dumps(results, indent=1, ensure_ascii=False).encode()

@@ -38,6 +38,7 @@ class Channel:
 
     def send(self, kind: bytes, content: bytes) -> None:
         """Write one frame, at once."""
+        # The system may take a part of it only.
         left = memoryview(HEAD.pack(kind, len(content)) + content)
         while left:
             left = left[os.write(self.descriptor, left) :]
@@ -59,21 +60,27 @@ def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     while at < len(data):
         if len(data) - at < HEAD.size:
             raise Garbled("it ends in the middle")
+
         kind, length = HEAD.unpack_from(data, at)
         content = data[at + HEAD.size : at + HEAD.size + length]
         if kind not in KINDS or len(content) != length:
             raise Garbled("something else was written between the answers")
+
         found.append((kind, content))
         at += HEAD.size + length
+
     return found
 
 
 def encode(answers: Sequence[Answer]) -> bytes:
-    """Answers as bytes: their tensors as safetensors, the rest as JSON beside them."""
+    """Return answers as bytes: their tensors as safetensors, the rest as JSON beside them."""
     tensors: dict[str, torch.Tensor] = {}
     rows: list[dict[str, Any]] = []
+
     for i, answer in enumerate(answers):
         trouble, own, values = answer.trouble, {}, len(answer.values)
+
+        # What cannot be packed spoils this answer, not the others.
         try:
             for j, value in enumerate(answer.values):
                 own[f"{i}.{j}"] = _plain(value)
@@ -83,10 +90,12 @@ def encode(answers: Sequence[Answer]) -> bytes:
         except Exception:
             trouble = Trouble("type", "your function returns an unusual kind of tensor")
             own, values = {}, 0
+
         tensors |= own
         row = {name: getattr(answer, name) for name in ("changed", "printed", "steps")}
         row["trouble"] = trouble and [trouble.kind, trouble.message, trouble.line]
         rows.append({**row, "values": values})
+
     return save(tensors, metadata={"answers": json.dumps(rows)})
 
 
@@ -109,24 +118,30 @@ def decode(content: bytes, number: int) -> list[Answer]:
     """
     try:
         tensors = load(content)
+        # The library reads the tensors only; the notes stand in the header.
         (length,) = struct.unpack("<Q", content[:8])
         rows = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["answers"])
         answers = [_answer(i, row, tensors) for i, row in enumerate(rows)]
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError):
         raise Garbled("it holds no answers") from None
+
     early = bool(answers) and answers[-1].trouble and answers[-1].trouble.kind in LAST
     if len(answers) > number or (len(answers) < number and not early):
         raise Garbled(f"{len(answers)} answers came to {number} questions")
+
     return answers
 
 
 def _answer(index: int, row: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Answer:
     trouble = None
     if row["trouble"] is not None:
-        trouble = Trouble(*(clean(text) for text in row["trouble"]))
+        kind, message, line = row["trouble"]
+        trouble = Trouble(clean(kind), clean(message), clean(line))
+
     steps = row["steps"]
     if not all(isinstance(number, int) for number in (steps, *row["changed"])):
         raise TypeError("not a number of steps, or not the places of arguments")
+
     return Answer(
         values=tuple(tensors[f"{index}.{j}"] for j in range(row["values"])),
         gradient=tensors.get(f"{index}.gradient"),
@@ -138,12 +153,15 @@ def _answer(index: int, row: dict[str, Any], tensors: dict[str, torch.Tensor]) -
 
 
 def clean(text: str, most: int = MAX_TEXT) -> str:
-    """A learner's text on one line, without control characters, cut to a readable length.
+    """Return a learner's text on one line, without control characters, of readable length.
 
     Raises:
         TypeError: if it is no text.
     """
     if not isinstance(text, str):
         raise TypeError("not a text")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+
+    # Cut before as well: a text may have millions of letters.
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * most])
+    text = " ".join(printable.split())
     return text if len(text) <= most else text[:most] + " …"

@@ -100,6 +100,8 @@ def context() -> BaseContext:
 
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload([PRELOAD])
+
+    # The server, and with it every process, keeps the environment in which it starts.
     before = dict(os.environ)
     os.environ |= dict.fromkeys(ONE_THREAD, "1")
     os.environ |= {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg"}
@@ -108,6 +110,7 @@ def context() -> BaseContext:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
     return made
 
 
@@ -134,6 +137,7 @@ def run_confined(task: Task, payload: bytes, limits: Limits) -> Outcome:
     here, there = context().Pipe()
     process = start(_supervise, there, task, payload, limits)
     there.close()
+
     try:
         if not here.poll(limits.patience + PATIENCE):
             return Outcome(lost=True)
@@ -147,6 +151,7 @@ def run_confined(task: Task, payload: bytes, limits: Limits) -> Outcome:
 
 
 def _supervise(grader: Connection, task: Task, payload: bytes, limits: Limits) -> None:
+    """Fork the child, watch it, end its whole family, and tell the grader what came."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the grader's
     adopt_orphans()
 
@@ -173,6 +178,7 @@ def _be_the_child(
 ) -> None:
     """Run the task with few rights; never returns."""
     leave, status = os._exit, 1  # a learner may replace os._exit
+
     try:
         _leave_everything_but(write_end)
         channel = Channel(PIPE)
@@ -188,13 +194,16 @@ def _be_the_child(
 
 
 def _leave_everything_but(write_end: int) -> None:
-    """A session of its own, and no open files but nothing at all, and the pipe."""
+    """Begin a session, and close all files but the pipe; standard input and output lead nowhere."""
     os.setsid()
+
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
+
     os.dup2(write_end, PIPE)
     os.closerange(PIPE + 1, os.sysconf("SC_OPEN_MAX"))
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -202,26 +211,34 @@ def _watch(
     child: int, pipe: int, grader: Connection, limits: Limits, folder: str | None
 ) -> tuple[bytes, str]:
     """Read the pipe until the child has ended, or is to be ended; returns what came, and why."""
-    data, deadline = bytearray(), time.monotonic() + limits.patience
-    most, base, look = limits.answer_megabytes * 2**20, _memory(os.getpid()), 0.0
+    data = bytearray()
+    most = limits.answer_megabytes * 2**20
+    base = _memory(os.getpid())  # what the child shares with us
+    deadline, look = time.monotonic() + limits.patience, 0.0
 
     while True:
         ready, _, _ = select.select([pipe, grader], [], [], TICK)
         if grader in ready:
             return bytes(data), "the grader was stopped"
+
+        # An empty read says that all who could write are gone.
         if pipe in ready:
             chunk = os.read(pipe, 2**16)
             data += chunk
             if not chunk:
                 return bytes(data), ""
+
         if len(data) > most:
             return b"", f"more than {limits.answer_megabytes} MB came back"
         if time.monotonic() > deadline:
             return bytes(data), f"it was stopped after {limits.seconds:g} seconds"
+
+        # A child that writes without a pause would have us look at its family all the time.
         if time.monotonic() > look:
             look = time.monotonic() + TICK
             if excess := _excess(limits, base, folder):
                 return bytes(data), excess
+
             # A grandchild may hold the pipe open, so its end is no sign that the child lives.
             if pipe not in ready and _has_ended(child):
                 return bytes(data), ""
@@ -232,10 +249,14 @@ def _excess(limits: Limits, base: int, folder: str | None) -> str:
     family = list(descendants(os.getpid()))
     if len(family) > limits.processes:
         return f"it started more than {limits.processes} processes"
-    if sum(max(0, _memory(pid) - base) for pid in family) > limits.megabytes * 2**20:
+
+    memory = sum(max(0, _memory(pid) - base) for pid in family)
+    if memory > limits.megabytes * 2**20:
         return f"it used more than {limits.megabytes} MB of memory"
+
     if folder is not None and _holds_more(folder, limits.disk_megabytes * 2**20):
         return f"it wrote more than {limits.disk_megabytes} MB, or {MAX_FILES} files"
+
     return ""
 
 
@@ -278,12 +299,13 @@ def _has_ended(child: int) -> bool:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """The processes that a process started, and theirs; zombies too."""
+    """Yield the processes that a process started, and theirs; zombies too."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = [int(word) for word in file.read().split()]
-    except OSError:
+    except OSError:  # a kernel built without this list
         children = [other for other in _all_processes() if _parent(other) == pid]
+
     for child in children:
         yield child
         yield from descendants(child)
@@ -296,6 +318,7 @@ def _all_processes() -> list[int]:
 def _parent(pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/stat") as file:
+            # The name, in brackets, may hold anything.
             return int(file.read().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return None
@@ -314,18 +337,22 @@ def _kill_family(child: int) -> int:
     """End the child and all its descendants; returns the child's wait status."""
     result = 0
     deadline = time.monotonic() + PATIENCE / 2
+
+    # Whoever forks faster than we kill is caught in a later round.
     while time.monotonic() < deadline:
         for pid in list(descendants(os.getpid())):
             if pid != child or not _has_ended_or_gone(pid):
                 _kill(pid)
+
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:  # none is left
             break
         if pid == child:
             result = status
-        if pid == 0:
+        if pid == 0:  # they are ending
             time.sleep(0.001)
+
     return result
 
 
