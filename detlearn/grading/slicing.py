@@ -30,7 +30,7 @@ import builtins
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -47,6 +47,9 @@ from detlearn.grading.statements import (
 HANDED = "__handed_in__"
 # What a notebook's names are besides those that its cells bind.
 IMPLIED = {"__name__", "__file__", "__builtins__", "__doc__", "display", HANDED}
+# A notebook of thousands of statements that call each other's functions: from then on, only the
+# moment of the check counts.
+MOST_MOMENTS = 5_000
 
 
 @dataclass
@@ -225,6 +228,7 @@ class _History:
         self.binds: dict[str, list[int]] = defaultdict(list)
         self.changes: dict[str, list[int]] = defaultdict(list)
         self.tells: dict[str, list[int]] = defaultdict(list)
+        self.carriers = _carriers(statements)
 
         by_call = _effects(statements)
         for i, statement in enumerate(statements):
@@ -242,12 +246,24 @@ class _History:
         found = list(self._binding(name, before))
         yield from found
 
-        # A module that is told something, as in torch.manual_seed(0), is no different after it.
-        only_imported = all(self.statements[i].is_import for i in found)
-        changes = self.changes[name] + ([] if only_imported else self.tells[name])
-
         since = min(found, default=0)
-        yield from (i for i in changes if since <= i < before)
+        yield from self._last_of(self.changes[name], name, since, before)
+
+        # A module that is told something, as in torch.manual_seed(0), is no different after it.
+        if not all(self.statements[i].is_import for i in found):
+            yield from self._last_of(self.tells[name], name, since, before)
+
+    def _last_of(self, events: Sequence[int], name: str, since: int, before: int) -> Iterator[int]:
+        """Yield the last of some statements, and those before it that it does not bring along."""
+        for position in range(bisect_left(events, before) - 1, -1, -1):
+            index = events[position]
+            if index < since:
+                return
+            yield index
+
+            # One that reads the name itself needs, in turn, what gave it its value before.
+            if name in self.statements[index].now.reads:
+                return
 
     def _binding(self, name: str, before: int) -> Iterator[int]:
         binds = self.binds[name]
@@ -276,26 +292,35 @@ class _History:
         function reads is the value of that moment.
         """
         end = len(self.statements)
-        stars = [i for i, statement in enumerate(self.statements) if statement.hidden]
-        ahead = [(i, end) for name in names for i in self.giving(name, end)]
-        ahead += [(i, end) for i in stars]
+        ahead: list[tuple[int, int]] = []
         seen: set[tuple[int, int]] = set()
 
+        def look_at(indices: Iterable[int], moment: int) -> None:
+            for index in indices:
+                # Where no function comes along, all moments are one.
+                many = index not in self.carriers or len(seen) > MOST_MOMENTS
+                pair = index, end if many else moment
+                if pair not in seen:
+                    seen.add(pair)
+                    ahead.append(pair)
+
+        look_at((i for i, statement in enumerate(self.statements) if statement.hidden), end)
+        for name in names:
+            look_at(self.giving(name, end), end)
+
         while ahead:
-            if (pair := ahead.pop()) in seen:
-                continue
-            seen.add(pair)
-            index, moment = pair
+            index, moment = ahead.pop()
             statement = self.statements[index]
 
             # What it reads when it runs, and may hand on to the moment of the call.
             for name in statement.now.reads:
-                for i in self.giving(name, index):
-                    ahead += [(i, index), (i, moment)]
+                given = list(self.giving(name, index))
+                look_at(given, index)
+                look_at(given, moment)
 
             # What its functions read when they are called.
             for name in statement.later.reads:
-                ahead += [(i, moment) for i in self.giving(name, moment)]
+                look_at(self.giving(name, moment), moment)
 
         return {index for index, _ in seen}
 
@@ -308,6 +333,19 @@ class _History:
             if not _is_constant(self.statements[i].node)
         }
         return {i for i, s in enumerate(self.statements) if s.now.reads & made}
+
+
+def _carriers(statements: Sequence[Statement]) -> set[int]:
+    """The statements whose values may be functions of the notebook, or hold some."""
+    found: set[int] = set()
+    names: set[str] = set()
+
+    for i, statement in enumerate(statements):
+        if statement.later.reads or statement.now.reads & names:
+            found.add(i)
+            names |= statement.now.binds | statement.now.changes | statement.now.tells
+
+    return found
 
 
 def _effects(statements: Sequence[Statement]) -> dict[str, Names]:

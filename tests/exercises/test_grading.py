@@ -4,6 +4,7 @@ The submissions stand in grading_samples.py.
 """
 
 import csv
+import importlib
 import inspect
 import io
 import json
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ from grading_samples import (
 )
 
 import detlearn
+from detlearn import coders
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
 from detlearn.check.engine.cases import Answer, Trouble
@@ -497,6 +500,12 @@ class TestReferences:
                 with pytest.raises(references.ReferenceUsed):
                     function(*self.BOXES)
 
+    @on_linux
+    @pytest.mark.parametrize("way", ["function", "exec", "code", "module"])
+    def test_its_code_is_of_no_use(self, way):
+        """Not even that of a reference which calls no other one."""
+        assert tell(_use_code_again, way) == ["ReferenceUsed", 1]
+
     def test_torch_without_allow_override(self, monkeypatch):
         """As in torch 2.6, where a kernel of C++ is replaced without being asked twice."""
         from torchvision import ops
@@ -589,6 +598,35 @@ def _try_what_landlock_forbids(folder, channel):
         "execute": fails(os.execv, "/bin/true", ["true"]),
     }
     os.write(channel.descriptor, json.dumps(found).encode())
+
+
+def _use_code_again(way, channel):
+    used = []
+    with references.poisoned((), used.append, watching=False) as guard:
+        references.forbid_copies(guard)
+        try:
+            coders.encode_deltas(None, None)
+        except TypeError as error:
+            trace = error.__traceback__
+        while trace.tb_frame.f_code.co_filename != coders.__file__:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code
+
+        guard.replace_new()
+        guard.watch()
+        try:
+            if way == "function":
+                types.FunctionType(code, vars(coders))
+            elif way == "exec":
+                exec(code, vars(coders))
+            elif way == "code":
+                _ask_for_memory.__code__ = code
+            else:
+                importlib.reload(coders)
+            said = "done"
+        except references.ReferenceUsed as error:
+            said = type(error).__name__
+    os.write(channel.descriptor, json.dumps([said, len(used)]).encode())
 
 
 def _ask_for_memory(megabytes, channel):
