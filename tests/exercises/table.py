@@ -15,10 +15,14 @@ from answers import answers
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import SEED, ask, judge
+from detlearn.check.engine.diagnosis import LOOKS_LIKE
 from detlearn.check.engine.display import Verdict
 
 PATIENCE = 300.0  # seconds; a slow machine is no fault of the answer
-HEAD = ("exercise", "wrong", "rejected", "named", "0.1 % off", "rejected", "right", "accepted")
+HEAD = (
+    *("exercise", "wrong", "rejected", "named", "for sure"),
+    *("0.1 % off", "rejected", "right", "accepted"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Row:
     wrong: int
     rejected: int
     named: int
+    certain: int
     off: int
     off_rejected: int
     right: int
@@ -52,6 +57,12 @@ def names_the_mistake(name: str, function: Callable, seed: int = SEED) -> bool:
     return said.status == "wrong" and function.phrase in f"{said.text}\n{said.hint}"
 
 
+def is_certain(name: str, function: Callable, seed: int = SEED) -> bool:
+    """Whether the mistake is named without the words "this looks like"."""
+    hint = verdict(name, function, seed).hint
+    return names_the_mistake(name, function, seed) and not hint.startswith(LOOKS_LIKE)
+
+
 def row(name: str, seed: int = SEED) -> Row:
     """The counts of one exercise."""
     wrong, off, right = (answers(name, kind) for kind in ("wrong", "slightly off", "right"))
@@ -64,6 +75,7 @@ def row(name: str, seed: int = SEED) -> Row:
         len(wrong),
         count(wrong, "wrong"),
         sum(names_the_mistake(name, function, seed) for function in wrong),
+        sum(is_certain(name, function, seed) for function in wrong),
         len(off),
         count(off, "wrong"),
         len(right),

@@ -1,7 +1,9 @@
 """The machinery of the checks: comparing, judging, counting steps, showing."""
 
+import ast
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,22 @@ from detlearn.boxes import box_iou
 from detlearn.check import NotSolved
 from detlearn.check.engine import Exercise, Misconception, ask, display, judge, sandbox
 from detlearn.check.engine import exercise as engine
-from detlearn.check.engine.cases import RUNGS, Answer, Case, Trouble, agree, close, fault, number
+from detlearn.check.engine.arguments import parameters, show_arguments
+from detlearn.check.engine.cases import (
+    RUNGS,
+    Answer,
+    Case,
+    Fault,
+    Trouble,
+    agree,
+    close,
+    fault,
+    number,
+)
 from detlearn.check.engine.display import Verdict, picture
+from detlearn.grading.exports import read_chapter
+
+CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 
 BOXES = torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 3]])
 
@@ -192,6 +208,160 @@ def test_a_right_answer_earns_its_points():
 def test_a_known_misconception_is_named_and_an_unknown_one_is_not():
     assert judged(lambda boxes: boxes @ torch.ones(4)).hint == "the half is missing"
     assert judged(lambda boxes: boxes.sum(1) / 3).hint == ""
+
+
+def test_one_telling_case_is_too_few_to_name_a_mistake():
+    """The same boxes twice, boxes that get the same answer, no boxes: each tells nothing new."""
+    one = Case("by hand", (BOXES,), "two boxes")
+    same_answer = Case("property", (BOXES.flip(1),), "the same numbers in another order")
+    nothing = Case("degenerate", (BOXES[:0],), "no boxes")
+    other = Case("random", (BOXES + 1,), "other boxes")
+
+    def hint(*cases):
+        return judge(TOY, cases, ask(lambda boxes: boxes @ torch.ones(4), cases)).hint
+
+    assert hint(one) == "this looks like: the half is missing"
+    assert hint(one, replace(one, rung="random")) == "this looks like: the half is missing"
+    assert hint(one, same_answer) == "this looks like: the half is missing"
+    assert hint(one, nothing) == "this looks like: the half is missing"
+    assert hint(one, other) == "the half is missing"
+
+
+def test_two_misconceptions_that_fit_are_no_certainty():
+    known = Misconception("the half is missing", lambda boxes: boxes.sum(1))
+    twin = Misconception("the sum is doubled", lambda boxes: half_sum(boxes) * 2)
+    variant = Misconception("the half is missing", lambda boxes: half_sum(boxes) * 2)
+    cases = TOY.ladder(0)
+    answers = ask(lambda boxes: boxes @ torch.ones(4), cases)
+    for second, hint in ((twin, "this looks like: the half is missing"), (variant, known.hint)):
+        exercise = replace(TOY, misconceptions=(known, second))
+        assert judge(exercise, cases, answers).hint == hint
+
+
+def test_a_later_variant_of_a_misconception_is_found():
+    known = Misconception("the half is missing", lambda boxes: boxes, lambda boxes: boxes.sum(1))
+    cases = TOY.ladder(0)
+    answers = ask(lambda boxes: boxes @ torch.ones(4), cases)
+    assert judge(replace(TOY, misconceptions=(known,)), cases, answers).hint == known.hint
+
+
+def test_a_right_formula_in_another_dtype_is_no_misconception():
+    """A mistake that shows elsewhere agrees with it on the lowest rung."""
+    elsewhere = Misconception("a hint that must not show", lambda b: half_sum(b) * (len(b) == 2))
+    exercise = replace(TOY, misconceptions=(elsewhere,))
+    cases = exercise.ladder(0)
+    said = judge(exercise, cases, ask(lambda boxes: half_sum(boxes).double(), cases))
+    assert said.text == "on two boxes: the sum has dtype float64; expected float32"
+    assert said.hint.startswith("the chapter goes on in float32")
+
+
+def test_a_missing_gradient_alone_is_no_agreement():
+    """Where both lack the gradient, their values must be the same as well."""
+    detached = Misconception("it is detached", lambda boxes: half_sum(boxes).detach())
+    exercise = replace(TOY, misconceptions=(detached,))
+    case = Case("gradient", (BOXES,), "two boxes", gradient=True)
+    for function, hint in (
+        (lambda boxes: half_sum(boxes.detach()), "this looks like: it is detached"),
+        (lambda boxes: half_sum(boxes.detach()) + 1, ""),
+    ):
+        assert judge(exercise, [case], ask(function, [case])).hint == hint
+
+
+def test_float32_may_stand_for_float64_and_not_the_other_way_round():
+    double, single = Answer((tensor(1.0).double(),)), Answer((tensor(1.0),))
+    assert fault_text(single, double) is None
+    assert fault_text(double, double) is None
+    assert fault_text(double, single) == "the loss has dtype float64; expected float32"
+    indices = Answer((tensor(1),))
+    small = Answer((tensor(1).int(),))
+    assert fault_text(small, indices) == "the loss has dtype int32; expected int64"
+    assert fault_text(Answer((tensor(1.0).half(),)), single) is not None
+
+
+@pytest.mark.parametrize(
+    ("function", "start"),
+    [
+        (lambda boxes: half_sum(boxes).double(), "the chapter goes on in float32"),
+        (lambda boxes: half_sum(boxes).log() * 0 + torch.nan, "such a number comes from dividing"),
+        (lambda boxes, more: boxes, "the check calls it with 1 arguments; keep the first line"),
+        (lambda boxes: (lambda a, b: a)(boxes), ""),  # not the check's call, so no such hint
+        (lambda boxes: half_sum(boxes.clamp(min=0)) + (boxes < 0).any() * 1, "before its input"),
+    ],
+)
+def test_what_to_look_at_when_no_misconception_fits(function, start):
+    cases = [*TOY.ladder(0), Case("property", (BOXES - 9,), "the same boxes moved below zero")]
+    cases.sort(key=lambda case: RUNGS.index(case.rung))
+    exercise = replace(TOY, misconceptions=())
+    said = judge(exercise, cases, ask(function, cases))
+    assert said.status == "wrong"
+    assert said.hint.startswith(start) and bool(said.hint) == bool(start)
+
+
+# ---- arguments ----
+
+
+def shown(*args, narrowed="", names=("boxes", "sigma", "sizes"), **more):
+    found = Fault("wrong", "value", **more)
+    return show_arguments(names, Case("random", args, "a case"), found, narrowed)
+
+
+def test_every_argument_is_shown_by_its_name():
+    said = shown(BOXES, 0.70001, [(4, 2.5), None])
+    assert said == "boxes = [[0, 0, 4, 4], [1, 1, 5, 3]], sigma = 0.7, sizes = [(4, 2.5), None]"
+    assert shown(BOXES[:0], True) == "boxes = empty, of shape (0, 4), sigma = True"
+    assert shown(torch.tensor(3)) == "boxes = 3"
+
+
+def test_of_a_long_argument_the_row_that_is_wrong_is_shown():
+    rows = torch.arange(40.0).view(10, 4)
+    assert shown(rows, index=(7,), rows=10) == "boxes[7] = [28, 29, 30, 31]"
+    # Where the answer has other rows, nothing says which one it was.
+    first = "boxes[:3] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], 10 rows in all"
+    assert shown(rows, index=(7,), rows=9) == first
+    assert shown(rows) == first
+    assert shown(torch.zeros(5, 8, 9)) == "boxes = a tensor of shape (5, 8, 9)"
+
+
+def test_what_the_exercise_shows_is_not_shown_twice():
+    rows = torch.arange(40.0).view(10, 4)
+    assert shown(rows, 0.5, narrowed="boxes[3] = here") == "boxes[3] = here, sigma = 0.5"
+    assert shown(BOXES[:1], 0.5, narrowed="their IoU 0.3") == (
+        "boxes = [[0, 0, 4, 4]], sigma = 0.5, their IoU 0.3"
+    )
+    # A name within another is another one.
+    assert shown(1, 2, narrowed="gt_boxes = here", names=("boxes", "sigma")) == (
+        "boxes = 1, sigma = 2, gt_boxes = here"
+    )
+
+
+@pytest.mark.parametrize("name", check.EXERCISES)
+def test_every_message_shows_its_input(name):
+    """Also where its words refer to another case: "the same pairs, eight times as large"."""
+    exercise = check.EXERCISES[name]
+    names = parameters(exercise.reference)
+    for each in exercise.ladder(0):
+        said = judge(exercise, [each], ask(lambda *args: None, [each])).shown
+        for argument in names[: len(each.args)]:
+            assert re.search(rf"\b{argument}\b", said), (each.note, said)
+
+
+@pytest.mark.parametrize(
+    "stub",
+    [stub for path in CHAPTERS for stub in read_chapter(path).stubs],
+    ids=lambda stub: stub.exercise.name,
+)
+def test_the_messages_use_the_names_of_the_stubs(stub):
+    (function,) = ast.parse(stub.source).body
+    own = [argument.arg for argument in function.args.args]
+    assert list(parameters(stub.exercise.reference))[: len(own)] == own
+
+
+def test_a_changed_argument_is_named():
+    def writes(boxes):
+        boxes += 1
+        return half_sum(boxes)
+
+    assert "changes the tensors it is given (boxes); work" in judged(writes).text
 
 
 def test_a_misconception_is_named_in_spite_of_a_second_mistake_elsewhere():

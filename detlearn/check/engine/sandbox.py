@@ -392,10 +392,10 @@ class _Watch:
         self._started = time.monotonic()
         self._look_at = self._started + self.seconds + (RETRY if self._has_alarm else 0)
         if self._has_alarm:
-            self._handlers = {
-                signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring),
-                signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt),
-            }
+            self._handlers = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring)}
+            # Only a handler of Python's is one that the reader's press on "stop" reaches.
+            if callable(signal.getsignal(signal.SIGINT)):
+                self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
             # Somebody else's alarm may be running; it is wound up again afterwards.
             self._others = signal.setitimer(signal.ITIMER_REAL, self.seconds, RETRY)
         _guard.watch(self)
