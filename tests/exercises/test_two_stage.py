@@ -13,8 +13,8 @@ from detlearn import check
 from detlearn.anchors import AnchorGenerator, make_anchors
 from detlearn.boxes import box_iou
 from detlearn.check import EXERCISES
+from detlearn.check.boxes import random_boxes
 from detlearn.check.engine import ask, judge
-from detlearn.check.engine.boxes import random_boxes
 from detlearn.coders import LARGEST_STRETCH, BoxCoder, decode_deltas, encode_deltas
 from detlearn.grading.references import ReferenceUsed, poisoned
 from detlearn.matching import Matcher, match_anchors

@@ -52,7 +52,14 @@ def _ap_with(
     divide: Callable[[Tensor, int], Tensor] = lambda values, n: values.sum() / n,
     right: bool = False,
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Average precision with something changed."""
+    """Return average precision with something changed.
+
+    Args:
+        envelope: makes the curve monotone.
+        levels: of recall.
+        divide: makes one number of the precisions at the levels that were reached.
+        right: a level is reached by what exceeds it.
+    """
     levels = torch.linspace(0, 1, 101, dtype=torch.float64) if levels is None else levels
 
     def function(precision: Tensor, recall: Tensor) -> Tensor:

@@ -8,16 +8,31 @@ import torch
 from torch import Tensor
 
 from detlearn import boxes as package
+from detlearn.check.boxes import NEGATIVE_SIDES, Drawing, boxes_of, random_boxes, row
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import NEGATIVE_SIDES, Drawing, boxes_of, random_boxes, row
 from detlearn.check.engine.cases import Case, Fault
 
 
 def _iou_cases(random: torch.Generator) -> list[Case]:
     one = boxes_of((0, 0, 4, 4))
     others = boxes_of((2, 0, 6, 4), (0, 0, 4, 4), (1, 1, 3, 3), (4, 0, 8, 4), (7, 6, 9, 9))
+    # As many rows as columns, so that areas added along the wrong axis make no error, but numbers.
+    two = boxes_of((0, 0, 4, 4), (0, 0, 2, 2))
+    pair = boxes_of((2, 0, 6, 4), (0, 0, 1, 2))
+    # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
+    share = boxes_of((0.1, 0.1, 0.5, 0.5))
+    shares = boxes_of((0.3, 0.1, 0.7, 0.5), (0.2, 0.2, 0.4, 0.4))
+
+    none = torch.zeros(0, 4)
     flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
-    none, a, b = torch.zeros(0, 4), random_boxes(7, random), random_boxes(5, random)
+    points = boxes_of((5, 5, 5, 5), (8, 1, 8, 1))
+
+    a, b = random_boxes(7, random), random_boxes(5, random)
+    square = random_boxes(6, random), random_boxes(6, random)
+    inside = (
+        random_boxes(5, random, size=1.0, smallest=0.2),
+        random_boxes(7, random, size=1.0, smallest=0.2),
+    )
     return [
         Case("by hand", (one, others[:1]), "boxes that share a third", torch.tensor([[1 / 3]])),
         Case("by hand", (one, others[2:3]), "a box inside a box", torch.tensor([[0.25]])),
@@ -29,21 +44,40 @@ def _iou_cases(random: torch.Generator) -> list[Case]:
             "one box against five",
             torch.tensor([[1 / 3, 1.0, 0.25, 0.0, 0.0]]),
         ),
+        Case(
+            "by hand",
+            (two, pair),
+            "two boxes against two",
+            torch.tensor([[8 / 24, 2 / 16], [0.0, 2 / 4]]),
+        ),
+        Case(
+            "by hand",
+            (share, shares),
+            "boxes inside [0, 1]",
+            torch.tensor([[0.08 / 0.24, 0.04 / 0.16]]),
+        ),
         Case("degenerate", (none, others), "no boxes in the first list"),
         Case("degenerate", (others, none), "no boxes in the second list"),
         Case("degenerate", (flat, flat), "boxes without area", only_finite=True),
+        Case("degenerate", (points, flat), "points", only_finite=True),
         Case("random", (a, b), "7 against 5 random boxes"),
+        Case("random", square, "6 against 6 random boxes"),
+        Case("random", inside, "5 against 7 random boxes inside [0, 1]"),
         Case("property", (a - 300, b - 300), "the same boxes moved below zero"),
         Case("property", (a * 8, b * 8), "the same boxes, eight times as large"),
         Case("property", (b, a), "the two lists exchanged"),
         Case("gradient", (a, b), "7 against 5 random boxes", gradient=True),
+        Case("gradient", inside, "5 against 7 random boxes inside [0, 1]", gradient=True),
         Case("no loop", (random_boxes(8, random), b), "8 against 5 random boxes", size=8),
         Case("no loop", (random_boxes(64, random), b), "64 against 5 random boxes", size=64),
     ]
 
 
+# ---- what is changed ----
+
+
 def _parts(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Width and height of what each pair shares, negative where they are apart; both areas."""
+    """Return width and height of what each pair shares, negative where apart, and both areas."""
     w = torch.min(a[:, None, 2], b[:, 2]) - torch.max(a[:, None, 0], b[:, 0])
     h = torch.min(a[:, None, 3], b[:, 3]) - torch.max(a[:, None, 1], b[:, 1])
     return w, h, package.box_area(a)[:, None], package.box_area(b)
@@ -52,12 +86,25 @@ def _parts(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _iou_with(
     formula: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of the intersection and the two areas in place of I / U."""
+    """Return what has another function of the intersection and the two areas in place of I / U."""
 
     def function(a: Tensor, b: Tensor) -> Tensor:
         w, h, area_a, area_b = _parts(a, b)
         shared = w.clamp(min=0) * h.clamp(min=0)
         return formula(shared, area_a.expand_as(shared), area_b.expand_as(shared))
+
+    return function
+
+
+def _iou_with_areas(
+    add: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what adds the areas, a function of both lists of boxes, in another way."""
+
+    def function(a: Tensor, b: Tensor) -> Tensor:
+        w, h, _, _ = _parts(a, b)
+        shared = w.clamp(min=0) * h.clamp(min=0)
+        return shared / (add(a, b) - shared + 1e-9)
 
     return function
 
@@ -73,9 +120,20 @@ def _late_clamp(a: Tensor, b: Tensor) -> Tensor:
     return shared / (area_a + area_b - shared + 1e-9)
 
 
+def _absolute(a: Tensor, b: Tensor) -> Tensor:
+    w, h, area_a, area_b = _parts(a, b)
+    shared = w.abs() * h.abs()
+    return shared / (area_a + area_b - shared + 1e-9)
+
+
 def _plus_one(a: Tensor, b: Tensor) -> Tensor:
-    grown = [boxes + torch.tensor([0, 0, 1, 1]) for boxes in (a, b)]
-    return package.box_iou(*grown)
+    one = torch.tensor([0.0, 0, 1, 1])
+    return package.box_iou(a + one, b + one)
+
+
+def _sides_at_least_one(a: Tensor, b: Tensor) -> Tensor:
+    sides_a, sides_b = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) for boxes in (a, b))
+    return sides_a.prod(1)[:, None] + sides_b.prod(1)
 
 
 def _as_xywh(a: Tensor, b: Tensor) -> Tensor:
@@ -92,10 +150,23 @@ def _enclosing_ratio(a: Tensor, b: Tensor) -> Tensor:
     return w * h / (package.box_area(a)[:, None] + package.box_area(b) - w * h + 1e-9)
 
 
-def _absolute(a: Tensor, b: Tensor) -> Tensor:
-    w, h, area_a, area_b = _parts(a, b)
-    shared = w.abs() * h.abs()
-    return shared / (area_a + area_b - shared + 1e-9)
+def _one_extreme(extreme: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what takes the larger, or the smaller, of all four coordinates."""
+
+    def function(a: Tensor, b: Tensor) -> Tensor:
+        corners = extreme(a[:, None], b)  # (N, M, 4)
+        w, h = (corners[..., 2:] - corners[..., :2]).clamp(min=0).unbind(-1)
+        return w * h / (package.box_area(a)[:, None] + package.box_area(b) - w * h + 1e-9)
+
+    return function
+
+
+def _areas_down_the_columns(a: Tensor, b: Tensor) -> Tensor:
+    areas_a, areas_b = ((boxes[:, 2:] - boxes[:, :2]).prod(0) for boxes in (a, b))
+    return areas_a[:, None] + areas_b
+
+
+# ---- what a failing case shows ----
 
 
 def _cell_of(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
@@ -183,6 +254,33 @@ BOX_IOU = Exercise(
         Misconception("the boxes are corners x1, y1, x2, y2, not corner and size", _as_xywh),
         Misconception("x and y are mixed up: a box is x1, y1, x2, y2, in this order", _mixed_axes),
         Misconception(
+            "a union, an area or a side below 1 becomes 1 in your function, which is harmless in "
+            "pixels but not for boxes inside [0, 1]; add a small epsilon, 1e-7 say, instead",
+            _iou_with(lambda i, a, b: i / (a + b - i).clamp(min=1)),
+            _iou_with_areas(_sides_at_least_one),
+            _iou_with(lambda i, a, b: i / (a.clamp(min=1) + b.clamp(min=1) - i)),
+        ),
+        Misconception(
+            "the areas are added along the wrong axis: those of boxes1 belong to the rows, "
+            "area1[:, None], those of boxes2 to the columns",
+            _iou_with_areas(lambda a, b: package.box_area(a) + package.box_area(b)),
+            _iou_with_areas(lambda a, b: package.box_area(a) + package.box_area(b)[:, None]),
+            _iou_with_areas(
+                lambda a, b: package.box_area(a)[:, None] + package.box_area(b)[:, None]
+            ),
+        ),
+        Misconception(
+            "the areas are multiplied along the wrong axis: of boxes (N, 4) the area is one "
+            "number a row, width times height, prod(dim=1)",
+            _iou_with_areas(_areas_down_the_columns),
+        ),
+        Misconception(
+            "you take the same extreme of all four coordinates; what both share begins at the "
+            "larger x1 and y1 and ends at the smaller x2 and y2",
+            _one_extreme(torch.max),
+            _one_extreme(torch.min),
+        ),
+        Misconception(
             "min and max are exchanged: the intersection begins at the larger of the two left "
             "edges and ends at the smaller of the two right ones",
             _enclosing_ratio,
@@ -190,12 +288,17 @@ BOX_IOU = Exercise(
         Misconception(
             "compare each box of the first list with each of the second, (N, M): boxes1[:, None] "
             "and broadcasting do it; you compare them one to one",
-            lambda a, b: package.paired_iou(a, b),
+            package.paired_iou,
         ),
     ),
     returns=("the IoU",),
     draw=_draw_cell,
     narrow=_show_cell,
-    solution=(package.box_iou, package.paired_iou, package.intersection_and_union),
+    solution=(
+        package.box_iou,
+        package.intersection_and_union,
+        package.box_area,
+        package.ratio,
+    ),
     allowed=frozenset({"box_area"}),
 )

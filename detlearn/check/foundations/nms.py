@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import box_iou
+from detlearn.check.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine.cases import Case
 from detlearn.nms import naive_nms
 
@@ -21,6 +21,10 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
     one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
     few, some = _crowded(6, random), _crowded(40, random)
     order = torch.randperm(40, generator=random)
+
+    # Twins with equal scores, far from each other: of each pair the earlier one stays.
+    places = boxes_of((0, 0, 20, 20), (50, 0, 70, 20), (0, 50, 20, 70))
+    twins = torch.cat((places, places.flip(0)))
     return [
         Case(
             "by hand",
@@ -52,6 +56,12 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
             "an IoU of exactly the threshold",
             torch.tensor([0, 1]),
         ),
+        Case(
+            "by hand",
+            (torch.cat((chain[3:], half)), torch.tensor([0.7, 0.9, 0.8]), 0.5),
+            "an IoU of exactly the threshold and one box apart",
+            torch.tensor([1, 2, 0]),
+        ),
         Case("degenerate", (none, torch.zeros(0), 0.5), "no boxes at all"),
         Case("degenerate", (one, torch.tensor([0.1]), 0.5), "a single box"),
         Case(
@@ -59,19 +69,36 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
             (one.repeat(4, 1), torch.tensor([0.2, 0.5, 0.9, 0.7]), 0.5),
             "four equal boxes",
         ),
+        Case(
+            "degenerate",
+            (one.repeat(3, 1), torch.tensor([0.5, 0.5, 0.5]), 0.5),
+            "three equal boxes with equal scores",
+            torch.tensor([0]),
+        ),
+        Case(
+            "degenerate",
+            (twins, torch.tensor([0.6, 0.7, 0.8, 0.8, 0.7, 0.6]), 0.5),
+            "three pairs of equal boxes with equal scores",
+            torch.tensor([2, 1, 0]),
+        ),
         Case("random", (*few, 0.5), "6 boxes in a crowd"),
         Case("random", (*some, 0.5), "40 boxes in a crowd"),
         Case("random", (*some, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
         Case("random", (*some, 0.7), "40 boxes in a crowd, with a threshold of 0.7"),
         Case("property", (some[0] - 300, some[1], 0.5), "the same boxes moved below zero"),
+        Case("property", (some[0] / 60, some[1], 0.5), "the same boxes inside [0, 1]"),
         Case("property", (some[0][order], some[1][order], 0.5), "the boxes in another order"),
         Case("property", (some[0], some[1] - 2, 0.5), "the same boxes with negative scores"),
     ]
 
 
 def _crowded(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return boxes that overlap a lot, with distinct scores in no order."""
     scores = torch.randperm(number, generator=random) / number + 0.5 / number
     return random_boxes(number, random, size=60.0), scores
+
+
+# ---- what is changed ----
 
 
 def _nms_with(
@@ -79,21 +106,66 @@ def _nms_with(
     order: Callable[[Tensor], Tensor] = lambda s: s.argsort(descending=True, stable=True),
     by: str = "kept",
 ) -> Callable[[Tensor, Tensor, float], Tensor]:
-    """Greedy suppression with something changed; ``by``: what may suppress a box."""
+    """Return greedy suppression with something changed.
+
+    Args:
+        suppresses: which pairs overlap too much.
+        order: the indices of the boxes in the order in which they are taken.
+        by: what may suppress a box: the "kept" ones, all "better", the "last" or the "first" kept.
+    """
 
     def function(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         ranked = order(scores).tolist()
         hits = suppresses(box_iou(boxes, boxes), iou_threshold)
         keep: list[int] = []
         for rank, i in enumerate(ranked):
-            rivals = {"kept": keep, "better": ranked[:rank], "last": keep[-1:], "first": keep[:1]}[
-                by
-            ]
-            if not any(hits[j, i] for j in rivals):
+            rivals = {
+                "kept": keep,
+                "better": ranked[:rank],
+                "last": keep[-1:],
+                "first": keep[:1],
+            }
+            if not any(hits[j, i] for j in rivals[by]):
                 keep.append(i)
         return torch.tensor(keep, dtype=torch.int64)
 
     return function
+
+
+def _positions_as_indices(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what looks up the IoU of the n-th and m-th best as that of boxes n and m."""
+    order = scores.argsort(descending=True, stable=True)
+    hits = box_iou(boxes, boxes) > iou_threshold
+    kept: list[int] = []
+    for rank in range(len(boxes)):
+        if not any(hits[other, rank] for other in kept):
+            kept.append(rank)
+    return order[torch.tensor(kept, dtype=torch.int64)]
+
+
+def _indices_as_positions(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what looks up the IoU of boxes n and m as that of the n-th and m-th best."""
+    order = scores.argsort(descending=True, stable=True)
+    hits = box_iou(boxes[order], boxes[order]) > iou_threshold
+    keep: list[int] = []
+    for i in order.tolist():
+        if not any(hits[other, i] for other in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _spares_equal_scores(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what suppresses boxes with a lower score only."""
+    hits = (box_iou(boxes, boxes) > iou_threshold) & (scores[:, None] > scores)
+    keep: list[int] = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if not any(hits[other, i] for other in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _ties_reversed(scores: Tensor) -> Tensor:
+    return scores.argsort(stable=True).flip(0)
 
 
 def _positions(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -146,6 +218,23 @@ NMS = Exercise(
         Misconception(
             "the comparison is the wrong way round: boxes with a large overlap go, the others stay",
             _nms_with(lambda iou, t: iou < t),
+            _nms_with(lambda iou, t: iou <= t),
+        ),
+        Misconception(
+            "the IoU that you look up belongs to other boxes: sort the boxes and the scores alike, "
+            "or look it up by index, iou[order[i], order[j]]",
+            _positions_as_indices,
+            _indices_as_positions,
+        ),
+        Misconception(
+            "of equal scores the earlier box comes first; turning argsort() round turns them round "
+            "as well: argsort(descending=True, stable=True)",
+            _nms_with(order=_ties_reversed),
+        ),
+        Misconception(
+            "a box goes if it overlaps a kept one too much, whatever its score; yours spares those "
+            "with an equal score",
+            _spares_equal_scores,
         ),
         Misconception(
             "nothing is suppressed: this is the list of boxes sorted by score",

@@ -37,6 +37,18 @@ def _curve_cases(random: torch.Generator) -> list[Case]:
             "wrong, right, wrong, with five objects",
             (torch.tensor([0, 1 / 2, 1 / 3]), torch.tensor([0, 1 / 5, 1 / 5])),
         ),
+        Case(
+            "by hand",
+            (torch.full((4,), 0.5), torch.tensor([True, False, False, True]), 2),
+            "four detections with one score, which stay in their order",
+            (torch.tensor([1, 1 / 2, 1 / 3, 1 / 2]), torch.tensor([1 / 2, 1 / 2, 1 / 2, 1])),
+        ),
+        Case(
+            "by hand",
+            (torch.tensor([0.5, 0.9, 0.5, 0.9]), torch.tensor([False, False, True, True]), 4),
+            "two pairs of equal scores, which stay in their order",
+            (torch.tensor([0, 1 / 2, 1 / 3, 1 / 2]), torch.tensor([0, 1 / 4, 1 / 4, 1 / 2])),
+        ),
         Case("degenerate", (torch.zeros(0), torch.zeros(0).bool(), 4), "no detections"),
         Case("degenerate", (scores, torch.zeros(3).bool(), 4), "nothing but false positives"),
         Case("random", (many, verdicts, 71), "60 detections"),
@@ -50,7 +62,7 @@ def _curve_with(
     precision: Callable[[Tensor, Tensor, int], Tensor] = lambda f, n, g: f / n,
     recall: Callable[[Tensor, Tensor, int], Tensor] = lambda f, n, g: f / g,
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The curve with something changed: f found so far, n listed so far, g objects."""
+    """Return the curve with something changed: f found so far, n listed so far, g objects."""
 
     def function(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
         found = right[order(scores)].cumsum(0)
@@ -101,6 +113,11 @@ PRECISION_RECALL = Exercise(
         Misconception(
             "the detections are sorted from the lowest score to the highest; turn them round",
             _curve_with(order=lambda s: s.argsort(stable=True)),
+        ),
+        Misconception(
+            "of equal scores the earlier detection comes first; turning argsort() round turns them "
+            "round as well: argsort(descending=True, stable=True)",
+            _curve_with(order=lambda s: s.argsort(stable=True).flip(0)),
         ),
         Misconception(
             "recall is the share of all objects that was found: divide by num_objects, not by the "

@@ -9,17 +9,19 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detlearn.boxes import box_iou
+from detlearn.check.boxes import Drawing, boxes_of, random_boxes, row
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import Drawing, boxes_of, random_boxes, row
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.metrics.curves import true_positives
 
 
 def _match_cases(random: torch.Generator) -> list[Case]:
     gt = random_boxes(8, random, size=60.0)
+    # Three detections of each object, in any order, at least a pixel wide and high.
     noisy = gt.repeat(3, 1) + 5 * torch.randn(24, 4, generator=random)
-    noisy = torch.cat((torch.min(noisy[:, :2], noisy[:, 2:] - 1), noisy[:, 2:]), 1)
+    noisy = torch.cat((torch.min(noisy[:, :2], noisy[:, 2:] - 1), noisy[:, 2:]), dim=1)
     noisy = noisy[torch.randperm(24, generator=random)]
+
     one, other, none = boxes_of((0, 0, 40, 40)), boxes_of((10, 0, 50, 40)), torch.zeros(0, 4)
     return [
         *_match_by_hand(),
@@ -28,7 +30,9 @@ def _match_cases(random: torch.Generator) -> list[Case]:
         Case("degenerate", (none, none, 0.5), "neither detections nor objects"),
         Case("random", (noisy, gt, 0.5), "24 detections of 8 objects"),
         Case("random", (noisy, gt, 0.75), "24 detections of 8 objects at a threshold of 0.75"),
+        Case("random", (noisy, gt, 0.25), "24 detections of 8 objects at a threshold of 0.25"),
         Case("property", (noisy - 300, gt - 300, 0.5), "the same boxes moved below zero"),
+        Case("property", (noisy / 60, gt / 60, 0.5), "the same boxes inside [0, 1]"),
         Case(
             "property", (noisy, gt.flip(0), 0.5), "the same boxes with the objects in another order"
         ),
@@ -48,6 +52,12 @@ def _match_by_hand() -> list[Case]:
         Case("by hand", (good, car, 0.5), "a detection with an IoU of 0.6", mask(1)),
         Case("by hand", (poor, car, 0.5), "a detection with an IoU of 0.14", mask(0)),
         Case("by hand", (half, car, 0.5), "an IoU of exactly the threshold", mask(1)),
+        Case(
+            "by hand",
+            (torch.cat((half, good)), car, 0.5),
+            "an IoU of exactly the threshold, and a better box after it",
+            mask(1, 0),
+        ),
         Case(
             "by hand",
             (torch.cat((good, better)), car, 0.5),
@@ -102,7 +112,15 @@ def _match_with(
     always_takes: bool = False,
     first: bool = False,
 ) -> Callable[[Tensor, Tensor, float], Tensor]:
-    """Greedy matching with something changed."""
+    """Return greedy matching with something changed.
+
+    Args:
+        reaches: which IoUs are enough.
+        free_only: a detection looks at the objects that are free, or at all of them.
+        retake: an object that is taken can be found again.
+        always_takes: a detection takes its object even if their IoU is too small.
+        first: of the objects that are good enough the first is taken, not the best.
+    """
 
     def function(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
         iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
@@ -145,7 +163,7 @@ def _largest_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) 
 
 
 def _matches(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    """The object of each detection, −1 if it has none."""
+    """Return the object of each detection, −1 if it has none."""
     iou, match = box_iou(boxes, gt_boxes), torch.full((len(boxes),), -1)
     for d in range(len(boxes) if len(gt_boxes) else 0):
         if iou[d].max() >= iou_threshold:
@@ -210,10 +228,6 @@ TRUE_POSITIVES = Exercise(
             "the order of the detections decides, not the largest IoU: the better score comes "
             "first even if its box is worse",
             _by_object,
-        ),
-        Misconception(
-            "the order of the detections decides, not the largest IoU: the better score comes "
-            "first even if its box is worse",
             _largest_first,
         ),
         Misconception(

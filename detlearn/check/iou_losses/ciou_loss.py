@@ -8,59 +8,69 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detlearn.boxes import aspect_penalty, distance_penalty, paired_iou
+from detlearn.boxes import (
+    aspect_angle,
+    aspect_penalty,
+    box_area,
+    distance_penalty,
+    enclosing_size,
+    intersection_and_union,
+    paired_iou,
+    ratio,
+)
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import draw_pair, show_pair
 from detlearn.check.iou_losses import parts as bare
-from detlearn.check.iou_losses.diou_loss import DISTANCE_MISTAKES, distance_bare
+from detlearn.check.iou_losses.diou_loss import (
+    DISTANCE_MISTAKES,
+    over_one,
+    without_epsilon,
+)
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
     DIVISION,
     EPS,
     OVERLAPPING,
+    PLUS_ONE,
+    SHARES,
+    THICKER,
     Loss,
+    at_least_one,
     common,
+    draw_pair,
+    grown,
     loss_of,
+    show_pair,
     with_hand_cases,
 )
-from detlearn.losses import ciou_loss, diou_loss
+from detlearn.losses import at_least_float32, ciou_loss, diou_loss, reduce_loss
 
-
-def _alpha(a: Tensor, b: Tensor) -> Tensor:
-    v = bare.shape_gap(a, b)
-    return v / (1 - bare.iou(a, b) + v + EPS)
+# ---- CIoU with something changed ----
 
 
 def _ciou(weighted: Loss) -> Loss:
+    """Return the loss with another αv."""
     return lambda a, b: 1 - bare.iou(a, b) + distance_penalty(a, b) + weighted(a, b)
 
 
-def _aspect(a: Tensor, b: Tensor) -> Tensor:
-    return aspect_penalty(a, b, bare.iou(a, b))
-
-
-def _plus_aspect(penalty: Loss) -> Loss:
-    """CIoU with another distance term."""
-    return lambda a, b: 1 - bare.iou(a, b) + penalty(a, b) + _aspect(a, b)
-
-
-def _gated(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(bare.iou(a, b) > 0.5, _aspect(a, b), 0.0)
-
-
 def _with_gap(gap: Loss) -> Loss:
-    """CIoU's αv with another v."""
+    """Return the loss with another v."""
 
     def weighted(a: Tensor, b: Tensor) -> Tensor:
         v = gap(a, b)
-        return (v / (1 - bare.iou(a, b) + v + EPS)).detach() * v
+        alpha = v / (1 - bare.iou(a, b) + v + EPS)
+        return alpha.detach() * v
 
     return _ciou(weighted)
 
 
+def _with_angles(difference: Loss) -> Loss:
+    """Return the loss with another difference of the two angles."""
+    return _with_gap(lambda a, b: 4 / math.pi**2 * difference(a, b) ** 2)
+
+
 def _with_alpha(alpha: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    """CIoU with another α, a function of the IoU and v."""
+    """Return the loss with another α, a function of the IoU and v."""
 
     def weighted(a: Tensor, b: Tensor) -> Tensor:
         v = bare.shape_gap(a, b)
@@ -69,23 +79,73 @@ def _with_alpha(alpha: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     return _ciou(weighted)
 
 
-def _bare_gap(a: Tensor, b: Tensor) -> Tensor:
-    angles = [torch.atan(torch.div(*bare.size(boxes))) for boxes in (a, b)]
-    return 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+def _with_distance(penalty: Loss) -> Loss:
+    """Return the loss with another distance term."""
+    return lambda a, b: 1 - bare.iou(a, b) + penalty(a, b) + _aspect(a, b)
 
 
-def _ciou_bare(a: Tensor, b: Tensor) -> Tensor:
-    iou = 1 - distance_bare(a, b) + bare.centre_distance(a, b) / (bare.diagonal(a, b) - EPS)
-    v = _bare_gap(a, b)
-    return distance_bare(a, b) + (v / (1 - iou + v)).detach() * v
+def _aspect(a: Tensor, b: Tensor) -> Tensor:
+    return aspect_penalty(a, b, bare.iou(a, b))
 
 
-def _ratio_gap(a: Tensor, b: Tensor) -> Tensor:
+# ---- what is changed ----
+
+
+def _alpha(a: Tensor, b: Tensor) -> Tensor:
+    v = bare.shape_gap(a, b)
+    return v / (1 - bare.iou(a, b) + v + EPS)
+
+
+def _gated(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(bare.iou(a, b) > 0.5, _aspect(a, b), 0.0)
+
+
+def _alpha_with_diou(a: Tensor, b: Tensor) -> Tensor:
+    v = bare.shape_gap(a, b)
+    return (v / (diou_loss(a, b) + v + EPS)).detach() * v
+
+
+def _gap_without_epsilon(a: Tensor, b: Tensor) -> Tensor:
     (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
-    return (w1 / (h1 + EPS) - w2 / (h2 + EPS)) ** 2
+    return 4 / math.pi**2 * (torch.atan(w1 / h1) - torch.atan(w2 / h2)) ** 2
 
 
-V = 4 / math.pi**2 * (math.atan(4) - math.atan(1 / 4)) ** 2  # of the crossed boxes
+def _ciou_without_epsilon(a: Tensor, b: Tensor) -> Tensor:
+    iou = bare.intersection(a, b) / bare.union(a, b)
+    v = _gap_without_epsilon(a, b)
+    return without_epsilon(a, b) + (v / (1 - iou + v)).detach() * v
+
+
+def _difference_of_ratios(a: Tensor, b: Tensor) -> Tensor:
+    (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
+    return w1 / (h1 + EPS) - w2 / (h2 + EPS)
+
+
+def _angle_of_the_difference(a: Tensor, b: Tensor) -> Tensor:
+    return torch.atan(_difference_of_ratios(a, b))
+
+
+def _angles_of_mixed_sides(a: Tensor, b: Tensor) -> Tensor:
+    (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
+    return torch.atan(w1 / (h2 + EPS)) - torch.atan(w2 / (h1 + EPS))
+
+
+def _angles_of_like_sides(a: Tensor, b: Tensor) -> Tensor:
+    (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
+    return torch.atan(w1 / (w2 + EPS)) - torch.atan(h1 / (h2 + EPS))
+
+
+def _root_of_the_gap(a: Tensor, b: Tensor) -> Tensor:
+    """Return 4/π² |difference|, with a finite slope where the shapes are equal."""
+    return (bare.shape_gap(a, b).clamp(min=1e-14) * 4 / math.pi**2).sqrt()
+
+
+def _sum_of_angles(a: Tensor, b: Tensor) -> Tensor:
+    return aspect_angle(a) + aspect_angle(b)
+
+
+V = 4 / math.pi**2 * (math.atan(4) - math.atan(1 / 3)) ** 2  # of the crossed boxes
+V_THICKER = 4 / math.pi**2 * (math.atan(4) - math.atan(2.5)) ** 2
 
 CIOU_LOSS = Exercise(
     number="6.3",
@@ -94,7 +154,13 @@ CIOU_LOSS = Exercise(
     cases=with_hand_cases(
         (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two squares side by side that share a third"),
         (*DIAGONAL, [1 + 25 / 61], "two squares that lie apart, diagonally"),
-        (*CROSSED, [6 / 7 + V**2 / (6 / 7 + V)], "a wide and a tall box with one centre"),
+        (*CROSSED, [5 / 6 + V**2 / (5 / 6 + V)], "a wide and a tall box with one centre"),
+        (
+            *THICKER,
+            [3 / 8 + 9 / 1856 + V_THICKER**2 / (3 / 8 + V_THICKER)],
+            "a wide box and one that is a little taller, with an IoU of 5/8",
+        ),
+        (*SHARES, [1 - 0.08 / 0.24 + 0.04 / 0.52], "two squares inside [0, 1]"),
     ),
     misconceptions=(
         Misconception(
@@ -113,15 +179,27 @@ CIOU_LOSS = Exercise(
         ),
         Misconception(
             "v compares angles, atan(w / h), not the ratios themselves",
-            _with_gap(_ratio_gap),
+            _with_gap(lambda a, b: _difference_of_ratios(a, b) ** 2),
+            _with_angles(_difference_of_ratios),
         ),
         Misconception(
-            "v compares angles, atan(w / h), not the ratios themselves",
-            _with_gap(lambda a, b: 4 / math.pi**2 * _ratio_gap(a, b)),
+            "take the arctangent of each ratio and then the difference; yours is the arctangent of "
+            "the difference",
+            _with_angles(_angle_of_the_difference),
+        ),
+        Misconception(
+            "each angle belongs to one box, atan(w / h) of the prediction and atan(w / h) of the "
+            "target; yours mix the sides of the two",
+            _with_angles(_angles_of_mixed_sides),
+            _with_angles(_angles_of_like_sides),
+        ),
+        Misconception(
+            "v is made of the difference of the two angles; yours adds them",
+            _with_angles(_sum_of_angles),
         ),
         Misconception(
             "v is the square of the difference of the two angles; the square is missing",
-            _with_gap(lambda a, b: (bare.shape_gap(a, b).clamp(min=1e-14) * 4 / math.pi**2).sqrt()),
+            _with_gap(_root_of_the_gap),
         ),
         Misconception(
             "torch.atan gives radians, and the factor 4/π² is made for them, not for degrees",
@@ -132,27 +210,44 @@ CIOU_LOSS = Exercise(
             _with_gap(lambda a, b: bare.shape_gap(a, b) * math.pi),
         ),
         Misconception(
+            "the square is of the difference of the angles alone; the factor 4/π² stands before it",
+            _with_gap(lambda a, b: bare.shape_gap(a, b) * 4 / math.pi**2),
+        ),
+        Misconception(
             "v must carry a gradient; only its weight α is a constant",
             _ciou(lambda a, b: _aspect(a, b).detach()),
         ),
         Misconception(
             "a height of zero makes w / h infinite or not a number, and its gradient NaN: add an "
             "epsilon to h, or use torch.atan2(w, h)",
-            _with_gap(_bare_gap),
+            _with_gap(_gap_without_epsilon),
         ),
         Misconception(
             "α is v / (1 − IoU + v); yours has a 1 above the line",
             _with_alpha(lambda iou, v: 1 / (1 - iou + v + EPS)),
         ),
         Misconception("the weight α is missing: the penalty is α · v", _ciou(bare.shape_gap)),
-        Misconception("the factor v is missing: the penalty is α · v", _ciou(_alpha)),
+        Misconception(
+            "the factor v is missing: the penalty is α · v",
+            _ciou(_alpha),
+            _ciou(lambda a, b: _alpha(a, b).detach()),
+        ),
         Misconception(
             "α is v / (1 − IoU + v); yours has the IoU where 1 − IoU belongs",
             _with_alpha(lambda iou, v: v / (iou + v + EPS)),
         ),
         Misconception(
+            "α is v / ((1 − IoU) + v), the whole sum below the line; yours divides by 1 − IoU and "
+            "then adds v",
+            _with_alpha(lambda iou, v: v / (1 - iou + EPS) + v),
+        ),
+        Misconception(
             "α is v / (1 − IoU + v); the v in its denominator is missing",
             _with_alpha(lambda iou, v: v / (1 - iou + EPS)),
+        ),
+        Misconception(
+            "α is v / (1 − IoU + v) with the plain IoU; yours has the DIoU there",
+            _ciou(_alpha_with_diou),
         ),
         Misconception(
             "the shape is right, the place is not: CIoU is DIoU with a third term, and ρ² / c² is "
@@ -164,13 +259,33 @@ CIOU_LOSS = Exercise(
             _ciou(lambda a, b: -_aspect(a, b)),
         ),
         Misconception("this is the DIoU loss: the term α · v is missing", diou_loss),
-        *(Misconception(hint, _plus_aspect(penalty)) for hint, penalty in DISTANCE_MISTAKES),
+        *(
+            Misconception(hint, *(_with_distance(penalty) for penalty in penalties))
+            for hint, penalties in DISTANCE_MISTAKES
+        ),
         *common(lambda a, b: distance_penalty(a, b) + _aspect(a, b), "the CIoU loss"),
-        Misconception(DIVISION, _ciou_bare),
+        at_least_one(
+            lambda a, b, iou: distance_penalty(a, b) + aspect_penalty(a, b, iou),
+            lambda a, b, iou: over_one(a, b) + aspect_penalty(a, b, iou),
+        ),
+        Misconception(PLUS_ONE, lambda a, b: ciou_loss(grown(a), grown(b))),
+        Misconception(DIVISION, _ciou_without_epsilon),
     ),
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
-    solution=(ciou_loss, aspect_penalty, distance_penalty, paired_iou),
+    solution=(
+        ciou_loss,
+        paired_iou,
+        distance_penalty,
+        aspect_penalty,
+        aspect_angle,
+        intersection_and_union,
+        enclosing_size,
+        box_area,
+        ratio,
+        at_least_float32,
+        reduce_loss,
+    ),
     allowed=frozenset({"box_area", "paired_iou"}),
 )

@@ -2,98 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from detlearn.boxes import distance_penalty, paired_iou
+from detlearn.boxes import (
+    box_area,
+    distance_penalty,
+    enclosing_size,
+    intersection_and_union,
+    paired_iou,
+    ratio,
+)
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import draw_pair, show_pair
 from detlearn.check.iou_losses import parts as bare
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
     DIVISION,
     EPS,
+    ONE_EXTREME,
     OVERLAPPING,
+    PLUS_ONE,
+    SHARES,
     Loss,
+    Sides,
+    at_least_one,
     common,
+    draw_pair,
+    grown,
     loss_of,
+    show_pair,
     with_hand_cases,
 )
-from detlearn.losses import diou_loss
+from detlearn.losses import at_least_float32, diou_loss, reduce_loss
+
+# These keep one direction of the distance.
+ACROSS = torch.tensor([1.0, 0, 1, 0])
+DOWN = torch.tensor([0, 1.0, 0, 1])
 
 
-def distance_bare(a: Tensor, b: Tensor) -> Tensor:
-    w, h = (side.clamp(min=0) for side in bare.shared(a, b))
-    cw, ch = bare.enclosing(a, b)
-    iou = w * h / (bare.area(a) + bare.area(b) - w * h)
-    return 1 - iou + bare.centre_distance(a, b) / (cw**2 + ch**2)
+def without_epsilon(a: Tensor, b: Tensor) -> Tensor:
+    """Return the DIoU loss that divides by zero where a box has no area."""
+    w, h = bare.enclosing(a, b)
+    iou = bare.intersection(a, b) / bare.union(a, b)
+    return 1 - iou + bare.centre_distance(a, b) / (w**2 + h**2)
 
 
-def _intersection_diagonal(a: Tensor, b: Tensor) -> Tensor:
-    w, h = bare.shared(a, b)
-    return w**2 + h**2 + EPS
+def over_one(a: Tensor, b: Tensor) -> Tensor:
+    """Return ρ² / c² with a c² of at least 1."""
+    return bare.centre_distance(a, b) / bare.diagonal(a, b).clamp(min=1)
 
 
-ACROSS, DOWN = torch.tensor([1.0, 0, 1, 0]), torch.tensor([0, 1.0, 0, 1])
+def _penalty_across(sides: Callable[[Tensor, Tensor], Sides]) -> Loss:
+    """Return DIoU's penalty with the diagonal of another box."""
 
-DISTANCE_MISTAKES: tuple[tuple[str, Loss], ...] = (
-    (
-        "ρ and c enter squared: the penalty is ρ² / c², yours is ρ / c",
-        lambda a, b: (bare.centre_distance(a, b) / bare.diagonal(a, b)).clamp(min=1e-12).sqrt(),
-    ),
+    def penalty(a: Tensor, b: Tensor) -> Tensor:
+        w, h = sides(a, b)
+        return bare.centre_distance(a, b) / (w**2 + h**2 + EPS)
+
+    return penalty
+
+
+def _distance_over_diagonal(a: Tensor, b: Tensor) -> Tensor:
+    return (bare.centre_distance(a, b) / bare.diagonal(a, b)).clamp(min=1e-12).sqrt()
+
+
+def _distance_over_square(a: Tensor, b: Tensor) -> Tensor:
+    return bare.centre_distance(a, b).clamp(min=1e-12).sqrt() / bare.diagonal(a, b)
+
+
+def _over_the_area(a: Tensor, b: Tensor) -> Tensor:
+    return bare.centre_distance(a, b) / (bare.enclosing_area(a, b) + EPS)
+
+
+def _between_corners(a: Tensor, b: Tensor) -> Tensor:
+    return (a[:, :2] - b[:, :2]).square().sum(1) / bare.diagonal(a, b)
+
+
+def _by_a_root(a: Tensor, b: Tensor) -> Tensor:
+    return bare.centre_distance(a, b).sqrt() ** 2 / bare.diagonal(a, b)
+
+
+def _along(axis: Tensor) -> Loss:
+    return lambda a, b: bare.centre_distance(a * axis, b * axis) / bare.diagonal(a, b)
+
+
+# Each a hint and the penalties that deserve it.
+DISTANCE_MISTAKES: tuple[tuple[str, tuple[Loss, ...]], ...] = (
+    ("ρ and c enter squared: the penalty is ρ² / c², yours is ρ / c", (_distance_over_diagonal,)),
     (
         "ρ enters squared as well: the penalty is ρ² / c², yours is ρ / c²",
-        lambda a, b: bare.centre_distance(a, b).clamp(min=1e-12).sqrt() / bare.diagonal(a, b),
+        (_distance_over_square,),
     ),
     (
         "c is the diagonal of the enclosing box, squared: w² + h²; yours is divided by its area",
-        lambda a, b: bare.centre_distance(a, b) / (bare.enclosing_area(a, b) + EPS),
+        (_over_the_area,),
     ),
     (
         "c is the diagonal of the box that encloses both; yours is the diagonal of the target",
-        lambda a, b: bare.centre_distance(a, b) / (bare.diagonal(b, b) + EPS),
+        (_penalty_across(lambda a, b: bare.size(b)),),
     ),
     (
-        "a centre is half the sum of two corners: without the half your ρ² is four times too large",
-        lambda a, b: 4 * bare.centre_distance(a, b) / bare.diagonal(a, b),
-    ),
-    (
-        "ρ joins the centres of the boxes; yours joins their upper left corners",
-        lambda a, b: (a[:, :2] - b[:, :2]).square().sum(1) / bare.diagonal(a, b),
+        "c is the diagonal of the box that encloses both; yours is the diagonal of the prediction",
+        (_penalty_across(lambda a, b: bare.size(a)),),
     ),
     (
         "c is the diagonal of the box that encloses both, not the intersection's",
-        lambda a, b: bare.centre_distance(a, b) / _intersection_diagonal(a, b),
+        (
+            _penalty_across(bare.shared),
+            _penalty_across(lambda a, b: tuple(side.clamp(min=0) for side in bare.shared(a, b))),
+        ),
     ),
     (
+        ONE_EXTREME,
+        (
+            _penalty_across(lambda a, b: bare.size(torch.max(a, b))),
+            _penalty_across(lambda a, b: bare.size(torch.min(a, b))),
+        ),
+    ),
+    (
+        "c² is w² + h², the squares of the two sides added; yours is (w + h)²",
+        (lambda a, b: bare.centre_distance(a, b) / (sum(bare.enclosing(a, b)) ** 2 + EPS),),
+    ),
+    (
+        "a centre is half the sum of two corners: without the half your ρ² is four times too large",
+        (lambda a, b: 4 * bare.centre_distance(a, b) / bare.diagonal(a, b),),
+    ),
+    ("ρ joins the centres of the boxes; yours joins their upper left corners", (_between_corners,)),
+    (
         "ρ is the distance in both directions, (Δx)² + (Δy)²; yours is the horizontal one",
-        lambda a, b: bare.centre_distance(a * ACROSS, b * ACROSS) / bare.diagonal(a, b),
+        (_along(ACROSS),),
     ),
     (
         "ρ is the distance in both directions, (Δx)² + (Δy)²; yours is the vertical one",
-        lambda a, b: bare.centre_distance(a * DOWN, b * DOWN) / bare.diagonal(a, b),
+        (_along(DOWN),),
     ),
     (
         "a square root has no finite slope at zero, where two centres meet: ρ² is the sum of two "
         "squares, without the root",
-        lambda a, b: bare.centre_distance(a, b).sqrt() ** 2 / bare.diagonal(a, b),
+        (_by_a_root,),
     ),
     (
         "the distance is not yet a share: divide ρ² by c², the squared diagonal of the enclosing "
         "box, so that the size of the boxes does not matter",
-        bare.centre_distance,
+        (bare.centre_distance,),
     ),
     (
         "c² must carry a gradient as well: the enclosing box changes with the prediction; only "
         "CIoU's α is a constant",
-        lambda a, b: bare.centre_distance(a, b) / bare.diagonal(a, b).detach(),
+        (lambda a, b: bare.centre_distance(a, b) / bare.diagonal(a, b).detach(),),
     ),
     (
         "this is GIoU's penalty, the empty share of the enclosing box; DIoU's is ρ² / c²",
-        bare.enclosing_penalty,
+        (bare.enclosing_penalty,),
     ),
 )
+
 
 DIOU_LOSS = Exercise(
     number="6.2",
@@ -102,16 +168,32 @@ DIOU_LOSS = Exercise(
     cases=with_hand_cases(
         (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two boxes side by side that share a third"),
         (*DIAGONAL, [1 + 25 / 61], "two boxes that lie apart, diagonally"),
-        (*CROSSED, [1 - 100 / 700], "a wide and a tall box with one centre"),
+        (*CROSSED, [1 - 100 / 600], "a wide and a tall box with one centre"),
+        (*SHARES, [1 - 0.08 / 0.24 + 0.04 / 0.52], "two boxes inside [0, 1] that share a third"),
     ),
     misconceptions=(
-        *(Misconception(hint, loss_of(penalty)) for hint, penalty in DISTANCE_MISTAKES),
+        *(
+            Misconception(hint, *(loss_of(penalty) for penalty in penalties))
+            for hint, penalties in DISTANCE_MISTAKES
+        ),
         *common(distance_penalty, "the DIoU loss"),
-        Misconception(DIVISION, distance_bare),
+        at_least_one(lambda a, b, iou: distance_penalty(a, b), lambda a, b, iou: over_one(a, b)),
+        Misconception(PLUS_ONE, lambda a, b: diou_loss(grown(a), grown(b))),
+        Misconception(DIVISION, without_epsilon),
     ),
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
-    solution=(diou_loss, distance_penalty, paired_iou),
+    solution=(
+        diou_loss,
+        paired_iou,
+        distance_penalty,
+        intersection_and_union,
+        enclosing_size,
+        box_area,
+        ratio,
+        at_least_float32,
+        reduce_loss,
+    ),
     allowed=frozenset({"box_area", "paired_iou"}),
 )

@@ -2,45 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
-from detlearn.boxes import enclosing_penalty, paired_iou
+from detlearn.boxes import (
+    box_area,
+    enclosing_penalty,
+    enclosing_size,
+    intersection_and_union,
+    paired_iou,
+    ratio,
+)
+from detlearn.check.boxes import NEGATIVE_SIDES
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import NEGATIVE_SIDES, draw_pair, show_pair
 from detlearn.check.iou_losses import parts as bare
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
     DIVISION,
     EPS,
+    ONE_EXTREME,
     OVERLAPPING,
+    PLUS_ONE,
+    SHARES,
+    Loss,
+    Sides,
+    at_least_one,
     common,
+    draw_pair,
+    grown,
     loss_of,
+    show_pair,
     with_hand_cases,
 )
-from detlearn.losses import giou_loss
+from detlearn.losses import at_least_float32, giou_loss, reduce_loss
 
 
-def _giou_unclamped(a: Tensor, b: Tensor) -> Tensor:
+def _unclamped(a: Tensor, b: Tensor) -> Tensor:
+    """Return the loss with the same wrong intersection in the IoU and in the penalty."""
     w, h = bare.shared(a, b)
-    union, (cw, ch) = bare.area(a) + bare.area(b) - w * h, bare.enclosing(a, b)
-    return 1 - w * h / (union + EPS) + (cw * ch - union) / (cw * ch + EPS)
+    union = bare.area(a) + bare.area(b) - w * h
+    c = bare.enclosing_area(a, b)
+    return 1 - w * h / (union + EPS) + (c - union) / (c + EPS)
 
 
-def _giou_bare(a: Tensor, b: Tensor) -> Tensor:
-    w, h = (side.clamp(min=0) for side in bare.shared(a, b))
-    union, (cw, ch) = bare.area(a) + bare.area(b) - w * h, bare.enclosing(a, b)
-    return 1 - w * h / union + (cw * ch - union) / (cw * ch)
+def _without_epsilon(a: Tensor, b: Tensor) -> Tensor:
+    union, c = bare.union(a, b), bare.enclosing_area(a, b)
+    return 1 - bare.intersection(a, b) / union + (c - union) / c
 
 
-def _inner_box(a: Tensor, b: Tensor) -> Tensor:
+def _penalty_around(sides: Callable[[Tensor, Tensor], Sides]) -> Loss:
+    """Return GIoU's penalty with another enclosing box."""
+
+    def penalty(a: Tensor, b: Tensor) -> Tensor:
+        w, h = sides(a, b)
+        return (w * h - bare.union(a, b)) / (w * h + EPS)
+
+    return penalty
+
+
+def _clamped_shared(a: Tensor, b: Tensor) -> Sides:
     w, h = bare.shared(a, b)
-    return (w * h - bare.union(a, b)) / (w * h + EPS)
+    return w.clamp(min=0), h.clamp(min=0)
 
 
 def _over_union(a: Tensor, b: Tensor) -> Tensor:
     union = bare.union(a, b)
     return (bare.enclosing_area(a, b) - union) / (union + EPS)
+
+
+def _over_one(a: Tensor, b: Tensor, iou: Tensor) -> Tensor:
+    c = bare.enclosing_area(a, b)
+    return (c - bare.union(a, b)) / c.clamp(min=1)
 
 
 def _minus_intersection(a: Tensor, b: Tensor) -> Tensor:
@@ -59,11 +94,17 @@ GIOU_LOSS = Exercise(
     cases=with_hand_cases(
         (*OVERLAPPING, [1 - 8 / 24], "two boxes side by side that share a third"),
         (*DIAGONAL, [1 + 22 / 30], "two boxes that lie apart, diagonally"),
-        (*CROSSED, [1 - 100 / 700 + 900 / 1600], "a wide and a tall box with one centre"),
+        (*CROSSED, [1 - 100 / 600 + 600 / 1200], "a wide and a tall box with one centre"),
+        (*SHARES, [1 - 0.08 / 0.24], "two boxes inside [0, 1] that share a third"),
     ),
     misconceptions=(
-        Misconception(NEGATIVE_SIDES, _giou_unclamped),
+        Misconception(NEGATIVE_SIDES, _unclamped),
         *common(bare.enclosing_penalty, "the GIoU loss"),
+        Misconception(
+            ONE_EXTREME,
+            loss_of(_penalty_around(lambda a, b: bare.size(torch.max(a, b)))),
+            loss_of(_penalty_around(lambda a, b: bare.size(torch.min(a, b)))),
+        ),
         Misconception(
             "the penalty is (C − U) / C; yours is divided by the union U, not by C, the area of "
             "the enclosing box",
@@ -79,9 +120,15 @@ GIOU_LOSS = Exercise(
             loss_of(lambda a, b: bare.union(a, b) / (bare.enclosing_area(a, b) + EPS)),
         ),
         Misconception(
-            "your enclosing box is the intersection: it reaches from the smaller of the two left "
-            "edges to the larger of the two right ones, so min and max are exchanged",
-            loss_of(_inner_box),
+            "the empty part of the enclosing box is not yet a share: divide C − U by C, so that "
+            "the size of the boxes does not matter",
+            loss_of(lambda a, b: bare.enclosing_area(a, b) - bare.union(a, b)),
+        ),
+        Misconception(
+            "your enclosing box is the intersection, as min and max are exchanged: it should reach "
+            "from the smaller of the two left edges to the larger of the two right ones",
+            loss_of(_penalty_around(bare.shared)),
+            loss_of(_penalty_around(_clamped_shared)),
         ),
         Misconception(
             "the GIoU is negative for boxes that lie apart; you cut it off at zero, and with it "
@@ -92,11 +139,23 @@ GIOU_LOSS = Exercise(
             "the union is the sum of the two areas minus the intersection, which you count twice",
             _sum_of_areas,
         ),
-        Misconception(DIVISION, _giou_bare),
+        at_least_one(lambda a, b, iou: bare.enclosing_penalty(a, b), _over_one),
+        Misconception(PLUS_ONE, lambda a, b: giou_loss(grown(a), grown(b))),
+        Misconception(DIVISION, _without_epsilon),
     ),
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
-    solution=(giou_loss, enclosing_penalty, paired_iou),
+    solution=(
+        giou_loss,
+        paired_iou,
+        enclosing_penalty,
+        intersection_and_union,
+        enclosing_size,
+        box_area,
+        ratio,
+        at_least_float32,
+        reduce_loss,
+    ),
     allowed=frozenset({"box_area", "paired_iou"}),
 )

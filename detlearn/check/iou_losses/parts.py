@@ -12,100 +12,144 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from detlearn.boxes import aspect_angle, paired_iou
 from detlearn.boxes import enclosing_penalty as package_penalty
-from detlearn.boxes import paired_iou
+from detlearn.check.boxes import (
+    NEGATIVE_SIDES,
+    Drawing,
+    boxes_of,
+    random_boxes,
+    random_pairs,
+)
 from detlearn.check.engine import Misconception
-from detlearn.check.engine.boxes import NEGATIVE_SIDES, boxes_of, random_boxes, random_pairs
-from detlearn.check.engine.cases import Case
+from detlearn.check.engine.cases import Case, Fault
 
 EPS = 1e-7
 Loss = Callable[[Tensor, Tensor], Tensor]
+Sides = tuple[Tensor, Tensor]  # width and height, (N,) each
 
 
-def size(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Width and height (N,) of boxes (N, 4)."""
+# ---- the quantities of the formulas, for boxes a and b (N, 4) ----
+
+
+def size(boxes: Tensor) -> Sides:
+    """Return width and height."""
     return boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
 
 
 def area(boxes: Tensor) -> Tensor:
-    """(N,) of boxes (N, 4)."""
+    """Return the area (N,) of each box."""
     w, h = size(boxes)
     return w * h
 
 
-def enclosing(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Width and height (N,) of the smallest box around each pair."""
+def enclosing(a: Tensor, b: Tensor) -> Sides:
+    """Return the sides of the smallest box around each pair."""
     return size(torch.cat((torch.min(a, b)[:, :2], torch.max(a, b)[:, 2:]), dim=1))
 
 
-def shared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Width and height (N,) of what each pair shares, negative where the boxes are apart."""
+def shared(a: Tensor, b: Tensor) -> Sides:
+    """Return the sides of what each pair shares, negative where the boxes are apart."""
     return size(torch.cat((torch.max(a, b)[:, :2], torch.min(a, b)[:, 2:]), dim=1))
 
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU (N,) of each pair."""
-    return paired_iou(a, b, EPS)
+def intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Return I (N,), the area that each pair shares."""
+    w, h = shared(a, b)
+    return w.clamp(min=0) * h.clamp(min=0)
 
 
 def union(a: Tensor, b: Tensor) -> Tensor:
-    """U (N,), the area that each pair covers."""
+    """Return U (N,), the area that each pair covers."""
     return area(a) + area(b) - intersection(a, b)
 
 
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU (N,) of each pair."""
+    return paired_iou(a, b, EPS)
+
+
+def enclosing_area(a: Tensor, b: Tensor) -> Tensor:
+    """Return C (N,), the area of the smallest box around each pair."""
+    w, h = enclosing(a, b)
+    return w * h
+
+
+def enclosing_penalty(a: Tensor, b: Tensor) -> Tensor:
+    """Return (C − U) / C (N,), GIoU's penalty."""
+    return package_penalty(a, b, EPS)
+
+
 def centre_distance(a: Tensor, b: Tensor) -> Tensor:
-    """ρ² (N,), from centre to centre."""
+    """Return ρ² (N,), from centre to centre."""
     return ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(1)
 
 
 def diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """c² (N,), across the enclosing box."""
+    """Return c² (N,), across the enclosing box."""
     w, h = enclosing(a, b)
     return w**2 + h**2 + EPS
 
 
 def shape_gap(a: Tensor, b: Tensor) -> Tensor:
-    """v (N,), how different the shapes are."""
-    angles = [torch.atan2(*size(boxes)) for boxes in (a, b)]
-    return 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+    """Return v (N,), how different the shapes are."""
+    return 4 / math.pi**2 * (aspect_angle(a) - aspect_angle(b)) ** 2
 
 
-def enclosing_area(a: Tensor, b: Tensor) -> Tensor:
-    """C (N,), the area of the smallest box around each pair."""
-    w, h = enclosing(a, b)
-    return w * h
+def loss_of(penalty: Loss) -> Loss:
+    """Return the loss 1 − IoU + penalty."""
+    return lambda a, b: 1 - iou(a, b) + penalty(a, b)
 
 
-def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """I (N,), the area that each pair shares."""
-    w, h = shared(a, b)
-    return w.clamp(min=0) * h.clamp(min=0)
+# ---- the ladder ----
+
+OVERLAPPING = boxes_of((0, 0, 4, 4)), boxes_of((2, 0, 6, 4))  # I 8, U 24, C 24
+DIAGONAL = boxes_of((0, 0, 2, 2)), boxes_of((4, 3, 6, 5))  # I 0, U 8, C 6 · 5
+# Neither equal areas nor reciprocal ratios, which would hide that two mistakes differ.
+CROSSED = boxes_of((0, 0, 40, 10)), boxes_of((15, -10, 25, 20))  # one centre, I 100, U 600
+THICKER = boxes_of((0, 0, 40, 10)), boxes_of((0, 0, 40, 16))  # I 400, U 640, ρ² 9
+# Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
+SHARES = boxes_of((0.1, 0.1, 0.5, 0.5)), boxes_of((0.3, 0.1, 0.7, 0.5))  # I 0.08, U 0.24, C 0.24
 
 
-def enclosing_penalty(a: Tensor, b: Tensor) -> Tensor:
-    """(C − U) / C (N,), GIoU's penalty."""
-    return package_penalty(a, b, EPS)
+def with_hand_cases(
+    *hand: tuple[Tensor, Tensor, list[float], str],
+) -> Callable[[torch.Generator], list[Case]]:
+    """Return what makes the ladder of a box loss.
+
+    Args:
+        hand: the cases worked out by hand, each (pred, target, the loss, a note).
+    """
+
+    def cases(random: torch.Generator) -> list[Case]:
+        by_hand = [
+            Case("by hand", (a, b), note, expected=torch.tensor(value))
+            for a, b, value, note in hand
+        ]
+        return [*by_hand, *_degenerate_cases(random), *_random_cases(random)]
+
+    return cases
 
 
-def without_clamp(a: Tensor, b: Tensor) -> Tensor:
-    """IoU (N,) with a positive intersection for boxes that are apart in x and in y."""
-    w, h = shared(a, b)
-    return w * h / (area(a) + area(b) - w * h + EPS)
+def _degenerate_cases(random: torch.Generator) -> list[Case]:
+    none, twin = torch.zeros(0, 4), random_boxes(4, random)
+    lines = boxes_of((10, 10, 30, 10), (20, 20, 20, 40))
+    points = boxes_of((5, 5, 5, 5), (0, 0, 0, 0), (7, 90, 7, 90))
+    flat = torch.cat((lines, points))
+    full = boxes_of(
+        (10, 5, 30, 15), (15, 20, 35, 40), (0, 0, 10, 10), (3, 4, 9, 8), (0, 80, 14, 99)
+    )
 
+    # Pairs with one centre, where the slope of a square root would be infinite.
+    wide, tall = random_pairs(6, random)
+    tall = tall + (wide[:, :2] + wide[:, 2:] - tall[:, :2] - tall[:, 2:]).repeat(1, 2) / 2
 
-def _plain_loss_cases(random: torch.Generator) -> list[Case]:
-    """The ladder of a box loss but for the cases worked out by hand."""
-    a, b = random_pairs(30, random)
-    twin = random_boxes(4, random)
-    flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
-    full = boxes_of((10, 5, 30, 15), (15, 20, 35, 40), (0, 0, 10, 10))
-    none = torch.zeros(0, 4)
-    moved = torch.tensor([-200.0, 35.0, -200.0, 35.0])
     return [
         Case("degenerate", (none, none), "no boxes at all"),
         Case("degenerate", (twin, twin.clone()), "pairs of equal boxes"),
         Case("degenerate", (flat, full), "boxes without area", only_finite=True),
-        Case("degenerate", (flat, flat.clone()), "pairs of boxes without area", only_finite=True),
+        Case("degenerate", (lines, lines.clone()), "pairs of lines", only_finite=True),
+        Case("degenerate", (points, points.clone()), "pairs of points", only_finite=True),
         Case(
             "degenerate",
             (flat, full),
@@ -113,37 +157,49 @@ def _plain_loss_cases(random: torch.Generator) -> list[Case]:
             only_finite=True,
             gradient=True,
         ),
+        Case(
+            "degenerate",
+            (points, full[2:]),
+            "points, gradient included",
+            only_finite=True,
+            gradient=True,
+        ),
+        Case(
+            "degenerate",
+            (wide, tall),
+            "pairs with one centre, gradient included",
+            only_finite=True,
+            gradient=True,
+        ),
+        Case(
+            "degenerate",
+            (tall / 100, wide / 100),
+            "the same pairs in [0, 1] with prediction and target exchanged, gradient included",
+            only_finite=True,
+            gradient=True,
+        ),
+    ]
+
+
+def _random_cases(random: torch.Generator) -> list[Case]:
+    a, b = random_pairs(30, random)
+    moved = torch.tensor([-200.0, 35.0, -200.0, 35.0])
+    shares = random_pairs(30, random, size=1.0, smallest=0.2)
+    few, many = random_pairs(8, random), random_pairs(64, random)
+    return [
         Case("random", (a, b), "30 random pairs"),
+        Case("random", shares, "30 random pairs inside [0, 1]"),
         Case("property", (a + moved, b + moved), "the same pairs moved, partly below zero"),
         Case("property", (a * 8, b * 8), "the same pairs, eight times as large"),
         Case("property", (b, a), "the same pairs with prediction and target exchanged"),
         Case("gradient", (a, b), "30 random pairs", gradient=True),
+        Case("gradient", shares, "30 random pairs inside [0, 1]", gradient=True),
+        Case("no loop", few, "8 random pairs", size=8),
+        Case("no loop", many, "64 random pairs", size=64),
     ]
 
 
-def with_hand_cases(
-    *hand: tuple[Tensor, Tensor, list[float], str],
-) -> Callable[[torch.Generator], list[Case]]:
-    """The ladder of a box loss; each of ``hand`` is (pred, target, the loss, a note)."""
-
-    def cases(random: torch.Generator) -> list[Case]:
-        by_hand = [
-            Case("by hand", (a, b), note, expected=torch.tensor(value))
-            for a, b, value, note in hand
-        ]
-        return by_hand + _plain_loss_cases(random)
-
-    return cases
-
-
-def loss_of(penalty: Loss) -> Loss:
-    """The loss 1 − IoU + penalty."""
-    return lambda a, b: 1 - iou(a, b) + penalty(a, b)
-
-
-OVERLAPPING = boxes_of((0, 0, 4, 4)), boxes_of((2, 0, 6, 4))  # I 8, U 24, C 24
-DIAGONAL = boxes_of((0, 0, 2, 2)), boxes_of((4, 3, 6, 5))  # I 0, U 8, C 6 · 5
-CROSSED = boxes_of((0, 0, 40, 10)), boxes_of((15, -15, 25, 25))  # one centre, I 100, U 700
+# ---- the mistakes that every box loss knows ----
 
 ONE_MINUS = "you return the similarity, not the loss: a loss is 1 minus it, and 0 for equal boxes"
 IOU_ONLY = (
@@ -155,26 +211,35 @@ MEAN = "you return one number for all pairs; return one loss for each, (N,)"
 DIVISION = (
     "you divide by zero where a box has no area: add a small epsilon, 1e-7 say, to the denominators"
 )
+AT_LEAST_ONE = (
+    "an area or a side below 1 becomes 1 in your function, which is harmless in pixels but not for "
+    "boxes inside [0, 1]; add a small epsilon, 1e-7 say, instead"
+)
+PLUS_ONE = "coordinates are continuous: the width is x2 − x1, without the + 1 of pixel counts"
+ONE_EXTREME = (
+    "you take the same extreme of all four coordinates; a box around both begins at the smaller x1 "
+    "and y1 and ends at the larger x2 and y2"
+)
+SHARED_EXTREME = (
+    "you take the same extreme of all four coordinates; what both share begins at the larger x1 "
+    "and y1 and ends at the smaller x2 and y2"
+)
 EACH_WITH_EACH = "compare them one to one, row i with row i, (N,); yours is each with each"
 CENTRES = "the boxes are corners x1, y1, x2, y2, not centre and size"
 DETACHED = "your loss is computed from detached values somewhere; only CIoU's α is a constant"
 
 
-def _halves(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    return boxes[:, :2], boxes[:, 2:]
-
-
 def common(penalty: Loss, name: str) -> tuple[Misconception, ...]:
-    """Mistakes that every box loss knows."""
+    """Return the mistakes around a penalty; `name` completes "… is 1 − IoU plus the penalty"."""
+    loss = loss_of(penalty)
 
     def each_with_each(a: Tensor, b: Tensor) -> Tensor:
         n = len(a)
         return loss(a.repeat_interleave(n, 0), b.repeat(n, 1)).view(n, n)
 
     def from_centres(a: Tensor, b: Tensor) -> Tensor:
-        return loss(*(torch.cat((c - s / 2, c + s / 2), 1) for c, s in (_halves(a), _halves(b))))
+        return loss(_corners(a), _corners(b))
 
-    loss = loss_of(penalty)
     return (
         Misconception(ONE_MINUS, lambda a, b: 1 - loss(a, b)),
         Misconception(IOU_ONLY, lambda a, b: 1 - iou(a, b)),
@@ -183,10 +248,100 @@ def common(penalty: Loss, name: str) -> tuple[Misconception, ...]:
         Misconception(
             f"the 1 is missing: {name} of equal boxes is 0", lambda a, b: penalty(a, b) - iou(a, b)
         ),
-        Misconception(NEGATIVE_SIDES, lambda a, b: 1 - without_clamp(a, b) + penalty(a, b)),
-        Misconception(MEAN, lambda a, b: loss(a, b).mean()),
-        Misconception(MEAN, lambda a, b: loss(a, b).sum()),
+        Misconception(NEGATIVE_SIDES, lambda a, b: 1 - _without_clamp(a, b) + penalty(a, b)),
+        Misconception(
+            SHARED_EXTREME,
+            lambda a, b: 1 - _iou_of(size(torch.max(a, b)), a, b) + penalty(a, b),
+            lambda a, b: 1 - _iou_of(size(torch.min(a, b)), a, b) + penalty(a, b),
+        ),
+        Misconception(MEAN, lambda a, b: loss(a, b).mean(), lambda a, b: loss(a, b).sum()),
         Misconception(EACH_WITH_EACH, each_with_each),
         Misconception(CENTRES, from_centres),
         Misconception(DETACHED, lambda a, b: loss(a, b).detach()),
     )
+
+
+Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the boxes and their IoU
+
+
+def at_least_one(penalty: Penalty, its_variant: Penalty) -> Misconception:
+    """Return the mistake of an area or a side that is never below 1.
+
+    Args:
+        penalty: the right one.
+        its_variant: the penalty with its denominator at least 1.
+    """
+
+    def loss(overlap: Loss, what_is_added: Penalty) -> Loss:
+        def function(a: Tensor, b: Tensor) -> Tensor:
+            value = overlap(a, b)
+            return 1 - value + what_is_added(a, b, value)
+
+        return function
+
+    return Misconception(
+        AT_LEAST_ONE,
+        loss(_over_union_of_one, penalty),
+        loss(_over_union_of_one, its_variant),
+        loss(iou, its_variant),
+        loss(_with_sides_of_one, penalty),
+        loss(_with_sides_of_one, its_variant),
+    )
+
+
+def grown(boxes: Tensor) -> Tensor:
+    """Return boxes whose sides are one longer, as if their last pixel belonged to them."""
+    return boxes + torch.tensor([0.0, 0, 1, 1])
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    centre, sides = boxes[:, :2], boxes[:, 2:]
+    return torch.cat((centre - sides / 2, centre + sides / 2), dim=1)
+
+
+def _iou_of(sides: Sides, a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU with an intersection of these sides, cut off at zero."""
+    w, h = sides
+    common_area = w.clamp(min=0) * h.clamp(min=0)
+    return common_area / (area(a) + area(b) - common_area + EPS)
+
+
+def _without_clamp(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU with a positive intersection for boxes that are apart in x and in y."""
+    w, h = shared(a, b)
+    return w * h / (area(a) + area(b) - w * h + EPS)
+
+
+def _over_union_of_one(a: Tensor, b: Tensor) -> Tensor:
+    return intersection(a, b) / union(a, b).clamp(min=1)
+
+
+def _with_sides_of_one(a: Tensor, b: Tensor) -> Tensor:
+    areas = [w.clamp(min=1) * h.clamp(min=1) for w, h in (size(a), size(b))]
+    return intersection(a, b) / (areas[0] + areas[1] - intersection(a, b))
+
+
+# ---- what a failing case shows ----
+
+
+def _failing_pair(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
+    """Return the boxes that a fault of a loss (N,) or of its gradient (N, 4) is about."""
+    first, second = case.args
+    if len(first) == 0:
+        return None
+    at = found.index[0] if found.index else 0
+    return first[at], second[at]
+
+
+def show_pair(case: Case, found: Fault) -> str:
+    """Return the IoU of the pair that failed; the engine shows the boxes themselves."""
+    pair = _failing_pair(case, found)
+    if pair is None:
+        return ""
+    return f"their IoU {float(paired_iou(*pair)):.4f}"
+
+
+def draw_pair(case: Case, found: Fault) -> Drawing:
+    """Draw the pair that failed."""
+    pair = _failing_pair(case, found)
+    return [] if pair is None else [(pair[0], "pred", "a"), (pair[1], "target", "b")]

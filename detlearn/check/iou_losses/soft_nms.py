@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import paired_iou
+from detlearn.check.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine.cases import Case
 from detlearn.nms import nms, soft_nms
 
@@ -22,7 +22,15 @@ def _soft(
     report: str = "decayed",
     drop: str = "decayed",
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Gaussian Soft-NMS with something changed."""
+    """Return Gaussian Soft-NMS with something changed.
+
+    Args:
+        decay: the factor, a function of the IoU and sigma.
+        reselect: the best is looked for anew in each round.
+        all_boxes: those that were taken decay as well.
+        report: the scores that are returned, "decayed" or "original", or the order "by index".
+        drop: the scores that the threshold is compared with, "decayed" or "original", or "none".
+    """
 
     def function(
         boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
@@ -45,6 +53,48 @@ def _soft(
         return chosen, (scores if report == "original" else now)[chosen]
 
     return function
+
+
+def _restarted(
+    boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
+) -> tuple[Tensor, Tensor]:
+    """Return what lowers the given score each time, so that only the last decay remains."""
+    now, left, keep = scores.clone(), list(range(len(scores))), []
+    while left and now[left].max() >= threshold:
+        best = left.pop(int(now[left].argmax()))
+        keep.append(best)
+        iou = paired_iou(boxes[best], boxes[left])
+        now[left] = scores[left] * torch.exp(-(iou**2) / sigma)
+    chosen = torch.tensor(keep, dtype=torch.int64)
+    return chosen, now[chosen]
+
+
+def _largest_overlap(
+    boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
+) -> tuple[Tensor, Tensor]:
+    """Return what lowers the given score once, by the largest overlap with a better box."""
+    order = scores.argsort(descending=True, stable=True)
+    iou = paired_iou(boxes[order][:, None], boxes[order]).triu(diagonal=1)
+    now = scores.clone()
+    if len(order):
+        now[order] = scores[order] * torch.exp(-(iou.amax(0) ** 2) / sigma)
+    order = now.argsort(descending=True, stable=True)
+    keep = order[now[order] >= threshold]
+    return keep, now[keep]
+
+
+def _first_alone(
+    boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
+) -> tuple[Tensor, Tensor]:
+    """Return what lets the best box of all lower the others, and no other box."""
+    now = scores.clone()
+    if len(now):
+        best = int(now.argmax())
+        now = now * torch.exp(-(paired_iou(boxes[best], boxes) ** 2) / sigma)
+        now[best] = scores[best]
+    order = now.argsort(descending=True, stable=True)
+    keep = order[now[order] >= threshold]
+    return keep, now[keep]
 
 
 def _hard(
@@ -77,6 +127,12 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
     decayed = 0.8 * math.exp(-(0.6**2) / 0.5)
     # The second is decayed below the third, which must then be taken first.
     overtaken = torch.tensor([0.9, 0.8, 0.45])
+
+    # IoU of neighbours 0.6, of the first with the last 1/3: the last decays twice.
+    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40))
+    middle = 0.9 * math.exp(-(0.6**2) / 0.5)
+    last = 0.4 * math.exp(-((1 / 3) ** 2 + 0.6**2) / 0.5)
+
     one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
     crowd = _crowd(8, random)
     large = _crowd(40, random)
@@ -94,6 +150,12 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
             "the same boxes with a score threshold of 0.4, which the second falls below",
             expected=(torch.tensor([0, 2]), torch.tensor([0.9, 0.45])),
         ),
+        Case(
+            "by hand",
+            (chain, torch.tensor([0.95, 0.9, 0.4])),
+            "a chain, whose last box overlaps both others",
+            expected=(torch.tensor([0, 1, 2]), torch.tensor([0.95, middle, last])),
+        ),
         Case("by hand", (one, torch.tensor([0.7])), "a single box"),
         Case("degenerate", (none, torch.zeros(0)), "no boxes at all"),
         Case("degenerate", (one.repeat(3, 1), torch.tensor([0.5, 0.9, 0.7])), "three equal boxes"),
@@ -101,14 +163,17 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
         Case("random", crowd, "8 boxes in a crowd"),
         Case("random", large, "40 boxes in a crowd"),
         Case("random", (*large, 0.2), "40 boxes in a crowd, with sigma 0.2"),
+        Case("random", (*large, 0.9), "40 boxes in a crowd, with sigma 0.9"),
+        Case("random", (*large, 0.5, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
         Case("random", (*large, 0.5, 0.1), "40 boxes in a crowd, with a threshold of 0.1"),
         Case("property", (large[0] - 300, large[1]), "the same 40 boxes moved below zero"),
+        Case("property", (large[0] / 60, large[1]), "the same 40 boxes inside [0, 1]"),
         Case("property", (large[0][order], large[1][order]), "the same 40 boxes in another order"),
     ]
 
 
 def _crowd(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Boxes that overlap a lot, with distinct scores."""
+    """Return boxes that overlap a lot, with distinct scores."""
     boxes = random_boxes(number, random, size=60.0)
     scores = 0.05 + 0.9 * torch.randperm(number, generator=random) / number
     return boxes, scores + 0.01 * torch.rand(number, generator=random)
@@ -124,6 +189,20 @@ SOFT_NMS = Exercise(
             "after each decay the box with the highest score as it stands now comes next; you go "
             "through the boxes in the order of their first scores",
             _soft(reselect=False),
+        ),
+        Misconception(
+            "the decays add up: lower the score as it stands now; yours starts from the given "
+            "score each time, so that only the last decay remains",
+            _restarted,
+        ),
+        Misconception(
+            "every better box lowers a score, one after the other; yours lowers it once, by the "
+            "largest overlap",
+            _largest_overlap,
+        ),
+        Misconception(
+            "only the best box of all lowers the others; go on with the best of those that remain",
+            _first_alone,
         ),
         Misconception(
             "you return the scores as they were given; return the decayed ones",
@@ -169,15 +248,15 @@ SOFT_NMS = Exercise(
             "this is ordinary NMS: Soft-NMS lowers scores and drops a box only when its score has "
             "fallen below the threshold",
             _hard,
-        ),
-        Misconception(
-            "this is ordinary NMS: Soft-NMS lowers scores and drops a box only when its score has "
-            "fallen below the threshold",
             _soft(lambda iou, sigma: (iou <= 0.5).float()),
         ),
         Misconception(
             "sigma is the one you are given; yours is always 0.5",
             _soft(lambda iou, sigma: torch.exp(-(iou**2) / 0.5)),
+        ),
+        Misconception(
+            "the threshold is the one you are given; yours is always 0.001",
+            lambda boxes, scores, sigma=0.5, threshold=0.001: soft_nms(boxes, scores, sigma, 0.001),
         ),
         Misconception(
             "these are positions among the boxes that are left, and their list shrinks; return the "
@@ -195,9 +274,6 @@ SOFT_NMS = Exercise(
         Misconception(
             "the threshold applies to the decayed scores; you compare the scores as they were",
             _soft(drop="original"),
-        ),
-        Misconception(
-            "the threshold applies to the decayed scores; you compare the scores as they were",
             _filtered_first,
         ),
         Misconception(

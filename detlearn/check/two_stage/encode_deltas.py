@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from detlearn.check.boxes import Drawing, boxes_of, random_pairs
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import Drawing, boxes_of, random_pairs
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.check.two_stage.centres_and_sizes import (
     CENTRED,

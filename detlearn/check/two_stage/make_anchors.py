@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from detlearn.anchors import make_anchors
+from detlearn.check.boxes import Drawing, boxes_of
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import Drawing, boxes_of
 from detlearn.check.engine.cases import Case, Fault
 
 Pair = tuple[Tensor, Tensor]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import box_iou
+from detlearn.check.boxes import random_boxes
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import random_boxes
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.matching import match_anchors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detlearn.check.engine.boxes import boxes_of, random_boxes
+from detlearn.check.boxes import boxes_of, random_boxes
 from detlearn.check.engine.cases import Case
 
 # Anchor 1 has IoU 9/11 with anchor 0; anchor 2 lies apart; anchor 3 crosses the upper border.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from detlearn.check.boxes import Drawing
 from detlearn.check.engine import Exercise, Misconception
-from detlearn.check.engine.boxes import Drawing
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.check.two_stage import wrong_proposals as wrong
 from detlearn.check.two_stage.proposal_cases import proposal_cases
