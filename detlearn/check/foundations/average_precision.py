@@ -122,9 +122,6 @@ AVERAGE_PRECISION = Exercise(
         Misconception(
             "levels that are never reached count zero: divide by 101, not by the levels reached",
             _ap_with(divide=lambda v, n: v.sum() / max(len(v), 1)),
-        ),
-        Misconception(
-            "levels that are never reached count zero: divide by 101, not by the levels reached",
             _ap_with(divide=lambda v, n: v.mean()),
         ),
         Misconception(
@@ -134,9 +131,6 @@ AVERAGE_PRECISION = Exercise(
         Misconception(
             "there are 101 levels, 0.00 and 1.00 included; yours are 100",
             _ap_with(levels=torch.arange(100, dtype=torch.float64) / 100),
-        ),
-        Misconception(
-            "there are 101 levels, 0.00 and 1.00 included; yours are 100",
             _ap_with(levels=torch.linspace(0, 1, 100, dtype=torch.float64)),
         ),
         Misconception(
@@ -147,14 +141,12 @@ AVERAGE_PRECISION = Exercise(
             "this is the area below the raw curve; make it monotone and read it at 101 levels",
             _area_below(envelope=False),
         ),
-        *(
-            Misconception(
-                "trapezoids interpolate between the points; COCO reads a monotone curve at 101 "
-                "levels",
-                _trapezoids(envelope, from_zero),
-            )
+        Misconception(
+            "trapezoids interpolate between the points; COCO reads a monotone curve at 101 levels",
             # With a monotone curve from recall 0 on they are the rectangles of the exact area.
-            for envelope, from_zero in ((True, False), (False, False), (False, True))
+            _trapezoids(envelope=True, from_zero=False),
+            _trapezoids(envelope=False, from_zero=False),
+            _trapezoids(envelope=False, from_zero=True),
         ),
         Misconception(
             "a level that is never reached counts 0; yours counts as if the curve went on",

@@ -144,6 +144,12 @@ def _mixed_axes(a: Tensor, b: Tensor) -> Tensor:
     return package.box_iou(a[:, [0, 2, 1, 3]], b[:, [0, 2, 1, 3]])
 
 
+def _mixed_axes_without_epsilon(a: Tensor, b: Tensor) -> Tensor:
+    w, h, area_a, area_b = _parts(a[:, [0, 2, 1, 3]], b[:, [0, 2, 1, 3]])
+    shared = w.clamp(min=0) * h.clamp(min=0)
+    return shared / (area_a + area_b - shared)
+
+
 def _enclosing_ratio(a: Tensor, b: Tensor) -> Tensor:
     w = torch.max(a[:, None, 2], b[:, 2]) - torch.min(a[:, None, 0], b[:, 0])
     h = torch.max(a[:, None, 3], b[:, 3]) - torch.min(a[:, None, 1], b[:, 1])
@@ -252,7 +258,11 @@ BOX_IOU = Exercise(
             lambda a, b: package.box_iou(b, a),
         ),
         Misconception("the boxes are corners x1, y1, x2, y2, not corner and size", _as_xywh),
-        Misconception("x and y are mixed up: a box is x1, y1, x2, y2, in this order", _mixed_axes),
+        Misconception(
+            "x and y are mixed up: a box is x1, y1, x2, y2, in this order",
+            _mixed_axes,
+            _mixed_axes_without_epsilon,
+        ),
         Misconception(
             "a union, an area or a side below 1 becomes 1 in your function, which is harmless in "
             "pixels but not for boxes inside [0, 1]; add a small epsilon, 1e-7 say, instead",

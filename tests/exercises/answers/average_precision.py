@@ -179,3 +179,66 @@ def best_f1(precision, recall):
 @wrong("has shape (1,); expected ()")
 def keeps_a_dimension(precision, recall):
     return with_a_table(precision, recall).reshape(1)
+
+
+@wrong("yours are 100")
+def linspace_of_a_hundred(precision, recall):
+    levels = np.linspace(0, 1, 100)
+    values = [
+        max([p for p, r in zip(precision.tolist(), recall.tolist()) if r >= level], default=0.0)
+        for level in levels
+    ]
+    return torch.tensor(np.mean(values))
+
+
+@wrong("returned a list; expected a torch.Tensor")
+def returns_the_values_at_the_levels(precision, recall):
+    values = []
+    for k in range(101):
+        reached = precision[recall.double() >= k / 100]
+        values.append(float(reached.max()) if len(reached) else 0.0)
+    return values
+
+
+@wrong("has shape (101,); expected ()")
+def forgets_the_mean(precision, recall):
+    levels = torch.linspace(0, 1, 101, dtype=torch.float64)
+    table = torch.where(recall.double()[None] >= levels[:, None], precision[None].double(), 0.0)
+    return table.amax(1) if len(precision) else torch.zeros(101, dtype=torch.float64)
+
+
+@wrong("from right to left")
+def cummax_without_the_flips(precision, recall):
+    if len(precision) == 0:
+        return torch.tensor(0.0)
+    best = torch.cummax(precision.double(), dim=0)[0]
+    at = torch.searchsorted(recall.double(), torch.linspace(0, 1, 101).double())
+    return torch.cat((best, torch.zeros(1, dtype=torch.float64)))[at].mean()
+
+
+@wrong("must be made monotone first")
+def precision_at_the_first_cut(precision, recall):
+    at = torch.searchsorted(recall.double(), torch.linspace(0, 1, 101).double())
+    padded = torch.cat((precision, torch.zeros(1)))
+    return padded[at].sum() / 101
+
+
+@wrong("divide by 101, not by the levels reached")
+def breaks_when_a_level_is_not_reached(precision, recall):
+    total, levels = 0.0, 0
+    for k in range(101):
+        good = precision[recall.double() >= k / 100]
+        if len(good) == 0:
+            break
+        total += float(good.max())
+        levels += 1
+    return total / max(levels, 1)
+
+
+@wrong("exact area below the monotone curve")
+def sums_rectangles(precision, recall):
+    p = precision.flip(0).cummax(0).values.flip(0) if len(precision) else precision
+    area, last = torch.zeros(()), torch.zeros(())
+    for height, r in zip(p, recall):
+        area, last = area + height * (r - last), r
+    return area

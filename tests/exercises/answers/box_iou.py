@@ -224,3 +224,98 @@ def rewrites_its_input_as_xywh(boxes1, boxes2):
     w = (torch.min(x1 + w1, x2 + w2) - torch.max(x1, x2)).clamp(min=0)
     h = (torch.min(y1 + h1, y2 + h2) - torch.max(y1, y2)).clamp(min=0)
     return w * h / (w1 * h1 + w2 * h2 - w * h + 1e-9)
+
+
+@wrong("not for boxes inside [0, 1]")
+def clamps_the_union_to_one(boxes1, boxes2):
+    x1 = torch.max(boxes1[:, None, 0], boxes2[:, 0])
+    y1 = torch.max(boxes1[:, None, 1], boxes2[:, 1])
+    x2 = torch.min(boxes1[:, None, 2], boxes2[:, 2])
+    y2 = torch.min(boxes1[:, None, 3], boxes2[:, 3])
+    inter = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
+    area1 = (boxes1[:, 2] - boxes1[:, 0]) * (boxes1[:, 3] - boxes1[:, 1])
+    area2 = (boxes2[:, 2] - boxes2[:, 0]) * (boxes2[:, 3] - boxes2[:, 1])
+    union = area1[:, None] + area2[None, :] - inter
+    return inter / torch.clamp(union, min=1.0)
+
+
+@wrong("not for boxes inside [0, 1]")
+def clamps_the_sides_to_one(boxes1, boxes2):
+    def area(b):
+        return (b[:, 2] - b[:, 0]).clamp(min=1) * (b[:, 3] - b[:, 1]).clamp(min=1)
+
+    lt = torch.max(boxes1[:, None, :2], boxes2[None, :, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[None, :, 2:])
+    wh = (rb - lt).clamp(min=0)
+    inter = wh[..., 0] * wh[..., 1]
+    return inter / (area(boxes1)[:, None] + area(boxes2)[None] - inter)
+
+
+@wrong("the areas are added along the wrong axis")
+def forgets_the_new_axis_of_the_areas(boxes1, boxes2):
+    lt = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(-1)
+    area1 = (boxes1[:, 2] - boxes1[:, 0]) * (boxes1[:, 3] - boxes1[:, 1])
+    area2 = (boxes2[:, 2] - boxes2[:, 0]) * (boxes2[:, 3] - boxes2[:, 1])
+    return inter / (area1 + area2 - inter + 1e-7)
+
+
+@wrong("the areas are added along the wrong axis")
+def new_axis_on_the_other_areas(boxes1, boxes2):
+    lt = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    wh = torch.relu(rb - lt)
+    inter = wh[:, :, 0] * wh[:, :, 1]
+    area1 = (boxes1[:, 2:] - boxes1[:, :2]).prod(dim=1)
+    area2 = (boxes2[:, 2:] - boxes2[:, :2]).prod(dim=1)
+    return inter / (area1[None, :] + area2[:, None] - inter + 1e-7)
+
+
+@wrong("the areas are multiplied along the wrong axis")
+def multiplies_down_the_columns(boxes1, boxes2):
+    wh1, wh2 = boxes1[:, 2:] - boxes1[:, :2], boxes2[:, 2:] - boxes2[:, :2]
+    lt = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(2)
+    return inter / (wh1.prod(0)[:, None] + wh2.prod(0) - inter + 1e-7)
+
+
+@wrong("the same extreme of all four")
+def takes_the_maximum_of_everything(boxes1, boxes2):
+    both = torch.maximum(boxes1[:, None], boxes2[None])
+    w = (both[..., 2] - both[..., 0]).clamp(min=0)
+    h = (both[..., 3] - both[..., 1]).clamp(min=0)
+    area1 = (boxes1[:, 2] - boxes1[:, 0]) * (boxes1[:, 3] - boxes1[:, 1])
+    area2 = (boxes2[:, 2] - boxes2[:, 0]) * (boxes2[:, 3] - boxes2[:, 1])
+    return w * h / (area1[:, None] + area2 - w * h + 1e-7)
+
+
+@wrong("you divide by the larger area")
+def divides_by_the_larger(boxes1, boxes2):
+    lt = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(2)
+    area1 = (boxes1[:, 2:] - boxes1[:, :2]).prod(1)
+    area2 = (boxes2[:, 2:] - boxes2[:, :2]).prod(1)
+    return inter / torch.max(area1[:, None], area2[None]).clamp(min=1e-6)
+
+
+@wrong("union over intersection")
+def the_fraction_upside_down(boxes1, boxes2):
+    lt = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    rb = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    inter = (rb - lt).clamp(min=0).prod(2)
+    area1 = (boxes1[:, 2:] - boxes1[:, :2]).prod(1)
+    area2 = (boxes2[:, 2:] - boxes2[:, :2]).prod(1)
+    return (area1[:, None] + area2 - inter) / inter
+
+
+@wrong("x and y are mixed up")
+def unpacks_in_the_wrong_order(boxes1, boxes2):
+    x1, x2, y1, y2 = boxes1[:, None].unbind(-1)
+    u1, u2, v1, v2 = boxes2.unbind(-1)
+    w = (torch.min(x2, u2) - torch.max(x1, u1)).clamp(min=0)
+    h = (torch.min(y2, v2) - torch.max(y1, v1)).clamp(min=0)
+    union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - w * h
+    return w * h / union

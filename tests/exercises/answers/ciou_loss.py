@@ -38,7 +38,7 @@ def with_height_over_width(pred_boxes, target_boxes):
     return 1 - (iou - rho2 / (cw**2 + ch**2 + 1e-9) - alpha * v)
 
 
-@right
+@wrong("there is a loop over boxes")
 def pair_by_pair(pred_boxes, target_boxes):
     losses = [torch.zeros(0)]
     for p, t in zip(pred_boxes, target_boxes):
@@ -238,3 +238,110 @@ def alpha_is_one_over(pred_boxes, target_boxes):
     v = _v(pred_boxes, target_boxes)
     alpha = (1 / (1 - iou + v + 1e-7)).detach()
     return diou + alpha * v
+
+
+@right
+def with_diou_first(pred_boxes, target_boxes):
+    iou, loss = _diou(pred_boxes, target_boxes)
+    a, b = _angles(pred_boxes, target_boxes)
+    v = torch.square(b - a) * 4 / math.pi**2
+    weight = v.detach() / ((1 - iou.detach()) + v.detach() + 1e-8)
+    return torch.addcmul(loss, weight, v)
+
+
+@wrong("the whole sum below the line")
+def forgets_the_brackets_of_alpha(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    with torch.no_grad():
+        alpha = v / (1 - iou + 1e-7) + v
+    return diou + alpha * v
+
+
+@wrong("yours is the arctangent of the difference")
+def arctangent_of_the_difference(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    w1, h1 = (pred_boxes[:, 2:] - pred_boxes[:, :2]).unbind(1)
+    w2, h2 = (target_boxes[:, 2:] - target_boxes[:, :2]).unbind(1)
+    v = 4 / math.pi**2 * torch.atan(w2 / (h2 + 1e-7) - w1 / (h1 + 1e-7)) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("mix the sides of the two")
+def mixes_the_sides(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    w1, h1 = (pred_boxes[:, 2:] - pred_boxes[:, :2]).unbind(1)
+    w2, h2 = (target_boxes[:, 2:] - target_boxes[:, :2]).unbind(1)
+    v = 4 / math.pi**2 * (torch.atan2(w1, h2) - torch.atan2(w2, h1)) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("yours has the DIoU there")
+def alpha_of_the_diou(pred_boxes, target_boxes):
+    _, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    with torch.no_grad():
+        alpha = v / (diou + v + 1e-7)
+    return diou + alpha * v
+
+
+@wrong("the factor 4/π² stands before it")
+def factor_inside_the_square(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    a, b = _angles(pred_boxes, target_boxes)
+    v = (4 / math.pi**2 * (a - b)) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("yours adds them")
+def adds_the_angles(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    a, b = _angles(pred_boxes, target_boxes)
+    v = 4 / math.pi**2 * (a + b) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("the factor v is missing")
+def only_alpha(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha
+
+
+@wrong("not for boxes inside [0, 1]")
+def union_of_at_least_one(pred_boxes, target_boxes):
+    p, t = pred_boxes, target_boxes
+    inter = (torch.min(p, t)[:, 2:] - torch.max(p, t)[:, :2]).clamp(min=0).prod(1)
+    union = (p[:, 2:] - p[:, :2]).prod(1) + (t[:, 2:] - t[:, :2]).prod(1) - inter
+    iou = inter / union.clamp(min=1)
+    old_iou, diou = _diou(p, t)
+    v = _v(p, t)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + old_iou - iou + alpha * v
+
+
+@wrong("there is a loop over boxes")
+def shapes_in_a_loop(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = torch.zeros(len(pred_boxes))
+    for i, (p, t) in enumerate(zip(pred_boxes, target_boxes)):
+        angle = torch.atan2(p[2] - p[0], p[3] - p[1]) - torch.atan2(t[2] - t[0], t[3] - t[1])
+        v[i] = 4 / math.pi**2 * angle**2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("yours is ρ / c²")
+def distance_not_squared(pred_boxes, target_boxes):
+    iou, _ = _diou(pred_boxes, target_boxes)
+    p, t = pred_boxes, target_boxes
+    rho = torch.linalg.norm((p[:, :2] + p[:, 2:] - t[:, :2] - t[:, 2:]) / 2, dim=1)
+    c2 = (torch.max(p[:, 2:], t[:, 2:]) - torch.min(p[:, :2], t[:, :2])).pow(2).sum(1)
+    v = _v(p, t)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return 1 - iou + rho / (c2 + 1e-7) + alpha * v

@@ -28,7 +28,7 @@ def from_corners(pred_boxes, target_boxes):
     return 1 + rho2 / c2.clamp(min=1e-9) - w * h / union.clamp(min=1e-9)
 
 
-@right
+@wrong("there is a loop over boxes")
 def pair_by_pair(pred_boxes, target_boxes):
     result = pred_boxes.new_zeros(len(pred_boxes))
     for i in range(len(pred_boxes)):
@@ -206,3 +206,74 @@ def horizontal_distance_only(pred_boxes, target_boxes):
     rho2 = _offset(pred_boxes, target_boxes)[:, 0] ** 2
     c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1) + 1e-7
     return 1 - _iou(pred_boxes, target_boxes) + rho2 / c2
+
+
+@right
+def with_vmap(pred_boxes, target_boxes):
+    def one(p, t):
+        inter = (torch.minimum(p[2:], t[2:]) - torch.maximum(p[:2], t[:2])).clamp(min=0).prod()
+        union = (p[2:] - p[:2]).prod() + (t[2:] - t[:2]).prod() - inter
+        hull = torch.maximum(p[2:], t[2:]) - torch.minimum(p[:2], t[:2])
+        gap = (p[:2] + p[2:] - t[:2] - t[2:]) / 2
+        return 1 - inter / (union + 1e-7) + (gap * gap).sum() / ((hull * hull).sum() + 1e-7)
+
+    return torch.vmap(one)(pred_boxes, target_boxes) if len(pred_boxes) else torch.zeros(0)
+
+
+@wrong("the same extreme of all four")
+def hull_of_maxima(pred_boxes, target_boxes):
+    x1, y1, x2, y2 = torch.max(pred_boxes, target_boxes).unbind(1)
+    c2 = (x2 - x1) ** 2 + (y2 - y1) ** 2
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("yours is (w + h)²")
+def square_of_the_sum(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c2 = _hull(pred_boxes, target_boxes).sum(1) ** 2
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("the diagonal of the prediction")
+def diagonal_of_the_prediction(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c2 = (pred_boxes[:, 2] - pred_boxes[:, 0]) ** 2 + (pred_boxes[:, 3] - pred_boxes[:, 1]) ** 2
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("not for boxes inside [0, 1]")
+def denominators_of_at_least_one(pred_boxes, target_boxes):
+    p, t = pred_boxes, target_boxes
+    inter = (torch.min(p, t)[:, 2:] - torch.max(p, t)[:, :2]).clamp(min=0).prod(1)
+    union = (p[:, 2:] - p[:, :2]).prod(1) + (t[:, 2:] - t[:, :2]).prod(1) - inter
+    c2 = _hull(p, t).pow(2).sum(1)
+    return 1 - inter / union.clamp(min=1) + _offset(p, t).pow(2).sum(1) / c2.clamp(min=1)
+
+
+@wrong("not for boxes inside [0, 1]")
+def diagonal_of_at_least_one(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c2 = torch.clamp(_hull(pred_boxes, target_boxes).pow(2).sum(1), min=1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / c2
+
+
+@wrong("yours is the horizontal one")
+def distance_in_x_only(pred_boxes, target_boxes):
+    cx = (pred_boxes[:, 0] + pred_boxes[:, 2]) / 2 - (target_boxes[:, 0] + target_boxes[:, 2]) / 2
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + cx**2 / (c2 + 1e-7)
+
+
+@wrong("there is a loop over boxes")
+def list_comprehension(pred_boxes, target_boxes):
+    terms = [
+        1 - _iou(p[None], t[None]) + _offset(p[None], t[None]).pow(2).sum(1) / (c + 1e-7)
+        for p, t, c in zip(pred_boxes, target_boxes, _hull(pred_boxes, target_boxes).pow(2).sum(1))
+    ]
+    return torch.cat(terms) if terms else torch.zeros(0)
+
+
+@wrong("dtype float64; expected float32")
+def in_double(pred_boxes, target_boxes):
+    return from_corners(pred_boxes.double(), target_boxes.double())

@@ -34,7 +34,7 @@ def two_minus_two_ratios(pred_boxes, target_boxes):
     return 2 - inter / (union + 1e-9) - union / (c + 1e-9)
 
 
-@right
+@wrong("there is a loop over boxes")
 def pair_by_pair(pred_boxes, target_boxes):
     losses = []
     for p, t in zip(pred_boxes, target_boxes):
@@ -174,7 +174,7 @@ def no_epsilon(pred_boxes, target_boxes):
     return 1 - inter / union + (c - union) / c
 
 
-@wrong("so min and max are exchanged")
+@wrong("as min and max are exchanged")
 def hull_is_the_intersection(pred_boxes, target_boxes):
     inter, union, _ = _parts(pred_boxes, target_boxes)
     lt = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
@@ -210,3 +210,77 @@ def each_with_each(pred_boxes, target_boxes):
     union = (p[..., 2:] - p[..., :2]).prod(-1) + (t[..., 2:] - t[..., :2]).prod(-1) - inter
     c = (torch.max(p, t)[..., 2:] - torch.min(p, t)[..., :2]).prod(-1)
     return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@right
+def with_vmap(pred_boxes, target_boxes):
+    def one(p, t):
+        inter = (torch.minimum(p[2:], t[2:]) - torch.maximum(p[:2], t[:2])).clamp(min=0).prod()
+        union = (p[2:] - p[:2]).prod() + (t[2:] - t[:2]).prod() - inter
+        hull = (torch.maximum(p[2:], t[2:]) - torch.minimum(p[:2], t[:2])).prod()
+        return 1 - inter / (union + 1e-7) + (hull - union) / (hull + 1e-7)
+
+    return torch.vmap(one)(pred_boxes, target_boxes) if len(pred_boxes) else torch.zeros(0)
+
+
+@wrong("the same extreme of all four")
+def hull_of_maxima(pred_boxes, target_boxes):
+    inter, union, _ = _parts(pred_boxes, target_boxes)
+    hull = torch.max(pred_boxes, target_boxes)
+    c = (hull[:, 2] - hull[:, 0]) * (hull[:, 3] - hull[:, 1])
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("the same extreme of all four")
+def intersection_of_maxima(pred_boxes, target_boxes):
+    x1, y1, x2, y2 = torch.max(pred_boxes, target_boxes).unbind(1)
+    inter = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
+    area1 = (pred_boxes[:, 2:] - pred_boxes[:, :2]).prod(1)
+    area2 = (target_boxes[:, 2:] - target_boxes[:, :2]).prod(1)
+    union = area1 + area2 - inter
+    _, true_union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-7) + (c - true_union) / (c + 1e-7)
+
+
+@wrong("not for boxes inside [0, 1]")
+def denominators_of_at_least_one(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / union.clamp(min=1) + (c - union) / c.clamp(min=1)
+
+
+@wrong("not for boxes inside [0, 1]")
+def union_of_at_least_one(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    iou = inter / torch.clamp(union, min=1)
+    return 1 - (iou - (c - union) / (c + 1e-7))
+
+
+@wrong("not yet a share")
+def empty_pixels(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-7) + (c - union)
+
+
+@wrong("without the + 1")
+def counts_pixels(pred_boxes, target_boxes):
+    x1, y1, x2, y2 = pred_boxes.t()
+    u1, v1, u2, v2 = target_boxes.t()
+    w = (torch.min(x2, u2) - torch.max(x1, u1) + 1).clamp(min=0)
+    h = (torch.min(y2, v2) - torch.max(y1, v1) + 1).clamp(min=0)
+    union = (x2 - x1 + 1) * (y2 - y1 + 1) + (u2 - u1 + 1) * (v2 - v1 + 1) - w * h
+    c = (torch.max(x2, u2) - torch.min(x1, u1) + 1) * (torch.max(y2, v2) - torch.min(y1, v1) + 1)
+    return 1 - w * h / union + (c - union) / c
+
+
+@wrong("there is a loop over boxes")
+def collects_and_stacks(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    losses = []
+    for i in range(len(pred_boxes)):
+        losses.append(1 - inter[i] / (union[i] + 1e-7) + (c[i] - union[i]) / (c[i] + 1e-7))
+    return torch.stack(losses) if losses else pred_boxes.new_zeros(0)
+
+
+@wrong("dtype float64; expected float32")
+def in_double(pred_boxes, target_boxes):
+    return two_minus_two_ratios(pred_boxes.double(), target_boxes.double())

@@ -228,3 +228,91 @@ def only_the_neighbours_of_the_best(boxes, scores, iou_threshold):
     ious = box_iou(boxes[order[:1]], boxes[order]).flatten()
     others = order[ious <= iou_threshold]
     return torch.cat((order[:1], others))
+
+
+@wrong("the wrong way round")
+def keeps_what_is_above(boxes, scores, iou_threshold):
+    order = scores.argsort(descending=True).tolist()
+    keep = []
+    while order:
+        best = order.pop(0)
+        keep.append(best)
+        ious = box_iou(boxes[[best]], boxes[order])[0]
+        order = [i for i, iou in zip(order, ious) if iou > iou_threshold]
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("belongs to other boxes")
+def ious_of_the_unsorted_boxes(boxes, scores, iou_threshold):
+    order = scores.argsort(descending=True)
+    ious = box_iou(boxes, boxes)
+    suppressed = torch.zeros(len(boxes), dtype=torch.bool)
+    keep = []
+    for i in range(len(order)):
+        if suppressed[i]:
+            continue
+        keep.append(int(order[i]))
+        suppressed |= ious[i] > iou_threshold
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("belongs to other boxes")
+def ious_of_the_sorted_boxes(boxes, scores, iou_threshold):
+    order = scores.argsort(descending=True)
+    boxes = boxes[order]
+    ious = box_iou(boxes, boxes)
+    keep = []
+    for i in order.tolist():
+        if all(ious[i, j] <= iou_threshold for j in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("of equal scores the earlier box comes first")
+def ascending_turned_round(boxes, scores, iou_threshold):
+    left = scores.argsort(stable=True).flip(0)
+    keep = []
+    while len(left):
+        keep.append(left[0].item())
+        overlap = box_iou(boxes[left[0]][None], boxes[left])[0]
+        overlap[0] = 2.0
+        left = left[overlap <= iou_threshold]
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("yours spares those with an equal score")
+def only_strictly_better_ones_suppress(boxes, scores, iou_threshold):
+    ious = box_iou(boxes, boxes)
+    keep = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        rivals = [j for j in keep if scores[j] > scores[i]]
+        if not any(ious[i, j] > iou_threshold for j in rivals):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("check where the loop ends")
+def stops_before_the_last(boxes, scores, iou_threshold):
+    left = scores.argsort(descending=True)
+    keep = []
+    while len(left) > 1:
+        keep.append(left[0])
+        rest = left[1:]
+        left = rest[box_iou(boxes[left[:1]], boxes[rest])[0] <= iou_threshold]
+        if len(left) == 1 and len(keep) == 0:
+            keep.append(left[0])
+    return torch.stack(keep) if keep else torch.zeros(0, dtype=torch.int64)
+
+
+@wrong("dtype int32; expected int64")
+def indices_in_int32(boxes, scores, iou_threshold):
+    keep = []
+    for i in scores.argsort(descending=True).tolist():
+        if not (box_iou(boxes[[i]], boxes[keep]) > iou_threshold).any():
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int32)
+
+
+@wrong("returned a numpy array")
+def returns_numpy(boxes, scores, iou_threshold):
+    return with_lists(boxes, scores, iou_threshold).numpy()

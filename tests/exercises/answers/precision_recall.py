@@ -152,3 +152,56 @@ def sorts_in_place(scores, right, num_objects):
     right[:] = right[order]
     tp = right.cumsum(0)
     return tp / torch.arange(1, len(tp) + 1), tp / num_objects
+
+
+@wrong("of equal scores the earlier detection comes first")
+def argsort_turned_round(scores, right, num_objects):
+    order = np.argsort(scores.numpy(), kind="stable")[::-1].copy()
+    tp = right[torch.from_numpy(order)].cumsum(0).float()
+    return tp / torch.arange(1, len(tp) + 1), tp / num_objects
+
+
+@wrong("returned a list; expected a torch.Tensor")
+def returns_lists(scores, right, num_objects):
+    precision, recall = with_tp_and_fp(scores, right, num_objects)
+    return precision.tolist(), recall.tolist()
+
+
+@wrong("must be sorted by score")
+def sorts_only_the_scores(scores, right, num_objects):
+    scores = scores.sort(descending=True).values
+    tp = torch.zeros(len(scores))
+    for k in range(len(scores)):
+        tp[k] = right[: k + 1].sum()
+    return tp / torch.arange(1, len(scores) + 1), tp / num_objects
+
+
+@wrong("starts at 1, not at 0")
+def enumerates_from_zero(scores, right, num_objects):
+    order = scores.argsort(descending=True)
+    precision, recall, found = [], [], 0
+    for listed, i in enumerate(order):
+        found += int(right[i])
+        precision.append(found / listed if listed else float("nan") if found == 0 else float("inf"))
+        recall.append(found / num_objects)
+    return torch.tensor(precision), torch.tensor(recall)
+
+
+@wrong("not by the number of all")
+def divides_by_the_length(scores, right, num_objects):
+    hits = right[torch.argsort(scores, descending=True)].double()
+    return torch.cumsum(hits / len(hits), 0), torch.cumsum(hits / num_objects, 0)
+
+
+@wrong("not by the number of right detections")
+def recall_ends_at_one(scores, right, num_objects):
+    hits = right[scores.argsort(descending=True)].double()
+    tp, fp = hits.cumsum(0), (1 - hits).cumsum(0)
+    recall = tp / tp[-1].clamp(min=1) if len(tp) else tp
+    return tp / (tp + fp), recall
+
+
+@wrong("precision first, then recall")
+def recall_before_precision(scores, right, num_objects):
+    p, r = with_numpy(scores, right, num_objects)
+    return r, p

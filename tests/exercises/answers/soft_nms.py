@@ -240,3 +240,80 @@ def positions_after_deletion(boxes, scores, sigma=0.5, threshold=0.001):
         iou = box_iou(boxes[[best]], boxes[others])[0]
         boxes, scores = boxes[others], scores[others] * torch.exp(-(iou**2) / sigma)
     return torch.tensor(keep, dtype=torch.int64), torch.tensor(values)
+
+
+@wrong("yours starts from the given score each time")
+def decays_the_first_scores(boxes, scores, sigma=0.5, threshold=0.001):
+    current = scores.clone()
+    left, keep = list(range(len(boxes))), []
+    while left:
+        best = max(left, key=lambda i: current[i].item())
+        if current[best] < threshold:
+            break
+        left.remove(best)
+        keep.append(best)
+        for i in left:
+            iou = box_iou(boxes[[best]], boxes[[i]]).item()
+            current[i] = scores[i] * math.exp(-iou * iou / sigma)
+    keep = torch.tensor(keep, dtype=torch.int64)
+    return keep, current[keep]
+
+
+@wrong("yours lowers it once")
+def decays_by_the_largest_overlap(boxes, scores, sigma=0.5, threshold=0.001):
+    order = scores.argsort(descending=True)
+    s = scores[order].clone()
+    ious = box_iou(boxes[order], boxes[order])
+    for j in range(1, len(s)):
+        s[j] = s[j] * torch.exp(-(ious[:j, j].max() ** 2) / sigma)
+    again = s.argsort(descending=True)
+    again = again[s[again] >= threshold]
+    return order[again], s[again]
+
+
+@wrong("only the best box of all lowers the others")
+def one_round(boxes, scores, sigma=0.5, threshold=0.001):
+    if len(boxes) == 0:
+        return torch.zeros(0, dtype=torch.int64), scores
+    best = scores.argmax()
+    weight = torch.exp(-(box_iou(boxes, boxes[best][None])[:, 0] ** 2) / sigma)
+    weight[best] = 1.0
+    s, order = (scores * weight).sort(descending=True)
+    return order[s >= threshold], s[s >= threshold]
+
+
+@wrong("the threshold is the one you are given")
+def threshold_written_into_the_code(boxes, scores, sigma=0.5, threshold=0.001):
+    return with_a_mask(boxes, scores, sigma, 1e-3)
+
+
+@wrong("leaves small ones alone")
+def gaussian_above_nt(boxes, scores, sigma=0.5, threshold=0.001):
+    def decay(iou):
+        return torch.where(iou >= 0.3, torch.exp(-(iou**2) / sigma), torch.ones_like(iou))
+
+    return _soft(boxes, scores, threshold, decay)
+
+
+@wrong("return the indices of the boxes, not the boxes")
+def returns_the_boxes(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return boxes[keep], s
+
+
+@wrong("dtype int32; expected int64")
+def indices_in_int32(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return keep.int(), s
+
+
+@wrong("dtype float64; expected float32")
+def scores_in_double(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores.double(), sigma, threshold)
+    return keep, s
+
+
+@wrong("of an empty list is float32")
+def empty_keep_without_dtype(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return torch.tensor(keep.tolist()), s

@@ -212,3 +212,77 @@ def returns_the_matched_objects(boxes, gt_boxes, iou_threshold=0.5):
             matched[i] = ious[i].argmax()
             ious[:, matched[i]] = -1
     return matched
+
+
+@wrong("of exactly the threshold")
+def only_above_the_threshold_with_a_list(boxes, gt_boxes, iou_threshold=0.5):
+    free, verdicts = list(range(len(gt_boxes))), []
+    for box in boxes:
+        candidates = [(float(box_iou(box[None], gt_boxes[[g]])), g) for g in free]
+        best = max(candidates, default=(0.0, None))
+        verdicts.append(best[0] > iou_threshold)
+        if verdicts[-1]:
+            free.remove(best[1])
+    return torch.tensor(verdicts, dtype=torch.bool)
+
+
+@wrong("this is the best assignment of all")
+def hungarian(boxes, gt_boxes, iou_threshold=0.5):
+    from scipy.optimize import linear_sum_assignment
+
+    ious = box_iou(boxes, gt_boxes)
+    d, g = linear_sum_assignment(-ious.numpy())
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    tp[d] = ious[d, g] >= iou_threshold
+    return tp
+
+
+@wrong("dtype float32; expected bool")
+def ones_and_zeros_in_float(boxes, gt_boxes, iou_threshold=0.5):
+    ious = box_iou(boxes, gt_boxes)
+    tp = torch.zeros(len(boxes))
+    for i in range(len(boxes)):
+        if len(gt_boxes) and ious[i].max() >= iou_threshold:
+            tp[i] = 1.0
+            ious[:, ious[i].argmax()] = 0.0
+    return tp
+
+
+@wrong("returned a list; expected a torch.Tensor")
+def returns_a_list(boxes, gt_boxes, iou_threshold=0.5):
+    return with_numpy(boxes, gt_boxes, iou_threshold).tolist()
+
+
+@wrong("an object can be found once")
+def forgets_to_remember(boxes, gt_boxes, iou_threshold=0.5):
+    verdicts = []
+    for i in range(len(boxes)):
+        used = set()
+        found = False
+        for j in range(len(gt_boxes)):
+            if j not in used and box_iou(boxes[[i]], gt_boxes[[j]]).item() >= iou_threshold:
+                used.add(j)
+                found = True
+        verdicts.append(found)
+    return torch.tensor(verdicts, dtype=torch.bool)
+
+
+@wrong("VOC's old rule")
+def marks_the_best_object_as_voc_does(boxes, gt_boxes, iou_threshold=0.5):
+    detected = [False] * len(gt_boxes)
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    for d, box in enumerate(boxes):
+        overlaps = box_iou(box[None], gt_boxes)[0]
+        if len(overlaps) == 0:
+            continue
+        ovmax, jmax = overlaps.max(0)
+        if ovmax >= iou_threshold and not detected[jmax]:
+            tp[d] = True
+            detected[jmax] = True
+    return tp
+
+
+@wrong("the detections are taken from the last")
+def sorts_what_is_sorted(boxes, gt_boxes, iou_threshold=0.5):
+    tp = with_numpy(torch.flip(boxes, dims=[0]), gt_boxes, iou_threshold)
+    return torch.flip(tp, dims=[0])
