@@ -155,10 +155,12 @@ AVERAGE_PRECISION = Exercise(
         Misconception(
             "this is the best F1; average precision is the mean of the precision at 101 levels",
             lambda p, r: (2 * p * r / (p + r + 1e-9)).max(),
+            lambda p, r: torch.cat((torch.zeros(1), 2 * p * r / (p + r + 1e-9))).max(),
         ),
         Misconception(
             "this is the mean of the precisions; read the curve at 101 levels of recall instead",
             lambda precision, recall: precision.mean(),
+            lambda precision, recall: precision.sum() / max(len(precision), 1),
         ),
         Misconception(
             "the sum over the levels is not yet a mean: divide by 101",

@@ -218,6 +218,7 @@ BOX_IOU = Exercise(
             "the union is the sum of both areas minus the intersection; without the minus what "
             "they share counts twice",
             _iou_with(lambda i, a, b: i / (a + b)),
+            _iou_with(lambda i, a, b: i / (a + b + 1e-9)),
         ),
         Misconception(
             "this is 2·I / (A + B), the Dice coefficient; the IoU is I / (A + B − I)",

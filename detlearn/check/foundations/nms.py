@@ -19,7 +19,7 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
     chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40), (80, 80, 99, 99))
     half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
     one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
-    few, some = _crowded(6, random), _crowded(40, random)
+    few, some, others = (_crowded(number, random) for number in (6, 40, 50))
     order = torch.randperm(40, generator=random)
 
     # Twins with equal scores, far from each other: of each pair the earlier one stays.
@@ -84,7 +84,7 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
         Case("random", (*few, 0.5), "6 boxes in a crowd"),
         Case("random", (*some, 0.5), "40 boxes in a crowd"),
         Case("random", (*some, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
-        Case("random", (*some, 0.7), "40 boxes in a crowd, with a threshold of 0.7"),
+        Case("random", (*others, 0.7), "50 boxes in a crowd, with a threshold of 0.7"),
         Case("property", (some[0] - 300, some[1], 0.5), "the same boxes moved below zero"),
         Case("property", (some[0] / 60, some[1], 0.5), "the same boxes inside [0, 1]"),
         Case("property", (some[0][order], some[1][order], 0.5), "the boxes in another order"),

@@ -39,9 +39,15 @@ def _curve_cases(random: torch.Generator) -> list[Case]:
         ),
         Case(
             "by hand",
-            (torch.full((4,), 0.5), torch.tensor([True, False, False, True]), 2),
+            (scores, torch.tensor([True, True, False]), 4),
+            "right, right, wrong, with four objects",
+            (torch.tensor([1, 1, 2 / 3]), torch.tensor([1 / 4, 2 / 4, 2 / 4])),
+        ),
+        Case(
+            "by hand",
+            (torch.full((4,), 0.5), torch.tensor([True, False, True, False]), 2),
             "four detections with one score, which stay in their order",
-            (torch.tensor([1, 1 / 2, 1 / 3, 1 / 2]), torch.tensor([1 / 2, 1 / 2, 1 / 2, 1])),
+            (torch.tensor([1, 1 / 2, 2 / 3, 1 / 2]), torch.tensor([1 / 2, 1 / 2, 1, 1])),
         ),
         Case(
             "by hand",

@@ -16,12 +16,8 @@ from detlearn.metrics.curves import true_positives
 
 
 def _match_cases(random: torch.Generator) -> list[Case]:
-    gt = random_boxes(8, random, size=60.0)
-    # Three detections of each object, in any order, at least a pixel wide and high.
-    noisy = gt.repeat(3, 1) + 5 * torch.randn(24, 4, generator=random)
-    noisy = torch.cat((torch.min(noisy[:, :2], noisy[:, 2:] - 1), noisy[:, 2:]), dim=1)
-    noisy = noisy[torch.randperm(24, generator=random)]
-
+    gt, more = random_boxes(8, random, size=60.0), random_boxes(6, random, size=60.0)
+    noisy, more_noisy = _around(gt, random), _around(more, random)
     one, other, none = boxes_of((0, 0, 40, 40)), boxes_of((10, 0, 50, 40)), torch.zeros(0, 4)
     return [
         *_match_by_hand(),
@@ -30,13 +26,22 @@ def _match_cases(random: torch.Generator) -> list[Case]:
         Case("degenerate", (none, none, 0.5), "neither detections nor objects"),
         Case("random", (noisy, gt, 0.5), "24 detections of 8 objects"),
         Case("random", (noisy, gt, 0.75), "24 detections of 8 objects at a threshold of 0.75"),
-        Case("random", (noisy, gt, 0.25), "24 detections of 8 objects at a threshold of 0.25"),
+        Case(
+            "random", (more_noisy, more, 0.25), "18 detections of 6 objects at a threshold of 0.25"
+        ),
         Case("property", (noisy - 300, gt - 300, 0.5), "the same boxes moved below zero"),
         Case("property", (noisy / 60, gt / 60, 0.5), "the same boxes inside [0, 1]"),
         Case(
             "property", (noisy, gt.flip(0), 0.5), "the same boxes with the objects in another order"
         ),
     ]
+
+
+def _around(gt: Tensor, random: torch.Generator) -> Tensor:
+    """Return three detections of each object in any order, at least a pixel wide and high."""
+    boxes = gt.repeat(3, 1) + 5 * torch.randn(3 * len(gt), 4, generator=random)
+    boxes = torch.cat((torch.min(boxes[:, :2], boxes[:, 2:] - 1), boxes[:, 2:]), dim=1)
+    return boxes[torch.randperm(len(boxes), generator=random)]
 
 
 def _match_by_hand() -> list[Case]:
@@ -83,12 +88,24 @@ def _match_by_hand() -> list[Case]:
             "two objects side by side, of which both detections prefer the first",
             mask(1, 1),
         ),
+        Case(
+            "by hand",
+            (boxes_of((0, 0, 40, 40), (80, 0, 99, 40), (4, 0, 44, 40)), pair, 0.5),
+            "the same with a detection of nothing between them",
+            mask(1, 0, 1),
+        ),
         # The best detection takes the object it overlaps most, and leaves the other to the second.
         Case(
             "by hand",
             (boxes_of((8, 0, 48, 40), (-4, 0, 36, 40)), pair, 0.5),
             "a first detection that covers two objects well enough",
             mask(1, 1),
+        ),
+        Case(
+            "by hand",
+            (boxes_of((8, 0, 48, 40), (80, 0, 99, 40), (-4, 0, 36, 40)), pair, 0.5),
+            "a first detection that covers two objects well enough, and one of nothing",
+            mask(1, 0, 1),
         ),
         Case(
             "by hand",

@@ -26,6 +26,7 @@ from detlearn.check.iou_losses.parts import (
     OVERLAPPING,
     PLUS_ONE,
     SHARES,
+    SHARES_APART,
     Loss,
     Sides,
     at_least_one,
@@ -170,6 +171,7 @@ DIOU_LOSS = Exercise(
         (*DIAGONAL, [1 + 25 / 61], "two boxes that lie apart, diagonally"),
         (*CROSSED, [1 - 100 / 600], "a wide and a tall box with one centre"),
         (*SHARES, [1 - 0.08 / 0.24 + 0.04 / 0.52], "two boxes inside [0, 1] that share a third"),
+        (*SHARES_APART, [1 + 0.18 / 0.5], "two boxes inside [0, 1] that lie apart"),
     ),
     misconceptions=(
         *(

@@ -27,6 +27,7 @@ from detlearn.check.iou_losses.parts import (
     OVERLAPPING,
     PLUS_ONE,
     SHARES,
+    SHARES_APART,
     Loss,
     Sides,
     at_least_one,
@@ -96,6 +97,7 @@ GIOU_LOSS = Exercise(
         (*DIAGONAL, [1 + 22 / 30], "two boxes that lie apart, diagonally"),
         (*CROSSED, [1 - 100 / 600 + 600 / 1200], "a wide and a tall box with one centre"),
         (*SHARES, [1 - 0.08 / 0.24], "two boxes inside [0, 1] that share a third"),
+        (*SHARES_APART, [1 + 0.17 / 0.25], "two boxes inside [0, 1] that lie apart"),
     ),
     misconceptions=(
         Misconception(NEGATIVE_SIDES, _unclamped),

@@ -110,6 +110,7 @@ CROSSED = boxes_of((0, 0, 40, 10)), boxes_of((15, -10, 25, 20))  # one centre, I
 THICKER = boxes_of((0, 0, 40, 10)), boxes_of((0, 0, 40, 16))  # I 400, U 640, ρ² 9
 # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
 SHARES = boxes_of((0.1, 0.1, 0.5, 0.5)), boxes_of((0.3, 0.1, 0.7, 0.5))  # I 0.08, U 0.24, C 0.24
+SHARES_APART = boxes_of((0.1, 0.1, 0.3, 0.3)), boxes_of((0.4, 0.4, 0.6, 0.6))  # U 0.08, C 0.25
 
 
 def with_hand_cases(

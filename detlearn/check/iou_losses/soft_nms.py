@@ -39,6 +39,8 @@ def _soft(
         first = scores.argsort(descending=True).tolist()
         for turn in range(len(scores)):
             best = int(now.where(free, -1.0).argmax()) if reselect else first[turn]
+            if reselect and not all_boxes and drop == "decayed" and now[best] < threshold:
+                break
             free[best] = False
             keep.append(best)
             iou = paired_iou(boxes[best], boxes)
@@ -134,8 +136,7 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
     last = 0.4 * math.exp(-((1 / 3) ** 2 + 0.6**2) / 0.5)
 
     one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
-    crowd = _crowd(8, random)
-    large = _crowd(40, random)
+    crowd, large, larger = (_crowd(number, random) for number in (8, 40, 50))
     order = torch.randperm(40, generator=random)
     return [
         Case(
@@ -163,8 +164,8 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
         Case("random", crowd, "8 boxes in a crowd"),
         Case("random", large, "40 boxes in a crowd"),
         Case("random", (*large, 0.2), "40 boxes in a crowd, with sigma 0.2"),
-        Case("random", (*large, 0.9), "40 boxes in a crowd, with sigma 0.9"),
-        Case("random", (*large, 0.5, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
+        Case("random", (*larger, 0.9), "50 boxes in a crowd, with sigma 0.9"),
+        Case("random", (*larger, 0.5, 0.3), "50 boxes in a crowd, with a threshold of 0.3"),
         Case("random", (*large, 0.5, 0.1), "40 boxes in a crowd, with a threshold of 0.1"),
         Case("property", (large[0] - 300, large[1]), "the same 40 boxes moved below zero"),
         Case("property", (large[0] / 60, large[1]), "the same 40 boxes inside [0, 1]"),
