@@ -20,8 +20,8 @@ def _iou_cases(random: torch.Generator) -> list[Case]:
     two = boxes_of((0, 0, 4, 4), (0, 0, 2, 2))
     pair = boxes_of((2, 0, 6, 4), (0, 0, 1, 2))
     # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
-    share = boxes_of((0.1, 0.1, 0.5, 0.5))
-    shares = boxes_of((0.3, 0.1, 0.7, 0.5), (0.2, 0.2, 0.4, 0.4))
+    share = boxes_of((0.1, 0.5, 0.5, 0.9))
+    shares = boxes_of((0.2, 0.4, 0.6, 0.8), (0.2, 0.6, 0.4, 0.8))
 
     none = torch.zeros(0, 4)
     flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
@@ -54,7 +54,7 @@ def _iou_cases(random: torch.Generator) -> list[Case]:
             "by hand",
             (share, shares),
             "boxes inside [0, 1]",
-            torch.tensor([[0.08 / 0.24, 0.04 / 0.16]]),
+            torch.tensor([[0.09 / 0.23, 0.04 / 0.16]]),
         ),
         Case("degenerate", (none, others), "no boxes in the first list"),
         Case("degenerate", (others, none), "no boxes in the second list"),
@@ -175,22 +175,33 @@ def _areas_down_the_columns(a: Tensor, b: Tensor) -> Tensor:
 # ---- what a failing case shows ----
 
 
-def _cell_of(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
-    if len(case.args[0]) == 0 or len(case.args[1]) == 0:
+def _cell_of(case: Case, found: Fault) -> tuple[int, int] | None:
+    """Return the row and the column that a fault of the IoU, or of its gradient, is about."""
+    boxes1, boxes2 = case.args
+    if len(boxes1) == 0 or len(boxes2) == 0:
         return None
-    at = (*found.index, 0, 0)[:2]
-    i, j = at if len(found.index) == 2 and found.kind != "gradient" else (at[0], 0)
-    return case.args[0][min(i, len(case.args[0]) - 1)], case.args[1][min(j, len(case.args[1]) - 1)]
+    i, j = found.index if len(found.index) == 2 and found.kind != "gradient" else (0, 0)
+    if found.kind == "gradient" and found.index:
+        i = found.index[0]
+    return min(i, len(boxes1) - 1), min(j, len(boxes2) - 1)
 
 
 def _show_cell(case: Case, found: Fault) -> str:
-    pair = _cell_of(case, found)
-    return f"boxes1: {row(pair[0])}, boxes2: {row(pair[1])}" if pair else ""
+    cell = _cell_of(case, found)
+    if cell is None:
+        return ""
+    i, j = cell
+    boxes1, boxes2 = case.args
+    return f"boxes1[{i}] = {row(boxes1[i])}, boxes2[{j}] = {row(boxes2[j])}"
 
 
 def _draw_cell(case: Case, found: Fault) -> Drawing:
-    pair = _cell_of(case, found)
-    return [(pair[0], "boxes1", "a"), (pair[1], "boxes2", "b")] if pair else []
+    cell = _cell_of(case, found)
+    if cell is None:
+        return []
+    i, j = cell
+    boxes1, boxes2 = case.args
+    return [(boxes1[i], f"boxes1[{i}]", "a"), (boxes2[j], f"boxes2[{j}]", "b")]
 
 
 BOX_IOU = Exercise(

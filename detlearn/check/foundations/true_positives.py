@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detlearn.boxes import box_iou
-from detlearn.check.boxes import Drawing, boxes_of, random_boxes, row
+from detlearn.check.boxes import Drawing, boxes_of, random_boxes
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.metrics.curves import true_positives
@@ -197,14 +197,6 @@ def _worst_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) ->
     return true_positives(boxes.flip(0), gt_boxes, iou_threshold).flip(0)
 
 
-def _show_match(case: Case, found: Fault) -> str:
-    boxes, gt_boxes, threshold = case.args
-    if len(boxes) + len(gt_boxes) > 6:
-        return ""
-    listed = [", ".join(row(box) for box in some) or "none" for some in (boxes, gt_boxes)]
-    return f"boxes {listed[0]}; gt_boxes {listed[1]}; iou_threshold {threshold:g}"
-
-
 def _draw_match(case: Case, found: Fault) -> Drawing:
     boxes, gt_boxes, _ = case.args
     if not 0 < len(boxes) + len(gt_boxes) <= 6:
@@ -273,7 +265,6 @@ TRUE_POSITIVES = Exercise(
     ),
     returns=("the verdict",),
     draw=_draw_match,
-    narrow=_show_match,
     solution=(true_positives,),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
 )
