@@ -20,6 +20,7 @@ from detlearn.check.boxes import (
     boxes_of,
     random_boxes,
     random_pairs,
+    row,
 )
 from detlearn.check.engine import Misconception
 from detlearn.check.engine.cases import Case, Fault
@@ -319,24 +320,29 @@ def _with_sides_of_one(a: Tensor, b: Tensor) -> Tensor:
 # ---- what a failing case shows ----
 
 
-def _failing_pair(case: Case, found: Fault) -> tuple[Tensor, Tensor] | None:
-    """Return the boxes that a fault of a loss (N,) or of its gradient (N, 4) is about."""
-    first, second = case.args
-    if len(first) == 0:
+def _failing_row(case: Case, found: Fault) -> int | None:
+    """Return the pair that a fault of a loss (N,) or of its gradient (N, 4) is about."""
+    if len(case.args[0]) == 0:
         return None
-    at = found.index[0] if found.index else 0
-    return first[at], second[at]
+    return found.index[0] if found.index else 0
 
 
 def show_pair(case: Case, found: Fault) -> str:
-    """Return the IoU of the pair that failed; the engine shows the boxes themselves."""
-    pair = _failing_pair(case, found)
-    if pair is None:
+    """Return the pair that failed and its IoU."""
+    at = _failing_row(case, found)
+    if at is None:
         return ""
-    return f"their IoU {float(paired_iou(*pair)):.4f}"
+    pred, target = (boxes[at] for boxes in case.args)
+    return (
+        f"pred_boxes[{at}] = {row(pred)}, target_boxes[{at}] = {row(target)}, "
+        f"their IoU {float(paired_iou(pred, target)):.4f}"
+    )
 
 
 def draw_pair(case: Case, found: Fault) -> Drawing:
     """Draw the pair that failed."""
-    pair = _failing_pair(case, found)
-    return [] if pair is None else [(pair[0], "pred", "a"), (pair[1], "target", "b")]
+    at = _failing_row(case, found)
+    if at is None:
+        return []
+    pred, target = (boxes[at] for boxes in case.args)
+    return [(pred, "pred", "a"), (target, "target", "b")]
