@@ -238,6 +238,13 @@ def test_degenerate_boxes_have_finite_values_and_gradients(name):
         assert result.isfinite().all()
 
 
+def test_a_tiny_box_is_no_point():
+    lying, standing = (torch.tensor([box], dtype=torch.float64) for box in AWKWARD[:2].tolist())
+    expected = ours.complete_box_iou(lying, standing, eps=0.0)
+    for scale in (1e-3, 1e-6, 1e-12):
+        assert_close(ours.complete_box_iou(lying * scale, standing * scale, eps=0.0), expected)
+
+
 def test_boxes_without_area():
     point = DEGENERATE[:1]
     assert ours.box_iou(point, point).item() == 0
