@@ -40,7 +40,8 @@ for which in "$@"; do
             ;;
     esac
 
-    "$uv" venv --quiet --clear --no-python-downloads --python "$python" "$folder/$which"
+    # With pip, because the first cell of every notebook calls it.
+    "$uv" venv --quiet --clear --seed --no-python-downloads --python "$python" "$folder/$which"
     "$uv" pip install --quiet --python "$folder/$which/bin/python" --constraints "$bounds" --requirements "$folder/tools.in" --editable .
 
     # What is being tested, for whoever reads the log.

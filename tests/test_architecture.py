@@ -331,7 +331,7 @@ IMPORT_ALL = """
     import importlib, json, os, pkgutil, sys
 
     # What others do when they are imported is not our business.
-    import matplotlib.pyplot, numpy, torch, torchvision
+    import matplotlib.pyplot, numpy.testing, torch, torchvision
     import torchvision.transforms.v2
 
     deeds = []

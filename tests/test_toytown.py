@@ -5,6 +5,7 @@ import math
 import pickle
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -135,9 +136,15 @@ def test_same_seed_same_bytes():
 
 
 def test_the_bytes_are_those_of_every_other_machine():
-    # What the promise rests on, NumPy and Pillow, is said in the docstring of the module.
-    expected = "883159891e19f3da06d93cbf4a7e28e15c0740c45eb80851c5bde495688d3fc8"
-    assert fingerprint(ToyTown(24, size=64, seed=7)) == expected
+    # What the promise rests on, NumPy and Pillow, is said in the docstring of the module: Pillow 13
+    # rounds some edges otherwise, by at most 3 of 255 in one value of a thousand.
+    expected = {
+        "since Pillow 13": "883159891e19f3da06d93cbf4a7e28e15c0740c45eb80851c5bde495688d3fc8",
+        "before": "6e76e850ed11e41d04e78d4171389d8fa394bb2afbb2350f5d44ebbefec74a3e",
+    }
+    release = int(PIL.__version__.split(".")[0])
+    found = fingerprint(ToyTown(24, size=64, seed=7))
+    assert found == expected["since Pillow 13" if release >= 13 else "before"]
 
 
 def test_a_scene_does_not_depend_on_the_number_of_scenes():
