@@ -23,6 +23,7 @@ import torchvision
 from grading_samples import (
     HAND_IN,
     LOOPS,
+    NOT_OWN,
     RIGHT,
     SAMPLES,
     START,
@@ -163,6 +164,18 @@ class TestOneSubmission:
         cells = (START, "EPS = 1 / 0", WRONG.replace("1e-7", "EPS"), HAND_IN)
         row = grade(tmp_path, *cells, exercises=["giou_loss"])
         assert row.points == {"giou_loss": 0} and "ZeroDivisionError" in row.hints["giou_loss"]
+
+    def test_a_references_code_is_not_ones_own(self, tmp_path):
+        """`encode_deltas` calls no other reference that would be noticed in its place."""
+        cells = [
+            "import sys, types\nfrom detlearn import check, coders",
+            "try: coders.encode_deltas(None, None)\nexcept TypeError: trace = sys.exc_info()[2]",
+            "while trace.tb_next: trace = trace.tb_next",
+            "encode_deltas = types.FunctionType(trace.tb_frame.f_code, vars(coders))",
+            "check.encode_deltas(encode_deltas)",
+        ]
+        row = grade(tmp_path, *cells, exercises=["encode_deltas"])
+        assert row.points == {"encode_deltas": 0} and NOT_OWN in row.hints["encode_deltas"]
 
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
