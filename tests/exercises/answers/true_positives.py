@@ -214,7 +214,7 @@ def returns_the_matched_objects(boxes, gt_boxes, iou_threshold=0.5):
     return matched
 
 
-@wrong("counts as right: at least, not above")
+@wrong("at least, not above")
 def only_above_the_threshold_with_a_list(boxes, gt_boxes, iou_threshold=0.5):
     free, verdicts = list(range(len(gt_boxes))), []
     for box in boxes:
