@@ -65,6 +65,7 @@ def plain_cpu_environment() -> Iterator[None]:
     """Hide GPUs from the kernel, and a matplotlib backend that somebody chose for their shell."""
     before = dict(os.environ)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["TQDM_DISABLE"] = "1"  # a stored progress bar would be a dead widget on the page
     os.environ.pop("MPLBACKEND", None)
 
     try:
