@@ -4,7 +4,7 @@ Only the loss of the boxes differs between the runs: all follow chapter 1's reci
 on 500 scenes of another seed. The seed decides the initial weights, the order of the images and how
 they are augmented.
 
-    python benchmarks/experiments/box_losses.py        # twelve trainings of about 90 s on 2 cores
+    python benchmarks/experiments/box_losses.py        # twelve trainings of about 110 s on 2 cores
 """
 
 import runner

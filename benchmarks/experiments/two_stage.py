@@ -11,7 +11,7 @@ The first run also stores what its detector finds in eight scenes, with which th
 All else is equal: the chapter's recipe, measured on 500 scenes of another seed. The seed decides
 the initial weights, the order of the images and how they are augmented.
 
-    python benchmarks/experiments/two_stage.py                   # all: trainings of 2 to 3 minutes
+    python benchmarks/experiments/two_stage.py                   # all: trainings of 3 to 4 minutes
     python benchmarks/experiments/two_stage.py --only align pool # some
 """
 
