@@ -60,8 +60,8 @@ def make_anchors(
             listed = [float(value) for value in values]
             raise ValueError(f"anchor {name}s are {listed}: expected positive numbers")
 
-    size = torch.tensor(sizes, dtype=torch.float64, device=device)  # (S,)
-    ratio = torch.tensor(aspect_ratios, dtype=torch.float64, device=device)[:, None]  # (R, 1)
+    size = torch.tensor(sizes, dtype=torch.float64)  # (S,)
+    ratio = torch.tensor(aspect_ratios, dtype=torch.float64)[:, None]  # (R, 1)
 
     # The area of an anchor is its size squared, whatever its shape: (s / √r) · (s · √r) = s².
     half_width = size / ratio.sqrt() / 2  # (R, S)
@@ -69,6 +69,7 @@ def make_anchors(
     half = torch.stack((half_width, half_height), dim=-1).flatten(0, 1).float()  # (A, 2)
     if round_anchors:
         half = half.round()
+    half = half.to(device)
 
     # The centres of the cells, x and y.
     stride_y, stride_x = stride if isinstance(stride, Sequence) else (stride, stride)

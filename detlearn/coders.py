@@ -134,6 +134,10 @@ class BoxCoder:
             ValueError: if a shape does not end in 4.
         """
         if not isinstance(boxes, Tensor):
+            if rel_codes.ndim != 2 or rel_codes.shape[1] % 4 != 0:
+                raise ValueError(
+                    f"deltas {tuple(rel_codes.shape)} came with a list of boxes: expected (N, K·4)"
+                )
             boxes = torch.cat(list(boxes))[:, None]  # (N, 1, 4)
             rel_codes = rel_codes.reshape(len(boxes), rel_codes.shape[-1] // 4, 4)  # (N, K, 4)
 

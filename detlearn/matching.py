@@ -116,7 +116,7 @@ class Matcher:
 
 
 class BalancedPositiveNegativeSampler:
-    """Draws a fixed number of anchors per image, few enough of them background.
+    """Draws at most a fixed number of anchors per image, few enough of them background.
 
     Nearly all anchors are background. A loss over all of them would teach little else.
 

@@ -186,10 +186,10 @@ def bilinear_sample(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     Args:
         features: (C, H, W); the value of cell (i, j) stands at y = i, x = j.
         x: (...) in cells.
-        y: (...) in cells.
+        y: (...) in cells; the two shapes broadcast.
 
     Returns:
-        (C, ...).
+        (C, ...), with what they broadcast to.
     """
     height, width = features.shape[-2:]
     outside = (x < -1) | (x > width) | (y < -1) | (y > height)

@@ -78,6 +78,11 @@ def test_empty():
     assert BoxCoder().decode(torch.zeros(0, 8), [empty, empty]).shape == (0, 2, 4)
 
 
+def test_a_list_of_boxes_needs_four_deltas_each():
+    with pytest.raises(ValueError, match=r"deltas \(2, 6\) came with a list of boxes"):
+        BoxCoder().decode(torch.zeros(2, 6), [torch.zeros(2, 4)])
+
+
 def test_errors():
     with pytest.raises(ValueError, match="four positive"):
         BoxCoder((1.0, 1.0, 0.0, 1.0))

@@ -9,6 +9,7 @@ from detlearn import models
 from detlearn.boxes import box_iou
 from detlearn.models import CascadeRCNN, FasterRCNN, cascade_rcnn, faster_rcnn, small
 from detlearn.models.roi_heads import RoIHeads, TwoMLPHead
+from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.small import SmallBackbone
 
@@ -275,6 +276,11 @@ def test_boxes_are_clipped_to_their_own_image(name):
 def test_parts_that_do_not_fit():
     backbone = small.small_pyramid()
     rpn, heads = small.small_rpn(backbone), small.small_heads(3, backbone)
+    elsewhere = RegionProposalNetwork(32, strides=(8, 16, 32))
+    with pytest.raises(ValueError, match=r"has strides \[8, 16, 32\], the backbone \[4, 8, 16\]"):
+        FasterRCNN(3, backbone, elsewhere, heads)
+    with pytest.raises(ValueError, match="0 stages: expected 3"):
+        CascadeRCNN(3, backbone, rpn, [])
     with pytest.raises(ValueError, match="the detector has 5 classes, its second stage 3"):
         FasterRCNN(5, backbone, rpn, heads)
     with pytest.raises(ValueError, match="build them class_agnostic=True"):

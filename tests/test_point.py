@@ -283,6 +283,18 @@ class TestLoss:
         outputs = PointOutputs(torch.zeros(3, 2, 16, 16), boxes.flip(0), [(64, 64)] * 3)
         assert model.compute_loss(outputs, targets)["box"].item() > 0.5
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+    def test_boxes_of_another_precision_are_learnt_alike(self, dtype):
+        """The area of 300 × 300 pixels does not fit into half precision."""
+        model = small_detector(1)
+        outputs = model.predict(torch.rand(1, 3, 320, 320))
+        plain = target([[8, 8, 308, 308], [40, 40, 60, 60]])
+        other = {**plain, "boxes": plain["boxes"].to(dtype)}
+        one, same = model.assign(outputs, [plain]), model.assign(outputs, [other])
+        assert torch.equal(one.assigned, same.assigned) and (one.assigned == 0).any()
+        losses, again = (model.compute_loss(outputs, [t]) for t in (plain, other))
+        torch.testing.assert_close(losses, again)
+
     def test_without_objects_the_box_loss_is_0_and_gradients_are_finite(self):
         model = small_detector()
         losses = model([torch.rand(3, 32, 32)] * 2, [target([]), target([])])

@@ -209,8 +209,8 @@ class Detector(nn.Module):
         """Choose the detections of one image: the end of every `decode` that needs NMS.
 
         Args:
-            boxes: (P, 4), one box whatever the class, or (P, K, 4), one for each class; clipped to
-                the image.
+            boxes: (P, 4) or (P, 1, 4), one box whatever the class, or (P, K, 4), one for each
+                class; clipped to the image.
             scores: (P, K), without a background.
             max_candidates: so many of the best go into NMS; by default all above the threshold.
 

@@ -65,7 +65,9 @@ class CascadeRCNN(TwoStageDetector):
         batcher: ImageBatcher | None = None,
     ) -> None:
         super().__init__(num_classes, backbone, rpn, batcher=batcher)
-        self.stages = nn.ModuleList(stages or cascade_stages(num_classes, backbone))
+        if stages is None:
+            stages = cascade_stages(num_classes, backbone)
+        self.stages = nn.ModuleList(stages)
         if len(self.stages) != len(LOSS_WEIGHTS):
             raise ValueError(f"{len(self.stages)} stages: expected {len(LOSS_WEIGHTS)}")
         if not all(stage.class_agnostic for stage in self.stages):

@@ -65,6 +65,9 @@ class TwoStageDetector(Detector):
         rpn: the first stage; by default with anchors of 8 strides on every level of a pyramid, and
             of 8, 16 and 32 strides on a single map: the papers' choices.
         batcher: see `Detector`.
+
+    Raises:
+        ValueError: if the first stage was built for other strides than the backbone's.
     """
 
     def __init__(
@@ -78,6 +81,11 @@ class TwoStageDetector(Detector):
         super().__init__(num_classes, batcher)
         self.backbone = backbone
         self.rpn = rpn or default_rpn(backbone)
+        if self.rpn.strides != list(backbone.strides):
+            raise ValueError(
+                f"the first stage has strides {self.rpn.strides}, the backbone "
+                f"{list(backbone.strides)}: build the first stage with strides=backbone.strides"
+            )
 
     def predict(
         self, images: Tensor, sizes: list[tuple[int, int]] | None = None
@@ -88,7 +96,8 @@ class TwoStageDetector(Detector):
 
         # Whatever a backbone calls its maps, here they are named by their strides.
         maps = self.backbone(images).values()
-        features = OrderedDict((str(s), x) for s, x in zip(self.backbone.strides, maps))
+        pairs = zip(self.backbone.strides, maps, strict=True)
+        features = OrderedDict((str(stride), x) for stride, x in pairs)
 
         rpn = self.rpn(features, sizes, padded_size)
         return TwoStageOutputs(features, rpn, padded_size, sizes)

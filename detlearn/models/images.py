@@ -51,7 +51,8 @@ class ImageBatcher(nn.Module):
         mean: per-channel mean subtracted from the pixels, on the scale 0 to 1.
         std: per-channel standard deviation by which they are then divided.
         size_divisible: the padded height and width are multiples of this number: 32 is the
-            coarsest stride of the backbones, so that every cell of theirs lies inside the tensor.
+            coarsest stride of the backbones. (The cells of a pyramid's extra level, of stride 64,
+            may reach beyond the tensor.)
 
     Raises:
         ValueError: if only one of ``min_size`` and ``max_size`` is given, or both and a fixed size.
@@ -77,7 +78,11 @@ class ImageBatcher(nn.Module):
         self.set_sizes(min_size, max_size)
 
     def set_sizes(self, min_size: int | None, max_size: int | None) -> None:
-        """Resize images from now on as ``min_size`` and ``max_size`` of the constructor say."""
+        """Resize images from now on as ``min_size`` and ``max_size`` of the constructor say.
+
+        Raises:
+            ValueError: as the constructor.
+        """
         if (min_size is None) != (max_size is None):
             raise ValueError(
                 f"min_size={min_size} and max_size={max_size}: give both, or neither to keep sizes"

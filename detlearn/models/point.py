@@ -221,7 +221,8 @@ class PointDetector(Detector):
         heatmap_logits = self.heatmap_head(x).float()
 
         # The four distances of each location, and from them its box. float(): in reduced precision
-        # a box could not be told from one half a pixel wider.
+        # a box could not be told from one half a pixel wider. exp(8) strides are 12 000 pixels: no
+        # wild prediction becomes infinite.
         distances = self.box_head(x).float().clamp(max=8).exp() * self.stride  # (B, 4, h, w)
         left_top, right_bottom = distances.permute(0, 2, 3, 1).split(2, dim=-1)  # (B, h, w, 2)
         points = grid_points(*x.shape[-2:], self.stride, x.device)  # (h, w, 2)
@@ -233,7 +234,14 @@ class PointDetector(Detector):
     def assign(self, outputs: PointOutputs, targets: list[Target]) -> PointTargets:
         """Say who learns what: `point_targets` on the map of these outputs."""
         height, width = outputs.heatmap_logits.shape[-2:]
-        return point_targets(targets, self.num_classes, height, width, self.stride)
+
+        # Where the outputs are and as exact as they are, whatever the annotations came as.
+        placed = []
+        for target in targets:
+            boxes = target["boxes"].to(outputs.boxes)
+            labels = target["labels"].to(outputs.boxes.device)
+            placed.append({"boxes": boxes, "labels": labels})
+        return point_targets(placed, self.num_classes, height, width, self.stride)
 
     def compute_loss(self, outputs: PointOutputs, targets: list[Target]) -> dict[str, Tensor]:
         """Compare outputs with annotations; see `Detector`.

@@ -77,7 +77,7 @@ class NormalisedHead(nn.Sequential):
         if len(x) > 1 or not self.training or world_size() > 1:
             return super().forward(x)
 
-        norms = [layer for layer in self if isinstance(layer, nn.BatchNorm1d)]
+        norms = [m for m in self if isinstance(m, nn.BatchNorm1d) and m.training]
         for norm in norms:
             norm.eval()
         try:

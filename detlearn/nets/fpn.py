@@ -61,13 +61,15 @@ class FeaturePyramidNetwork(nn.Module):
         self.output = nn.ModuleList(
             _conv(out_channels, out_channels, 3, norm_layer) for _ in range(self.num_levels)
         )
-        self.extra_blocks = extra_blocks
 
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+        # Last, since an extra block that is a module brings its own weights.
+        self.extra_blocks = extra_blocks
 
     def forward(self, x: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
         """Build the pyramid.

@@ -63,7 +63,7 @@ def freeze_batch_norm(module: nn.Module, eps: float = 1e-5) -> None:
             freeze_batch_norm(child, eps)
             continue
 
-        frozen = FrozenBatchNorm2d(child.num_features, eps)
+        frozen = FrozenBatchNorm2d(child.num_features, eps).to(child.running_mean)
         statistics = child.state_dict()
         statistics.pop("num_batches_tracked")
         frozen.load_state_dict(statistics)

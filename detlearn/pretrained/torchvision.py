@@ -67,7 +67,7 @@ class _Published:
         builder: makes our model from the number of classes.
         weights: the published file.
         class_scores: the weight whose rows are the background and the K classes.
-        eps: of the frozen batch normalisation with which the published file was trained.
+        eps: of its frozen batch normalisation; unused where the file has a trained one.
     """
 
     builder: Callable[..., Detector]
@@ -91,7 +91,7 @@ _PUBLISHED = {
     ),
 }
 
-# From torchvision's names to ours. The first of a pair takes those of its old files, too.
+# From torchvision's names to ours: those of its old files, then its present ones.
 _RENAMES = [
     (r"fpn\.inner_blocks\.(\d)\.(weight|bias)$", r"fpn.lateral.\1.0.\2"),
     (r"fpn\.layer_blocks\.(\d)\.(weight|bias)$", r"fpn.output.\1.0.\2"),

@@ -1,6 +1,7 @@
 """How each small detector is trained on ToyTown: one place for chapters, experiments, command line.
 
-The numbers were found by trial on two CPU cores, where such a training takes one to five minutes, depending on the processor.
+The numbers were found by trial on two CPU cores, where such a training takes one to five minutes,
+depending on the processor.
 """
 
 from __future__ import annotations
