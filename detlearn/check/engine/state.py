@@ -360,6 +360,7 @@ def _write_limits(before: dict[str, tuple[int, int]]) -> None:
 # ---- threads and processes that were started and left running ----
 
 PATIENCE = 1.0  # seconds for them to end
+SECONDS_TO_END = 0.3  # for each thread, before it is told again
 GUARD = "detlearn's check"  # the name of the thread that stops functions; it comes and goes
 
 
@@ -374,7 +375,11 @@ def _end_threads(before: list[int]) -> None:
     while left and time.monotonic() < until:
         for thread in left:
             stop_thread(thread.ident, SystemExit)  # which ends a thread in silence
-        left[0].join(0.02)
+
+        # Time to end: a second exception in a thread that is ending would not be silent. Only one
+        # that catches the first is alive after it.
+        for thread in left:
+            thread.join(SECONDS_TO_END)
         left = [thread for thread in left if thread.is_alive()]
 
 
