@@ -719,3 +719,14 @@ def test_every_exercise_is_an_attribute_of_its_name():
         assert exercise.reference.__name__ in (name, f"naive_{name}")
     numbers = [exercise.number for exercise in check.EXERCISES.values()]
     assert numbers == sorted(set(numbers))
+
+
+def test_the_reader_may_interrupt_a_function_of_the_package():
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    case = Case("by hand", (torch.zeros(1),), "a number")
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.call_own(interrupted, case)
+    # A learner's function that raises it has only made a mistake.
+    assert sandbox.call(interrupted, case).trouble is not None

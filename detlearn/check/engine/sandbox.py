@@ -132,6 +132,10 @@ def _question(function: Callable, case: Case, answer: Answer, before: list) -> N
             restore(before)
         _read(returned, args, case, answer)
     except BaseException as error:
+        # Without a fence it is the reader's own press on "stop", while the package's function runs.
+        if isinstance(error, KeyboardInterrupt) and not before:
+            raise
+
         answer.trouble = _trouble(error)
         # Its frames hold the learner's objects, whose __del__ must find the alarm set.
         error.__traceback__ = None
