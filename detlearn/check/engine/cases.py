@@ -197,18 +197,23 @@ def agree(case: Case, one: Answer, other: Answer) -> bool:
             return False
     elif one.trouble or other.trouble:
         return False
+
     # Values there may be in spite of a trouble: a missing gradient leaves them.
     if one.changed != other.changed or len(one.values) != len(other.values):
         return False
+
+    # What is compared number by number: the values, and the gradient where it was asked for.
     pairs = list(zip(one.values, other.values))
     if case.gradient and not one.trouble:
         if (one.gradient is None) != (other.gradient is None):
             return False
         if one.gradient is not None:
             pairs.append((one.gradient, other.gradient))
+
     for a, b in pairs:
         if a.shape != b.shape or _kind(a) != _kind(b):
             return False
+
         if case.only_finite:
             if not torch.equal(torch.isfinite(a), torch.isfinite(b)):
                 return False

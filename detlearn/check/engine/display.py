@@ -108,10 +108,14 @@ def picture(boxes: list[tuple[Tensor, str, str]]) -> str:
     corners = [[float(x) for x in box] for box, _, _ in boxes]
     left, top = min(min(c[0], c[2]) for c in corners), min(min(c[1], c[3]) for c in corners)
     right, bottom = max(max(c[0], c[2]) for c in corners), max(max(c[1], c[3]) for c in corners)
+
+    # Both sides fit, with room for the labels.
     scale = min((WIDTH - 40) / max(right - left, 1e-6), (HEIGHT - 40) / max(bottom - top, 1e-6))
+
     title = "; ".join(
         f"{label}: {', '.join(f'{x:g}' for x in c)}" for c, (_, label, _) in zip(corners, boxes)
     )
+
     shapes = []
     for (x1, y1, x2, y2), (_, label, style) in zip(corners, boxes):
         colour, dashes = STYLES[style]
@@ -121,12 +125,14 @@ def picture(boxes: list[tuple[Tensor, str, str]]) -> str:
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="{colour}" '
             f'fill-opacity="0.12" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
         )
+
         # The second kind is labelled below its box, so that two labels rarely meet.
         at = y + h + 13 if style == "b" else y - 5
         shapes.append(
             f'<text x="{x:.1f}" y="{at:.1f}" font-size="12" fill="{colour}">'
             f"{html.escape(label)}</text>"
         )
+
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
         f'style="max-width: 100%"><title>{html.escape(title)}</title>{"".join(shapes)}</svg>'
