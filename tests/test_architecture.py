@@ -387,6 +387,7 @@ def deeds_at_import(package: str, path: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_runs_at_import():
     assert deeds_at_import("detlearn", PACKAGE.parent) == "[]\n"
 

@@ -224,6 +224,7 @@ def test_empty_targets_give_no_box_loss_and_finite_gradients():
     assert all(p.grad.isfinite().all() for p in rpn.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 def test_overfits_one_batch():
     rpn, maps = small_rpn(post_nms_top_n=(5, 5)), pyramid(images=1)
     goal = target([[3, 5, 15, 17], [20, 10, 50, 30]])

@@ -346,6 +346,7 @@ def test_occlusion_limit_by_hand():
     assert max_hidden(0.6) == pytest.approx(0.75)  # 1.2 / 1.6
 
 
+@pytest.mark.slow
 def test_noise_is_in_the_annotation_only(towns):
     noisy = towns["noisy_labels"]
     clean = ToyTown(SCENES, size=128, seed=3)

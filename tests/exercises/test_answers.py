@@ -13,6 +13,7 @@ from detlearn.check.engine.cases import agree
 from detlearn.check.engine.diagnosis import LOOKS_LIKE
 
 PRIVATE_SEEDS = (1, 20_260, 31_337)
+QUICK = 2  # answers of a kind and an exercise that `make quick` asks about
 
 
 def every(kind):
@@ -20,9 +21,14 @@ def every(kind):
     return pytest.mark.parametrize(
         ("name", "answer"),
         [
-            pytest.param(name, answer, id=f"{name}-{answer.__name__}")
+            pytest.param(
+                name,
+                answer,
+                id=f"{name}-{answer.__name__}",
+                marks=[pytest.mark.slow] if count >= QUICK else [],
+            )
             for name in EXERCISES
-            for answer in answers(name, kind)
+            for count, answer in enumerate(answers(name, kind))
         ],
     )
 
@@ -119,6 +125,7 @@ def test_an_error_of_a_thousandth_is_rejected(name, answer):
     assert verdict(name, answer).status == "wrong"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_wrong_answer_is_replaced_or_raised(name, capsys, monkeypatch):
     exercise, answer = EXERCISES[name], answers(name, "wrong")[0]
@@ -168,6 +175,7 @@ def test_what_was_worked_out_by_hand_is_what_the_package_returns(name):
         assert agree(case, sandbox.call(exercise.reference, case), expected_answer(exercise, case))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_each_known_misconception_is_rejected_with_its_own_hint(name):
     exercise = EXERCISES[name]
@@ -204,6 +212,7 @@ def test_a_seed_gives_the_same_cases_twice_and_another_seed_gives_others(name):
 # ---- odd ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_no_exercise_stumbles_over_odd_answers(name):
     exercise = EXERCISES[name]

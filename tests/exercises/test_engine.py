@@ -334,6 +334,7 @@ def test_what_the_exercise_shows_is_not_shown_twice():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", check.EXERCISES)
 def test_every_message_shows_its_input(name):
     """Also where its words refer to another case: "the same pairs, eight times as large"."""
@@ -648,6 +649,7 @@ def test_a_wrong_value_has_a_picture_and_a_trouble_has_none():
     assert said(3).shown == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", check.EXERCISES)
 def test_every_failing_case_can_be_shown(name):
     exercise = check.EXERCISES[name]

@@ -13,6 +13,7 @@ from grading_samples import HAND_IN, NOT_OWN, RIGHT, START, notebook, on_linux, 
 from detlearn.grading.grader import grade_folder
 from detlearn.grading.worker import Limits
 
+pytestmark = pytest.mark.slow  # a process for each of the ninety hand-ins
 LIMITS = Limits(seconds=30)  # for the busiest machine; most need 0.1 s
 # A cell that the page brings along, not the student.
 BOXES = "from detlearn import boxes, losses\nA, B = torch.rand(2, 4), torch.rand(2, 4)"

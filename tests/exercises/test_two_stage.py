@@ -144,6 +144,7 @@ def said(name, function, seconds=PATIENCE):
     return judge(exercise, cases, ask(function, cases, seconds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_STAGE)
 def test_each_hint_is_given_without_a_doubt(name):
     """No other mistake looks like it, and two failing cases with different answers show it."""
