@@ -1,5 +1,6 @@
 """ResNet: equal to torchvision's with the same weights, frozen normalisation too."""
 
+import copy
 import warnings
 from urllib.error import URLError
 
@@ -12,7 +13,13 @@ from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d as OracleNorm
 
-from detlearn.nets.resnet import FrozenBatchNorm2d, load_imagenet, resnet18, resnet50
+from detlearn.nets.resnet import (
+    FrozenBatchNorm2d,
+    freeze_batch_norm,
+    load_imagenet,
+    resnet18,
+    resnet50,
+)
 
 PAIRS = {"resnet18": resnet18, "resnet50": resnet50}
 
@@ -63,6 +70,30 @@ def test_frozen_normalisation_by_hand_and_its_gradient():
     y.backward()
     assert y.item() == 7 and x.grad.item() == 1.5
     assert not list(norm.parameters())
+
+
+def test_frozen_normalisation_keeps_the_dtype():
+    """Under autocast maps stay in bfloat16, as with the ordinary one; alone, float32 is exact."""
+    frozen = resnet18()
+    fill_statistics(frozen)
+    ordinary = copy.deepcopy(frozen).eval()
+    freeze_batch_norm(frozen)
+    images = torch.randn(2, 3, 64, 96)
+    exact = frozen(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, wanted = frozen(images), ordinary(images)
+    for stride, x in exact.items():
+        assert x.dtype == torch.float32
+        assert found[stride].dtype == wanted[stride].dtype == torch.bfloat16
+        # bfloat16 has 8 binary digits, and rounding adds up over the layers.
+        assert (found[stride] - x).abs().max() < 0.03 * x.abs().max()
+
+    norm, x = frozen.bn1, torch.randn(2, 64, 5, 7)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    by_hand = torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+    assert torch.equal(norm(x), by_hand)
+    assert norm(x.double()).dtype == torch.float64
 
 
 @pytest.mark.parametrize("trainable", range(6))

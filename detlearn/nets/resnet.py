@@ -45,9 +45,13 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("running_var", torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W)."""
+        """Normalise (B, C, H, W) in the dtype of x, which under autocast is a shorter one."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()  # (C,)
         shift = self.bias - self.running_mean * scale
+
+        # Rounded before the pass over the map, as detectron2 does: operands of two dtypes would
+        # make a float32 map, which takes a CPU several times as long.
+        scale, shift = scale.to(x.dtype), shift.to(x.dtype)
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
