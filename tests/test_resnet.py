@@ -11,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d as OracleNorm
 
 from detlearn.nets.resnet import (
@@ -107,6 +108,28 @@ def test_freeze(trainable):
                 assert parameter.requires_grad == (i >= 5 - trainable)
     with pytest.raises(ValueError, match="expected 0 … 5"):
         model.freeze(6)
+
+
+def test_statistics_move_in_frozen_parts_as_in_torchvision():
+    """Unless the normalisation is a frozen one. The weights get no gradient in either case."""
+    theirs = torchvision.models.resnet18()
+    fill_statistics(theirs)
+    theirs = _resnet_fpn_extractor(theirs, trainable_layers=3, norm_layer=nn.BatchNorm2d).body
+    ours = resnet18()
+    ours.load_state_dict(theirs.state_dict())
+    ours.freeze(trainable_layers=3)
+    frozen = copy.deepcopy(ours)
+    freeze_batch_norm(frozen)
+    before = copy.deepcopy(ours.state_dict())
+
+    images = torch.randn(2, 3, 64, 64)
+    for model in (theirs, ours, frozen):
+        sum(x.mean() for x in model(images).values()).backward()
+    for name in ("bn1.running_mean", "layer1.1.bn2.running_var"):
+        assert not torch.equal(ours.state_dict()[name], before[name])
+        assert torch.equal(ours.state_dict()[name], theirs.state_dict()[name])
+        assert torch.equal(frozen.state_dict()[name], before[name])
+    assert ours.bn1.weight.grad is None and theirs["bn1"].weight.grad is None
 
 
 def test_offline_it_says_so_and_goes_on(monkeypatch):

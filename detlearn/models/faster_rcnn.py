@@ -291,7 +291,9 @@ def fasterrcnn_resnet50_fpn_v2(
     Args:
         num_classes: K; 90 for COCO.
         min_size, max_size, pretrained_backbone, torchvision_conventions: see
-            `fasterrcnn_resnet50_fpn`; batch normalisation is trained.
+            `fasterrcnn_resnet50_fpn`; batch normalisation is the ordinary one, as in torchvision.
+            With a pretrained backbone its weights in the first two parts stay, but its running
+            statistics move there too: see `ResNet.freeze`.
 
     Returns:
         The detector.

@@ -226,6 +226,10 @@ class ResNet(nn.Module):
     def freeze(self, trainable_layers: int) -> None:
         """Exclude all but the last of the five parts (stem, layer1 … layer4) from training.
 
+        As in torchvision, only weights stay: an ordinary batch normalisation in a frozen part still
+        uses the batch's statistics in training mode and moves its running ones. A frozen one
+        (`freeze_batch_norm`) does not.
+
         Args:
             trainable_layers: how many remain trainable, 0 to 5; published detectors keep 3.
 

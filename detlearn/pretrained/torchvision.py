@@ -115,7 +115,8 @@ def from_torchvision(
     their cell, strides are inferred from the sizes, and RoIAlign is the older, unaligned one. Batch
     normalisation is frozen where the weights come from a frozen one (they then lack
     ``num_batches_tracked``). With the published weights the first two of the backbone's five parts
-    are frozen, as in torchvision; with others all are trained.
+    are frozen, as in torchvision (see `ResNet.freeze` for what that leaves moving); with others all
+    are trained.
 
     Args:
         name: "fasterrcnn_resnet50_fpn" or "fasterrcnn_resnet50_fpn_v2".
