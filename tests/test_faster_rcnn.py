@@ -1,9 +1,12 @@
 """Faster and Cascade R-CNN as detectors: the contract, the parts together, and odd input."""
 
+from urllib.error import URLError
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torchvision.models import ResNet50_Weights
 
 from detlearn import models
 from detlearn.boxes import box_iou
@@ -230,6 +233,19 @@ def test_no_proposal(name):
     assert total.isfinite()
     for found in model.eval()([torch.rand(3, 64, 64)] * 2):
         assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "builder", [models.fasterrcnn_resnet50_fpn, models.fasterrcnn_resnet50_fpn_v2]
+)
+def test_offline_the_warning_names_the_line_that_called_the_builder(builder, monkeypatch):
+    def offline(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(ResNet50_Weights, "get_state_dict", offline)
+    with torch.device("meta"), pytest.warns(UserWarning, match="was not loaded") as warned:
+        builder(3, pretrained_backbone=True)
+    assert [warning.filename for warning in warned] == [__file__]
 
 
 def test_a_single_location():

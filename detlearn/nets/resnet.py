@@ -17,7 +17,6 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -270,10 +269,10 @@ def load_imagenet(model: ResNet, weights: WeightsEnum) -> bool:
     """
     try:
         found = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError) as error:
+    except OSError as error:  # URLError is one
         warnings.warn(
             f"{weights} was not loaded, the backbone starts from random weights: {error}",
-            stacklevel=3,
+            stacklevel=4,  # this function, `pretrained_resnet50`, the builder, who called it
         )
         return False
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +174,7 @@ def _download(name: str, weights: WeightsEnum) -> Mapping[str, Tensor]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where it stores the file
             return weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError) as error:
+    except OSError as error:  # URLError is one
         raise ConnectionError(
             f"the COCO weights of {name} were not loaded, since {weights.url} cannot be reached "
             f"({error}); try again online, or give state_dict"
