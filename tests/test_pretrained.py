@@ -9,6 +9,7 @@ from detlearn.machine.checkpoints import save_tensors
 from detlearn.pretrained import load_detector, save_detector, wrap_torchvision
 
 NAMES = ["cat", "größer", "car"]
+INFO = {"model": "point", "class_names": NAMES, "options": {"min_size": None, "max_size": None}}
 
 
 def saved(path, **options):
@@ -43,15 +44,24 @@ def test_files_that_hold_no_detector(tmp_path):
     (tmp_path / "text").write_text("hello")
     with pytest.raises(ValueError, match="no checkpoint of this package"):
         load_detector(tmp_path / "text")
-    info = {"model": "unheard_of", "class_names": NAMES, "options": {}}
+    info = {**INFO, "model": "unheard_of"}
     save_tensors(tmp_path / "unknown", {"a": torch.ones(1)}, info)
     with pytest.raises(ValueError, match="no detector called 'unheard_of'"):
         load_detector(tmp_path / "unknown")
 
 
+@pytest.mark.parametrize("key", ["model", "class_names", "options", "min_size", "max_size"])
+def test_a_file_that_does_not_say_all(tmp_path, key):
+    info = {name: value for name, value in INFO.items() if name != key}
+    if "options" in info:
+        info["options"] = {name: None for name in INFO["options"] if name != key}
+    save_tensors(tmp_path / "part", models.create("point", len(NAMES)).state_dict(), info)
+    with pytest.raises(ValueError, match=f"part does not say '{key}': .*train again"):
+        load_detector(tmp_path / "part")
+
+
 def test_weights_of_another_version(tmp_path):
-    info = {"model": "point", "class_names": NAMES, "options": {}}
-    save_tensors(tmp_path / "old", {"a": torch.ones(1)}, info)
+    save_tensors(tmp_path / "old", {"a": torch.ones(1)}, INFO)
     with pytest.raises(ValueError, match="another version of point, train again"):
         load_detector(tmp_path / "old")
 

@@ -54,23 +54,26 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no detector of this package.
+        ValueError: if it holds no detector of this package, or not all that belongs to one.
     """
     tensors, info = load_tensors(path)
-    if "class_names" not in info:
+    if "settings" in info:
         raise ValueError(f"{path} holds the state of a training; the detector lies beside it")
 
-    options = info["options"]
-    model = models.create(
-        info["model"],
-        len(info["class_names"]),
-        min_size=options.get("min_size"),
-        max_size=options.get("max_size"),
-    )
+    try:
+        name, class_names, options = info["model"], info["class_names"], info["options"]
+        min_size, max_size = options["min_size"], options["max_size"]
+    except KeyError as error:
+        raise ValueError(
+            f"{path} does not say {error}: it was not written by this version's save_detector, "
+            "train again"
+        ) from error
+
+    model = models.create(name, len(class_names), min_size=min_size, max_size=max_size)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"{path} was written by another version of {info['model']}, train again: {error}"
+            f"{path} was written by another version of {name}, train again: {error}"
         ) from error
-    return SavedDetector(model.eval(), info["model"], info["class_names"])
+    return SavedDetector(model.eval(), name, class_names)
