@@ -1,5 +1,6 @@
 """Several processes that train one model compute what one process computes."""
 
+import copy
 import os
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from detlearn.machine.distributed import (
     normaliser,
     share_batch_norm,
 )
+from detlearn.nets import small
+from detlearn.nets.small import SmallBackbone
 
 # What each of two processes does; it leaves its results in the folder given as argument.
 SCRIPT = """
@@ -286,3 +289,23 @@ def test_batch_norm_of_a_constant_channel(monkeypatch):
     assert torch.isfinite(out).all() and out.abs().max() < 0.1
     out.sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+def test_a_single_location_in_each_of_two_processes(monkeypatch):
+    """Two processes with one small image each: what one process does with both."""
+    backbone = SmallBackbone((4, 4, 4, 4))
+    with pytest.raises(ValueError, match="single location"):
+        backbone(torch.rand(1, 3, 32, 32))
+
+    for module in (distributed, small):
+        monkeypatch.setattr(module, "world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda x: x.mul_(2))  # both processes see the same
+    share_batch_norm(backbone)
+    together = copy.deepcopy(backbone)
+    share_batch_norm(together, False)
+    image = torch.rand(1, 3, 32, 32)
+    found, wanted = backbone(image), together(torch.cat((image, image)))
+    for stride, x in wanted.items():
+        torch.testing.assert_close(found[stride], x[:1])
+    for name, x in together.state_dict().items():
+        torch.testing.assert_close(backbone.state_dict()[name], x)

@@ -14,6 +14,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from detlearn.machine.distributed import world_size
+
 
 def conv_bn_relu(
     in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
@@ -76,9 +78,11 @@ class SmallBackbone(nn.Module):
             Ordered dict ``"4", "8", "16", "32"`` → (B, C_s, ⌈H/s⌉, ⌈W/s⌉), finest first.
 
         Raises:
-            ValueError: in training, for a single image of at most 32 × 32 pixels.
+            ValueError: in training, for a single image of at most 32 × 32 pixels; not where several
+                processes train together, since `fit` then shares the statistics between them.
         """
-        if self.training and len(images) == 1 and max(images.shape[-2:]) <= self.strides[-1]:
+        single_location = len(images) == 1 and max(images.shape[-2:]) <= self.strides[-1]
+        if self.training and single_location and world_size() == 1:
             raise ValueError(
                 f"one image of {images.shape[-2]} × {images.shape[-1]} pixels is a single location "
                 "at stride 32, over which batch normalisation has no variance: train on larger "
