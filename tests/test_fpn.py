@@ -75,8 +75,9 @@ def test_fewer_levels_are_fed_by_all():
     assert all(torch.equal(found[name], expected[name]) for name in found)
     backbone = PyramidBackbone(SmallBackbone(), 24, extra_level=False, num_levels=3)
     assert backbone.strides == [4, 8, 16] and backbone.out_channels == [24] * 3
-    with pytest.raises(ValueError, match="4 levels of 3 maps"):
-        FeaturePyramidNetwork([8, 12, 16], 10, num_levels=4)
+    for number in (4, 0, -1):
+        with pytest.raises(ValueError, match=f"num_levels is {number}: expected 1 … 3"):
+            FeaturePyramidNetwork([8, 12, 16], 10, num_levels=number)
 
 
 def test_errors():

@@ -35,7 +35,8 @@ class FeaturePyramidNetwork(nn.Module):
             by default.
 
     Raises:
-        ValueError: if there is no map, or one has no channel, or too many are to come out.
+        ValueError: if there is no map, or one has no channel, or none or too many are to come
+            out.
     """
 
     def __init__(
@@ -51,9 +52,12 @@ class FeaturePyramidNetwork(nn.Module):
             raise ValueError(
                 f"in_channels_list is {list(in_channels_list)}: expected positive ints"
             )
-        self.num_levels = num_levels or len(in_channels_list)
-        if self.num_levels > len(in_channels_list):
-            raise ValueError(f"{num_levels} levels of {len(in_channels_list)} maps: too many")
+        self.num_levels = len(in_channels_list) if num_levels is None else num_levels
+        if not 1 <= self.num_levels <= len(in_channels_list):
+            raise ValueError(
+                f"num_levels is {num_levels}: expected 1 … {len(in_channels_list)}, the number of "
+                "maps, or None for all of them"
+            )
 
         self.lateral = nn.ModuleList(
             _conv(channels, out_channels, 1, norm_layer) for channels in in_channels_list
