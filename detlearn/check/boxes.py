@@ -66,6 +66,7 @@ def show_scored(case: Case, found: Fault) -> str:
     boxes, scores = case.args[:2]
     if len(boxes) == 0:
         return ""
+
     if len(boxes) <= READABLE:
         return f"boxes = {written(boxes)}, scores = {written(scores)}"
 
@@ -81,6 +82,7 @@ def draw_scored(case: Case, found: Fault) -> Drawing:
     boxes, scores = case.args[:2]
     if not 0 < len(boxes) <= READABLE:
         return []
+
     styles = "abc"
     return [
         (box, f"{i}: {float(score):.2f}", styles[i % 3])

@@ -40,6 +40,7 @@ def show_arguments(names: tuple[str, ...], case: Case, found: Fault, narrowed: s
         if not re.search(rf"\b{name}\b(\[.*?\])? = ", narrowed)
     ]
     named_there = len(pieces) < len(case.args)
+
     if not narrowed:
         return ", ".join(pieces)
 
@@ -60,6 +61,7 @@ def _show(name: str, value: Any, found: Fault) -> str:
     row = found.index[0] if found.index else 0
     if found.rows == len(value) and value[row].numel() <= MOST_NUMBERS:
         return f"{name}[{row}] = {written(value[row])}"
+
     if value[0].numel() * FIRST_ROWS <= MOST_NUMBERS:
         return f"{name}[:{FIRST_ROWS}] = {written(value[:FIRST_ROWS])}, {len(value)} rows in all"
     return f"{name} = a tensor of shape {tuple(value.shape)}"
@@ -69,8 +71,10 @@ def written(value: Any) -> str:
     """A value for people: numbers to four decimals at most, tensors as lists."""
     if isinstance(value, Tensor):
         value = value.detach().tolist()
+
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, tuple):
         return f"({', '.join(map(written, value))})"
+
     return f"{round(value, 4):g}" if isinstance(value, float) else repr(value)

@@ -129,24 +129,29 @@ def fault(
     """
     if answer.trouble is not None:
         return Fault(answer.trouble.message, "trouble")
+
     if answer.changed:
         written = [arguments[i] for i in answer.changed if i < len(arguments)]
         which = f" ({' and '.join(written)})" if written else ""
         text = f"your function changes the tensors it is given{which}; work on copies (.clone())"
         return Fault(text, "changed")
+
     if len(answer.values) != len(expected.values):
         return Fault(
             f"your function returned {len(answer.values)} value(s); expected "
             f"{len(expected.values)}: {', '.join(names[: len(expected.values)])}",
             "form",
         )
+
     for i, (got, wanted) in enumerate(zip(answer.values, expected.values)):
         if not _dtype_fits(got, wanted):
             text = f"{names[i]} has dtype {_dtype(got)}; expected {_dtype(wanted)}"
             return Fault(text, "dtype", i)
+
         if got.shape != wanted.shape:
             text = f"{names[i]} has shape {tuple(got.shape)}; expected {tuple(wanted.shape)}"
             return Fault(text, "form", i)
+
     return _wrong_numbers(case, answer, expected, names)
 
 
@@ -161,21 +166,27 @@ def _wrong_numbers(
     case: Case, answer: Answer, expected: Answer, names: tuple[str, ...]
 ) -> Fault | None:
     pairs = [(v, e, n, "value") for v, e, n in zip(answer.values, expected.values, names)]
+
     if case.gradient:
         if answer.gradient is None:
             return Fault("your result has no gradient", "gradient")
         pairs.append((answer.gradient, expected.gradient, "the gradient", "gradient"))
+
     for i, (got, wanted, name, kind) in enumerate(pairs):
         i = 0 if kind == "gradient" else i
+
         bad = ~torch.isfinite(got.double())
         if bad.any() and torch.isfinite(wanted.double()).all():
             index = tuple(bad.nonzero()[0].tolist())
             text = f"{name}{_at(index)} is {float(got[index])}"
             return Fault(text, "finite", i, index, _rows(wanted))
+
         if case.only_finite:
             continue
+
         wrong = ~close(got, wanted)
         if wrong.any():
+            # Where it is worst.
             gap = torch.where(wrong, (got.double() - wanted.double()).abs(), -1.0)
             # NumPy's, as torch.unravel_index imports sympy first, which takes seconds.
             index = tuple(int(n) for n in np.unravel_index(int(gap.argmax()), gap.shape))

@@ -35,7 +35,9 @@ class Misconception:
     def __init__(self, hint: str, *functions: Callable) -> None:
         if not functions:
             raise ValueError(f"a misconception needs a function that makes it: {hint!r}")
-        self.hint, self.functions = hint, functions
+
+        self.hint = hint
+        self.functions = functions
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
         i for i, kind in enumerate(kinds) if kind not in STOPPED and not asked.cases[i].size
     ]
     failing = [i for i in compared if asked.faults[i]]
+
     # What is shown is the first fault; if that is none of these, the hint would be about another.
     if not failing or any(asked.faults[: failing[0]]):
         return ""
@@ -128,6 +131,7 @@ def _most_evidence(
         ordered = [*failing, *(i for i in compared if i not in failing)]
         if not all(agree(asked.cases[i], asked.answers[i], said(function, i)) for i in ordered):
             continue
+
         evidence = [i for i in failing if _is_evidence(asked, i, said(function, i))]
         most = max(most, evidence, key=len)
     return most
@@ -135,7 +139,9 @@ def _most_evidence(
 
 def _is_evidence(asked: Asked, i: int, other: Answer) -> bool:
     """Whether it means something that two answers agree on a failing case."""
-    answer, case = asked.answers[i], asked.cases[i]
+    answer = asked.answers[i]
+    case = asked.cases[i]
+
     # That both raise on the same input is none: many a mistake does on an empty list. That both
     # return the same emptiness is none either.
     if answer.trouble and answer.trouble.kind in NO_NUMBERS:
@@ -187,21 +193,26 @@ def _same(a: object, b: object) -> bool:
 def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
     """What to look at when no known misconception fits."""
     empty = _is_empty(case.args)
+
     if answer.trouble and answer.trouble.kind == "signature":
         return (
             f"the check calls it with {len(case.args)} arguments; keep the first line of the stub"
         )
     if answer.trouble and answer.trouble.kind == "exception" and empty:
         return "check for an empty list first; what should come back then?"
+
     if found.kind == "dtype":
         return _dtype_hint(found.text, empty)
+
     if found.kind == "finite":
         return (
             "such a number comes from dividing by zero, from the logarithm of zero or from the "
             "root of a negative number; which is it here?"
         )
+
     if found.kind == "gradient":
         return "the values are right, their gradient is not; is a part detached, or should one be?"
+
     if case.rung == "property" and found.kind == "value":
         return (
             "before its input was changed like this the answer was right; what in your function "
@@ -213,11 +224,14 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
 def _dtype_hint(text: str, empty: bool) -> str:
     if empty and "float32; expected int64" in text:
         return "torch.tensor of an empty list is float32; name the dtype, as in dtype=torch.int64"
+
     if "float64; expected float32" in text:
         return (
             "the chapter goes on in float32, and the two do not mix everywhere: end with .float(), "
             "or name the dtype where numpy or Python's numbers become a tensor"
         )
+
     if "expected int64" in text:
         return "indices and labels are int64, which is what they index with: end with .long()"
+
     return ""

@@ -52,8 +52,10 @@ class Verdict:
         lines += [f"   Hint: {self.hint}"] if self.hint else []
         lines += [f"   {self.line}"] if self.line else []
         lines += [f"   {self.shown}"] if self.shown else []
+
         if self.printed:
             lines += ["   It printed:", *(f"   | {row}" for row in _clipped(self.printed))]
+
         if self.status == "wrong":
             lines.append(f"   Until it is right, {self.name} is the package's.")
         return "\n".join(lines)
@@ -63,21 +65,26 @@ class Verdict:
     def _repr_html_(self) -> str:
         head = f"{SIGNS[self.status]} <b>Exercise {self.number}, <code>{self.name}</code></b>"
         parts = [f"<div>{head}: {_prose(_closed(self.text))}</div>"]
+
         if self.hint:
             parts.append(f"<div><b>Hint:</b> {_prose(self.hint)}</div>")
         if self.line:
             parts.append(f"<div><code>{html.escape(self.line)}</code></div>")
+
         if self.boxes:
             parts.append(picture(self.boxes))
         if self.shown:
             parts.append(f"<div><code>{html.escape(self.shown)}</code></div>")
+
         if self.printed:
             rows = html.escape("\n".join(_clipped(self.printed)))
             parts.append(f"<div>It printed:</div><pre>{rows}</pre>")
+
         if self.status == "wrong":
             parts.append(
                 f"<div>Until it is right, <code>{self.name}</code> is the package's.</div>"
             )
+
         style = f"border-left: 4px solid {BORDERS[self.status]}; padding: 0.3em 0.9em"
         return f'<div class="detlearn-check" style="{style}">{"".join(parts)}</div>'
 
@@ -90,6 +97,7 @@ def show(thing: object) -> None:
     except ImportError:
         print(thing)
         return
+
     if get_ipython() is None:
         print(thing)
     else:
@@ -149,6 +157,7 @@ def _clipped(printed: str) -> list[str]:
     rows = [
         row if len(row) <= COLUMNS else row[: COLUMNS - 2] + " …" for row in printed.splitlines()
     ]
+
     if len(rows) <= ROWS:
         return rows
     return [*rows[: ROWS - 1], rows[-1] if rows[-1].startswith("… and") else "…"]

@@ -84,10 +84,13 @@ class Exercise:
         with usual_settings():
             cases = self.ladder(SEED)
             verdict = judge(self, cases, ask(function, cases, SECONDS))
+
         STATE[self.name] = verdict.status
         show(verdict)
+
         if verdict.status == "right":
             return function
+
         if os.environ.get("DETLEARN_STRICT", "0") not in ("", "0"):
             raise NotSolved(str(verdict))
         return self.reference
@@ -116,14 +119,18 @@ def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[
     if not callable(function):
         text = f"the check was given {named(function)}; give it your function"
         return [Answer(trouble=Trouble("no function", text))]
-    answers, deadline = [], time.monotonic() + seconds
+
+    answers = []
+    deadline = time.monotonic() + seconds
     for case in cases:
         answers.append(call(function, case, max(0.1, deadline - time.monotonic())))
+
         trouble = answers[-1].trouble
         if trouble and trouble.kind == "timeout":
             trouble.message = f"your function was stopped after {seconds:g} seconds"
         if trouble and trouble.kind in ("blank", "timeout", "memory", "exit"):
             break
+
     return answers
 
 
@@ -138,7 +145,9 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
     Returns:
         The verdict, with a hint if it is wrong.
     """
-    name, number = exercise.name, exercise.number
+    name = exercise.name
+    number = exercise.number
+
     if answers and answers[0].trouble and answers[0].trouble.kind == "blank":
         return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
 
@@ -155,15 +164,20 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
     if first is None and len(answers) == len(cases):
         text = f"right in {len(cases)} cases"
         return Verdict("right", number, name, text, points=exercise.points)
+
     if first is None:  # the process that ran it is gone
         return Verdict("wrong", number, name, "your function did not come back")
 
     # The first fault is the one to show, with its input.
-    case, answer, found = cases[first], answers[first], faults[first]
+    case = cases[first]
+    answer = answers[first]
+    found = faults[first]
     if answer.trouble and answer.trouble.kind == "no function":
         return Verdict("wrong", number, name, found.text)
+
     narrowed = exercise.narrow(case, found) if answer.trouble is None or answer.values else ""
     asked = Asked(cases, answers, expected, faults, exercise.returns)
+
     return Verdict(
         "wrong",
         number,
@@ -182,9 +196,11 @@ def expected_answer(exercise: Exercise, case: Case) -> Answer:
     answer = call_own(exercise.reference, case)
     if answer.trouble is not None:
         raise AssertionError(f"the reference of {exercise.name} fails: {answer.trouble.message}")
+
     if case.expected is None:
         return answer
     by_hand = case.expected if isinstance(case.expected, tuple) else (case.expected,)
+
     # The numbers are those worked out by hand, the dtype is the one that the package returns.
     values = [value.to(own.dtype) for value, own in zip(by_hand, answer.values, strict=True)]
     return replace(answer, values=tuple(values))
@@ -198,11 +214,14 @@ def _with_loops(
     for small, large in itertools.pairwise(sized):
         few, many = answers[small].steps, answers[large].steps
         added = cases[large].size - cases[small].size
-        if not faults[large] and few > 0 and many - few >= added:  # a step for each more box
+
+        # A step, at least, for each more box.
+        if not faults[large] and few > 0 and many - few >= added:
             faults[large] = Fault(
                 f"Python takes {many / few:.2g} times as many steps for {cases[large].size} "
                 f"{counted} as for {cases[small].size}: there is a loop over {counted}; let "
                 "broadcasting do it",
                 "value",
             )
+
     return faults

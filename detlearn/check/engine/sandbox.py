@@ -75,7 +75,9 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     Returns:
         What came of it; never raises, unless the reader interrupts.
     """
-    answer, watch = Answer(), _Watch(seconds)
+    answer = Answer()
+    watch = _Watch(seconds)
+
     with watch, _output_caught() as printed, _data_limited():
         before = snapshot()
         try:
@@ -92,6 +94,7 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
         line = answer.trouble.line if answer.trouble else ""
         text = f"your function was stopped after {seconds:g} seconds"
         answer = Answer(trouble=Trouble("timeout", text, line))
+
     answer.printed = printed()
     return answer
 
@@ -120,7 +123,9 @@ def call_own(function: Callable, case: Case) -> Answer:
 
 def _question(function: Callable, case: Case, answer: Answer, before: list) -> None:
     """Everything in which the learner's code has a hand."""
-    args, parent = _arguments(case), os.getpid()
+    args = _arguments(case)
+    parent = os.getpid()
+
     try:
         try:
             returned = _called(function, args, case, answer)
@@ -130,6 +135,7 @@ def _question(function: Callable, case: Case, answer: Answer, before: list) -> N
                 os._exit(1)
             # What is left behind might watch, answer or fail while the answer is read.
             restore(before)
+
         _read(returned, args, case, answer)
     except BaseException as error:
         # Without a fence it is the reader's own press on "stop", while the package's function runs.
@@ -139,6 +145,8 @@ def _question(function: Callable, case: Case, answer: Answer, before: list) -> N
         answer.trouble = _trouble(error)
         # Its frames hold the learner's objects, whose __del__ must find the alarm set.
         error.__traceback__ = None
+
+    # Also where it raised: it may have written into them before.
     answer.changed = tuple(
         i for i, (now, original) in enumerate(zip(args, case.args)) if not _unchanged(now, original)
     )
@@ -146,12 +154,14 @@ def _question(function: Callable, case: Case, answer: Answer, before: list) -> N
 
 def _arguments(case: Case) -> list[Any]:
     args = [_copy(value) for value in case.args]
+
     if case.gradient:
         args[0].requires_grad_()
     if case.detached:
         for value in args:
             if isinstance(value, Tensor) and value.is_floating_point():
                 value.requires_grad_()
+
     return args
 
 
@@ -176,6 +186,7 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
         text = "your function returned None; is a return statement missing?"
         answer.trouble = Trouble("none", text)
         return
+
     values = _listed(returned, case.listed)
     if values is None:
         text = f"your function returned {named(returned)}; expected a list of tensors"
@@ -189,10 +200,12 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
             answer.trouble = Trouble("type", f"your function returned {text}")
             return
         tensors.append(tensor)
+
     answer.values = tuple(tensor.detach().clone() for tensor in tensors)
 
     if case.gradient:
         _differentiate(tensors[0] if tensors else None, args[0], answer)
+
     if case.detached and any(tensor.requires_grad for tensor in tensors):
         text = "your result carries a gradient, through which one network would train the other"
         answer.trouble = Trouble("attached", text)
@@ -210,15 +223,20 @@ def _listed(returned: Any, listed: bool) -> list[Any] | None:
 
 def _plain(value: Any) -> tuple[Tensor, str]:
     """A value as an ordinary tensor; or what it is instead, and what was expected."""
-    nothing, kind = torch.zeros(0), type(value)
+    nothing = torch.zeros(0)
+    kind = type(value)
+
+    # A number of Python's or of NumPy's.
     if kind in (bool, int, float) or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
         try:
             return torch.tensor(value), ""
         except (RuntimeError, ValueError, TypeError):
             return nothing, f"{named(value)} that fits into no tensor; expected a torch.Tensor"
+
     if kind not in (Tensor, torch.nn.Parameter):
         return nothing, f"{named(value)}; expected a torch.Tensor"
 
+    # A tensor, but not one of real numbers in the processor's memory.
     ordinary = "; expected an ordinary one of real numbers"
     if value.is_nested:
         return nothing, f"a nested tensor{ordinary}"
@@ -226,6 +244,7 @@ def _plain(value: Any) -> tuple[Tensor, str]:
         return nothing, f"a tensor of {value.layout}, {value.device}, {value.dtype}{ordinary}"
     if any(getattr(value, "names", ())):  # torch had them until 2.13
         return nothing, f"a tensor with named dimensions{ordinary}"
+
     try:
         has_memory = _has_memory(value)
     except NotImplementedError:  # as of a tensor from inside torch.vmap
@@ -251,6 +270,7 @@ def _differentiate(result: Tensor | None, argument: Tensor, answer: Answer) -> N
         (gradient,) = torch.autograd.grad(_weighted_sum(result), argument, allow_unused=True)
         if gradient is not None and not _plain(gradient)[1]:
             answer.gradient = gradient.detach().clone()
+
     if answer.gradient is None:
         text = (
             "your result has no gradient with respect to the first argument, so nothing could be "
@@ -297,7 +317,10 @@ def _name(kind: type) -> str:
 def _trouble(error: BaseException) -> Trouble:
     last, own = _ends(error.__traceback__)
     line = _line(own)
-    name, said = _name(type(error)), _said(error)
+    name = _name(type(error))
+    said = _said(error)
+
+    # Those with a sentence of their own.
     if _is_blank(error, last, own):
         return Trouble("blank", "not attempted yet", line)
     if isinstance(error, OutOfTime):
@@ -330,7 +353,8 @@ def _ends(trace: TracebackType | None) -> tuple[TracebackType | None, TracebackT
     """The last step of a traceback, and the last of the learner's own code in it."""
     last = own = None
     while trace is not None:
-        last, name = trace, trace.tb_frame.f_code.co_filename
+        last = trace
+        name = trace.tb_frame.f_code.co_filename
         if not name.startswith(OTHERS) and "site-packages" not in name:
             own = trace
         trace = trace.tb_next
@@ -367,8 +391,13 @@ class _Watch:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.over = seconds, False
-        self._armed, self._times, self._interrupted = False, 0, False
+        self.seconds = seconds
+        self.over = False
+
+        self._armed = False
+        self._times = 0  # that the alarm has rung
+        self._interrupted = False
+
         self._victim = threading.get_ident()
         main = threading.current_thread() is threading.main_thread()
         self._has_alarm = main and hasattr(signal, "setitimer")
@@ -395,18 +424,23 @@ class _Watch:
     def __enter__(self) -> _Watch:
         self._started = time.monotonic()
         self._look_at = self._started + self.seconds + (RETRY if self._has_alarm else 0)
+
         if self._has_alarm:
             self._handlers = {signal.SIGALRM: signal.signal(signal.SIGALRM, self._ring)}
+
             # Only a handler of Python's is one that the reader's press on "stop" reaches.
             if callable(signal.getsignal(signal.SIGINT)):
                 self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+
             # Somebody else's alarm may be running; it is wound up again afterwards.
             self._others = signal.setitimer(signal.ITIMER_REAL, self.seconds, RETRY)
+
         _guard.watch(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._armed = False
+
         # What the second thread raises arrives a little later, so it may arrive here.
         ended = False
         while not ended:
@@ -415,6 +449,7 @@ class _Watch:
                 for _ in range(100):
                     pass  # at each turn Python looks for what another thread has raised here
                 ended = True
+
         if self._has_alarm:
             self._end_alarm()
         if self._interrupted:
@@ -424,6 +459,8 @@ class _Watch:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+        # Somebody else's alarm, less the time that has passed since.
         left, interval = self._others
         if left:
             passed = time.monotonic() - self._started
@@ -432,8 +469,10 @@ class _Watch:
     def _ring(self, *_: Any) -> None:
         self._times += 1
         wait = RETRY if self._times < 3 else LATER_RETRY * (0.05 + jitter.random())
+
         # And again after RETRY: an alarm just before a wait in the system is not noticed in it.
         signal.setitimer(signal.ITIMER_REAL, wait, RETRY)
+
         if self._armed:
             self.over = True
             raise OutOfTime
@@ -442,6 +481,7 @@ class _Watch:
         # The reader wants it to stop; the alarm sees to it if the function catches this.
         self._interrupted = True
         signal.setitimer(signal.ITIMER_REAL, RETRY, RETRY)
+
         if self._armed:
             self.over = True
             raise OutOfTime
@@ -450,8 +490,10 @@ class _Watch:
         """What the second thread does from time to time."""
         if not self._armed or time.monotonic() < self._look_at:
             return
+
         self.over = True
         stop_thread(self._victim, OutOfTime)
+
         if self._has_alarm and signal.getsignal(signal.SIGALRM) == self._ring:
             signal.setitimer(signal.ITIMER_REAL, 1e-3, RETRY)
 
@@ -464,7 +506,9 @@ class _Guard:
     IDLE = 5.0
 
     def __init__(self) -> None:
-        self._lock, self._watches, self._alive = threading.Lock(), [], False
+        self._lock = threading.Lock()
+        self._watches = []
+        self._alive = False
 
     def watch(self, watch: _Watch) -> None:
         with self._lock:
@@ -487,6 +531,7 @@ class _Guard:
                 for watch in self._watches:
                     watch.look()
                     last = time.monotonic()
+
                 if time.monotonic() - last > self.IDLE:
                     self._alive = False
                     return
@@ -508,10 +553,12 @@ def _data_limited() -> Iterator[None]:
     except (ImportError, OSError, StopIteration):  # not Linux
         yield
         return
+
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = held * 1024 + int(GIGABYTES * 2**30)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
+
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
@@ -540,7 +587,8 @@ def _output_caught() -> Iterator[Callable[[], str]]:
     Yields:
         A function that says the first of it, and how much more there was.
     """
-    kept, written = "", 0
+    kept = ""
+    written = 0
 
     def take(text: str) -> int:
         nonlocal kept, written
@@ -554,7 +602,9 @@ def _output_caught() -> Iterator[Callable[[], str]]:
         return f"{kept}\n… and {more:,} more characters" if more else kept
 
     names = ("stdout", "stderr", "__stdout__", "__stderr__")
-    before, output = [getattr(sys, name) for name in names], _Output(take)
+    before = [getattr(sys, name) for name in names]
+    output = _Output(take)
+
     for name in names:
         setattr(sys, name, output)
     try:
@@ -573,7 +623,8 @@ def _counting_steps(function: Callable, args: list[Any]) -> tuple[int, Any]:
 
     def trace(frame: Any, event: str, _: Any) -> Callable:
         nonlocal steps
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
         steps += event == "opcode"
         return trace
 

@@ -84,6 +84,7 @@ def restore(before: list[tuple[Setting, Any]]) -> None:
     # First what all the rest is written with: `len` may be anything by now.
     for _, builtins_before in before[:1]:
         BUILTINS.update(builtins_before)
+
     for setting, value in before:
         with suppress(Exception):
             if not setting.same(value, setting.read()):
@@ -119,14 +120,17 @@ def same(before: Any, now: Any) -> bool:
         return True
     if type(before) is not type(now):
         return False
+
     if isinstance(before, PLAIN):
         return before == now
+
     if type(before) in (tuple, list):
         return len(before) == len(now) and all(map(same, before, now))
     if type(before) is dict:
         if _identical(before, now):
             return True
         return before.keys() == now.keys() and all(same(before[key], now[key]) for key in before)
+
     if type(before) is Tensor:
         return torch.equal(before, now)
     return False
@@ -194,6 +198,7 @@ def _write_attributes(before: Attributes) -> None:
         now = dict(vars(space))
         for name in _added(values, now):
             delattr(space, name)
+
         for name, value in values.items():
             if now.get(name, now) is not value:
                 setattr(space, name, value)
@@ -235,6 +240,7 @@ def _read_filters() -> list:
 
 def _write_filters(before: list) -> None:
     warnings.filters[:] = before
+
     # Python keeps what it decided by the old filters until it is told.
     for name in ("_filters_mutated", "_filters_mutated_lock_held"):
         mutated = getattr(warnings, name, None)
@@ -276,6 +282,7 @@ def _write_logging(before: tuple) -> None:
     root = logging.root
     root.level, root.disabled, root.manager.disable, handlers = before
     root.handlers[:] = handlers
+
     # Every logger remembers which levels were on.
     root.manager._clear_cache()
 
@@ -291,8 +298,10 @@ def _read_environment() -> dict:
 def _write_environment(before: dict) -> None:
     for name in set(os.environ._data) - set(before):
         del os.environ[os.fsdecode(name)]
+
     for name, value in before.items():
         os.environ[os.fsdecode(name)] = os.fsdecode(value)
+
     if hasattr(time, "tzset"):
         time.tzset()  # the time zone is one of them
 
@@ -371,6 +380,7 @@ def _read_threads() -> list[int]:
 def _end_threads(before: list[int]) -> None:
     known = (*before, threading.get_ident())
     left = [t for t in threading.enumerate() if t.ident not in known and t.name != GUARD]
+
     until = time.monotonic() + PATIENCE
     while left and time.monotonic() < until:
         for thread in left:
