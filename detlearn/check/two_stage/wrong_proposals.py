@@ -125,79 +125,69 @@ def ranked_as_the_first(
     return propose(objectness[:, best], deltas[:, best], anchors[best], sizes, pre, *rest)
 
 
-def _before_nms(
-    objectness: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    image_sizes: Sizes,
-    pre_nms_top_n: int,
-    min_size: float,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return what goes into NMS, the boxes and the scores of each image."""
-    boxes_of, scores_of = [], []
-    for logits, moves, size in zip(objectness.detach(), deltas.detach(), image_sizes):
-        best = best_first(logits)[:pre_nms_top_n]
-        boxes = clip(decode_deltas(moves[best], anchors.detach()[best]), size, image_sizes)
-        stays = large(boxes, min_size)
-        boxes_of.append(boxes[stays])
-        scores_of.append(logits[best][stays])
-    return boxes_of, scores_of
+# The last step: takes the boxes that go into NMS and their scores, a tensor of each image, and
+# post_nms_top_n and nms_threshold.
+LastStep = Callable[[list[Tensor], list[Tensor], int, float], list[Tensor]]
 
 
+def _proposing_up_to_nms(last_step: LastStep) -> Callable[..., list[Tensor]]:
+    """Return proposing that is right up to NMS and goes on with another last step."""
+
+    def function(
+        objectness: Tensor,
+        deltas: Tensor,
+        anchors: Tensor,
+        image_sizes: Sizes,
+        pre_nms_top_n: int = 1000,
+        post_nms_top_n: int = 100,
+        nms_threshold: float = 0.7,
+        min_size: float = 1.0,
+    ) -> list[Tensor]:
+        boxes_of, scores_of = [], []
+        for logits, moves, size in zip(objectness.detach(), deltas.detach(), image_sizes):
+            best = best_first(logits)[:pre_nms_top_n]
+            boxes = clip(decode_deltas(moves[best], anchors.detach()[best]), size, image_sizes)
+
+            stays = large(boxes, min_size)
+            boxes_of.append(boxes[stays])
+            scores_of.append(logits[best][stays])
+
+        return last_step(boxes_of, scores_of, post_nms_top_n, nms_threshold)
+
+    return function
+
+
+@_proposing_up_to_nms
 def suppressed_together(
-    objectness: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    image_sizes: Sizes,
-    pre_nms_top_n: int = 1000,
-    post_nms_top_n: int = 100,
-    nms_threshold: float = 0.7,
-    min_size: float = 1.0,
+    boxes: list[Tensor], scores: list[Tensor], post_nms_top_n: int, nms_threshold: float
 ) -> list[Tensor]:
     """Send all images' boxes through one NMS."""
-    predictions = objectness, deltas, anchors, image_sizes
-    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
     image = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(b) for b in boxes]))
-
     together = torch.cat(boxes)
+
     keep = nms(together, torch.cat(scores), nms_threshold)
     return [together[keep[image[keep] == b]][:post_nms_top_n] for b in range(len(boxes))]
 
 
+@_proposing_up_to_nms
 def kept_as_in_the_first(
-    objectness: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    image_sizes: Sizes,
-    pre_nms_top_n: int = 1000,
-    post_nms_top_n: int = 100,
-    nms_threshold: float = 0.7,
-    min_size: float = 1.0,
+    boxes: list[Tensor], scores: list[Tensor], post_nms_top_n: int, nms_threshold: float
 ) -> list[Tensor]:
     """Do NMS for the first image and take the same places of all."""
-    predictions = objectness, deltas, anchors, image_sizes
-    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
     keep = nms(boxes[0], scores[0], nms_threshold)
     return [some[keep[keep < len(some)]][:post_nms_top_n] for some in boxes]
 
 
+@_proposing_up_to_nms
 def best_of_the_batch(
-    objectness: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    image_sizes: Sizes,
-    pre_nms_top_n: int = 1000,
-    post_nms_top_n: int = 100,
-    nms_threshold: float = 0.7,
-    min_size: float = 1.0,
+    boxes: list[Tensor], scores: list[Tensor], post_nms_top_n: int, nms_threshold: float
 ) -> list[Tensor]:
     """Keep post_nms_top_n proposals of all images together."""
-    predictions = objectness, deltas, anchors, image_sizes
-    boxes, scores = _before_nms(*predictions, pre_nms_top_n, min_size)
     kept = [nms(some, values, nms_threshold) for some, values in zip(boxes, scores)]
-
     boxes = [some[keep] for some, keep in zip(boxes, kept)]
     scores = [values[keep] for values, keep in zip(scores, kept)]
+
+    # The score of the last proposal that has a place in the batch.
     ranked = torch.cat(scores).sort(descending=True).values[:post_nms_top_n]
     if len(ranked) == 0:
         return boxes
