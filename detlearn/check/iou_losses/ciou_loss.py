@@ -144,6 +144,11 @@ def _sum_of_angles(a: Tensor, b: Tensor) -> Tensor:
     return aspect_angle(a) + aspect_angle(b)
 
 
+# Pairs called by what matters here: two squares have the same shape, and v is 0.
+SQUARES = OVERLAPPING._replace(note="two squares side by side that share a third")
+SQUARES_APART = DIAGONAL._replace(note="two squares that lie apart, diagonally")
+SMALL_SQUARES = SHARES._replace(note="two squares inside [0, 1]")
+
 V = 4 / math.pi**2 * (math.atan(4) - math.atan(1 / 3)) ** 2  # of the crossed boxes
 V_THICKER = 4 / math.pi**2 * (math.atan(4) - math.atan(2.5)) ** 2
 
@@ -152,15 +157,11 @@ CIOU_LOSS = Exercise(
     name="ciou_loss",
     reference=ciou_loss,
     cases=with_hand_cases(
-        (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two squares side by side that share a third"),
-        (*DIAGONAL, [1 + 25 / 61], "two squares that lie apart, diagonally"),
-        (*CROSSED, [5 / 6 + V**2 / (5 / 6 + V)], "a wide and a tall box with one centre"),
-        (
-            *THICKER,
-            [3 / 8 + 9 / 1856 + V_THICKER**2 / (3 / 8 + V_THICKER)],
-            "a wide box and one that is a little taller, with an IoU of 5/8",
-        ),
-        (*SHARES, [1 - 0.08 / 0.24 + 0.04 / 0.52], "two squares inside [0, 1]"),
+        (SQUARES, 1 - 8 / 24 + 4 / 52),
+        (SQUARES_APART, 1 + 25 / 61),
+        (CROSSED, 5 / 6 + V**2 / (5 / 6 + V)),
+        (THICKER, 3 / 8 + 9 / 1856 + V_THICKER**2 / (3 / 8 + V_THICKER)),
+        (SMALL_SQUARES, 1 - 0.08 / 0.24 + 0.04 / 0.52),
     ),
     misconceptions=(
         Misconception(

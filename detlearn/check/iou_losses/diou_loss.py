@@ -167,11 +167,11 @@ DIOU_LOSS = Exercise(
     name="diou_loss",
     reference=diou_loss,
     cases=with_hand_cases(
-        (*OVERLAPPING, [1 - 8 / 24 + 4 / 52], "two boxes side by side that share a third"),
-        (*DIAGONAL, [1 + 25 / 61], "two boxes that lie apart, diagonally"),
-        (*CROSSED, [1 - 100 / 600], "a wide and a tall box with one centre"),
-        (*SHARES, [1 - 0.08 / 0.24 + 0.04 / 0.52], "two boxes inside [0, 1] that share a third"),
-        (*SHARES_APART, [1 + 0.18 / 0.5], "two boxes inside [0, 1] that lie apart"),
+        (OVERLAPPING, 1 - 8 / 24 + 4 / 52),
+        (DIAGONAL, 1 + 25 / 61),
+        (CROSSED, 1 - 100 / 600),
+        (SHARES, 1 - 0.08 / 0.24 + 0.04 / 0.52),
+        (SHARES_APART, 1 + 0.18 / 0.5),
     ),
     misconceptions=(
         *(

@@ -93,11 +93,11 @@ GIOU_LOSS = Exercise(
     name="giou_loss",
     reference=giou_loss,
     cases=with_hand_cases(
-        (*OVERLAPPING, [1 - 8 / 24], "two boxes side by side that share a third"),
-        (*DIAGONAL, [1 + 22 / 30], "two boxes that lie apart, diagonally"),
-        (*CROSSED, [1 - 100 / 600 + 600 / 1200], "a wide and a tall box with one centre"),
-        (*SHARES, [1 - 0.08 / 0.24], "two boxes inside [0, 1] that share a third"),
-        (*SHARES_APART, [1 + 0.17 / 0.25], "two boxes inside [0, 1] that lie apart"),
+        (OVERLAPPING, 1 - 8 / 24),
+        (DIAGONAL, 1 + 22 / 30),
+        (CROSSED, 1 - 100 / 600 + 600 / 1200),
+        (SHARES, 1 - 0.08 / 0.24),
+        (SHARES_APART, 1 + 0.17 / 0.25),
     ),
     misconceptions=(
         Misconception(NEGATIVE_SIDES, _unclamped),

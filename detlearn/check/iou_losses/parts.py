@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -104,29 +105,77 @@ def loss_of(penalty: Loss) -> Loss:
 
 # ---- the ladder ----
 
-OVERLAPPING = boxes_of((0, 0, 4, 4)), boxes_of((2, 0, 6, 4))  # I 8, U 24, C 24
-DIAGONAL = boxes_of((0, 0, 2, 2)), boxes_of((4, 3, 6, 5))  # I 0, U 8, C 6 · 5
+
+class Pair(NamedTuple):
+    """A pair of boxes whose losses are worked out by hand.
+
+    Attributes:
+        pred: the predicted box (1, 4).
+        target: its target (1, 4).
+        note: what is special about them; completes the phrase "on …".
+    """
+
+    pred: Tensor
+    target: Tensor
+    note: str
+
+
+# I 8, U 24, C 24
+OVERLAPPING = Pair(
+    pred=boxes_of((0, 0, 4, 4)),
+    target=boxes_of((2, 0, 6, 4)),
+    note="two boxes side by side that share a third",
+)
+
+# I 0, U 8, C 6 · 5
+DIAGONAL = Pair(
+    pred=boxes_of((0, 0, 2, 2)),
+    target=boxes_of((4, 3, 6, 5)),
+    note="two boxes that lie apart, diagonally",
+)
+
 # Neither equal areas nor reciprocal ratios, which would hide that two mistakes differ.
-CROSSED = boxes_of((0, 0, 40, 10)), boxes_of((15, -10, 25, 20))  # one centre, I 100, U 600
-THICKER = boxes_of((0, 0, 40, 10)), boxes_of((0, 0, 40, 16))  # I 400, U 640, ρ² 9
+# One centre, I 100, U 600
+CROSSED = Pair(
+    pred=boxes_of((0, 0, 40, 10)),
+    target=boxes_of((15, -10, 25, 20)),
+    note="a wide and a tall box with one centre",
+)
+
+# I 400, U 640, ρ² 9
+THICKER = Pair(
+    pred=boxes_of((0, 0, 40, 10)),
+    target=boxes_of((0, 0, 40, 16)),
+    note="a wide box and one that is a little taller, with an IoU of 5/8",
+)
+
 # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
-SHARES = boxes_of((0.1, 0.1, 0.5, 0.5)), boxes_of((0.3, 0.1, 0.7, 0.5))  # I 0.08, U 0.24, C 0.24
-SHARES_APART = boxes_of((0.1, 0.1, 0.3, 0.3)), boxes_of((0.4, 0.4, 0.6, 0.6))  # U 0.08, C 0.25
+# I 0.08, U 0.24, C 0.24
+SHARES = Pair(
+    pred=boxes_of((0.1, 0.1, 0.5, 0.5)),
+    target=boxes_of((0.3, 0.1, 0.7, 0.5)),
+    note="two boxes inside [0, 1] that share a third",
+)
+
+# U 0.08, C 0.25
+SHARES_APART = Pair(
+    pred=boxes_of((0.1, 0.1, 0.3, 0.3)),
+    target=boxes_of((0.4, 0.4, 0.6, 0.6)),
+    note="two boxes inside [0, 1] that lie apart",
+)
 
 
-def with_hand_cases(
-    *hand: tuple[Tensor, Tensor, list[float], str],
-) -> Callable[[torch.Generator], list[Case]]:
+def with_hand_cases(*hand: tuple[Pair, float]) -> Callable[[torch.Generator], list[Case]]:
     """Return what makes the ladder of a box loss.
 
     Args:
-        hand: the cases worked out by hand, each (pred, target, the loss, a note).
+        hand: pairs, each with its loss as worked out by hand.
     """
 
     def cases(random: torch.Generator) -> list[Case]:
         by_hand = [
-            Case("by hand", (a, b), note, expected=torch.tensor(value))
-            for a, b, value, note in hand
+            Case("by hand", (pair.pred, pair.target), pair.note, expected=torch.tensor([loss]))
+            for pair, loss in hand
         ]
         return [*by_hand, *_degenerate_cases(random), *_random_cases(random)]
 
