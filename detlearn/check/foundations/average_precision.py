@@ -14,14 +14,16 @@ from detlearn.metrics.curves import average_precision
 
 
 def _ap_cases(random: torch.Generator) -> list[Case]:
-    precision, recall = torch.tensor([1, 1 / 2, 2 / 3]), torch.tensor([1 / 3, 1 / 3, 2 / 3])
-    curves = []
     # Prime numbers of objects: no level but 0 and 1 is met exactly, so rounding decides nothing.
+    curves = []
     for number, objects in ((40, 37), (90, 53), (25, 71)):
         right = torch.rand(number, generator=random) < torch.linspace(0.95, 0.3, number)
         found = right.cumsum(0).clamp(max=objects)
         curves.append((found / torch.arange(1, number + 1), found / objects))
-    return [
+
+    precision = torch.tensor([1, 1 / 2, 2 / 3])
+    recall = torch.tensor([1 / 3, 1 / 3, 2 / 3])
+    by_hand = [
         Case(
             "by hand",
             (precision, recall),
@@ -40,6 +42,10 @@ def _ap_cases(random: torch.Generator) -> list[Case]:
             "a wrong detection, then a right one, with one object",
             torch.tensor(0.5),
         ),
+    ]
+
+    return [
+        *by_hand,
         Case("degenerate", (torch.zeros(0), torch.zeros(0)), "no detections"),
         Case("degenerate", (torch.zeros(4), torch.zeros(4)), "nothing but false positives"),
         *(Case("random", curve, f"{len(curve[0])} detections") for curve in curves),

@@ -14,14 +14,7 @@ from detlearn.check.engine.cases import Case, Fault
 
 
 def _iou_cases(random: torch.Generator) -> list[Case]:
-    one = boxes_of((0, 0, 4, 4))
     others = boxes_of((2, 0, 6, 4), (0, 0, 4, 4), (1, 1, 3, 3), (4, 0, 8, 4), (7, 6, 9, 9))
-    # As many rows as columns, so that areas added along the wrong axis make no error, but numbers.
-    two = boxes_of((0, 0, 4, 4), (0, 0, 2, 2))
-    pair = boxes_of((2, 0, 6, 4), (0, 0, 1, 2))
-    # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
-    share = boxes_of((0.1, 0.5, 0.5, 0.9))
-    shares = boxes_of((0.2, 0.4, 0.6, 0.8), (0.2, 0.6, 0.4, 0.8))
 
     none = torch.zeros(0, 4)
     flat = boxes_of((10, 10, 30, 10), (20, 20, 20, 40), (5, 5, 5, 5))
@@ -33,29 +26,9 @@ def _iou_cases(random: torch.Generator) -> list[Case]:
         random_boxes(5, random, size=1.0, smallest=0.2),
         random_boxes(7, random, size=1.0, smallest=0.2),
     )
+
     return [
-        Case("by hand", (one, others[:1]), "boxes that share a third", torch.tensor([[1 / 3]])),
-        Case("by hand", (one, others[2:3]), "a box inside a box", torch.tensor([[0.25]])),
-        Case("by hand", (one, others[3:4]), "boxes that touch", torch.tensor([[0.0]])),
-        Case("by hand", (one, others[4:]), "boxes diagonally apart", torch.tensor([[0.0]])),
-        Case(
-            "by hand",
-            (one, others),
-            "one box against five",
-            torch.tensor([[1 / 3, 1.0, 0.25, 0.0, 0.0]]),
-        ),
-        Case(
-            "by hand",
-            (two, pair),
-            "two boxes against two",
-            torch.tensor([[8 / 24, 2 / 16], [0.0, 2 / 4]]),
-        ),
-        Case(
-            "by hand",
-            (share, shares),
-            "boxes inside [0, 1]",
-            torch.tensor([[0.09 / 0.23, 0.04 / 0.16]]),
-        ),
+        *_iou_by_hand(others),
         Case("degenerate", (none, others), "no boxes in the first list"),
         Case("degenerate", (others, none), "no boxes in the second list"),
         Case("degenerate", (flat, flat), "boxes without area", only_finite=True),
@@ -71,6 +44,45 @@ def _iou_cases(random: torch.Generator) -> list[Case]:
         Case("no loop", (random_boxes(8, random), b), "8 against 5 random boxes", size=8),
         Case("no loop", (random_boxes(64, random), b), "64 against 5 random boxes", size=64),
     ]
+
+
+def _iou_by_hand(others: Tensor) -> list[Case]:
+    # Each way in which two boxes can lie, alone and then in one call.
+    one = boxes_of((0, 0, 4, 4))
+    pairs = [
+        Case("by hand", (one, others[:1]), "boxes that share a third", torch.tensor([[1 / 3]])),
+        Case("by hand", (one, others[2:3]), "a box inside a box", torch.tensor([[0.25]])),
+        Case("by hand", (one, others[3:4]), "boxes that touch", torch.tensor([[0.0]])),
+        Case("by hand", (one, others[4:]), "boxes diagonally apart", torch.tensor([[0.0]])),
+    ]
+    one_against_five = Case(
+        "by hand",
+        (one, others),
+        "one box against five",
+        torch.tensor([[1 / 3, 1.0, 0.25, 0.0, 0.0]]),
+    )
+
+    # As many rows as columns, so that areas added along the wrong axis make no error, but numbers.
+    two = boxes_of((0, 0, 4, 4), (0, 0, 2, 2))
+    pair = boxes_of((2, 0, 6, 4), (0, 0, 1, 2))
+    two_against_two = Case(
+        "by hand",
+        (two, pair),
+        "two boxes against two",
+        torch.tensor([[8 / 24, 2 / 16], [0.0, 2 / 4]]),
+    )
+
+    # Shares of the image: what is harmless in pixels, like a union of at least 1, is not here.
+    share = boxes_of((0.1, 0.5, 0.5, 0.9))
+    shares = boxes_of((0.2, 0.4, 0.6, 0.8), (0.2, 0.6, 0.4, 0.8))
+    inside_the_unit = Case(
+        "by hand",
+        (share, shares),
+        "boxes inside [0, 1]",
+        torch.tensor([[0.09 / 0.23, 0.04 / 0.16]]),
+    )
+
+    return [*pairs, one_against_five, two_against_two, inside_the_unit]
 
 
 # ---- what is changed ----

@@ -15,17 +15,27 @@ from detlearn.nms import naive_nms
 
 
 def _nms_cases(random: torch.Generator) -> list[Case]:
-    # IoU of neighbours 0.6, of the first with the third 1/3: a chain.
-    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40), (80, 80, 99, 99))
-    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
-    one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
     few, some, others = (_crowded(number, random) for number in (6, 40, 50))
     order = torch.randperm(40, generator=random)
 
-    # Twins with equal scores, far from each other: of each pair the earlier one stays.
-    places = boxes_of((0, 0, 20, 20), (50, 0, 70, 20), (0, 50, 20, 70))
-    twins = torch.cat((places, places.flip(0)))
     return [
+        *_nms_by_hand(),
+        *_nms_of_equals(),
+        Case("random", (*few, 0.5), "6 boxes in a crowd"),
+        Case("random", (*some, 0.5), "40 boxes in a crowd"),
+        Case("random", (*some, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
+        Case("random", (*others, 0.7), "50 boxes in a crowd, with a threshold of 0.7"),
+        Case("property", (some[0] - 300, some[1], 0.5), "the same boxes moved below zero"),
+        Case("property", (some[0] / 60, some[1], 0.5), "the same boxes inside [0, 1]"),
+        Case("property", (some[0][order], some[1][order], 0.5), "the boxes in another order"),
+        Case("property", (some[0], some[1] - 2, 0.5), "the same boxes with negative scores"),
+    ]
+
+
+def _nms_by_hand() -> list[Case]:
+    # IoU of neighbours 0.6, of the first with the third 1/3: a chain, and one box apart.
+    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40), (80, 80, 99, 99))
+    chained = [
         Case(
             "by hand",
             (chain[:2], torch.tensor([0.8, 0.9]), 0.5),
@@ -50,6 +60,10 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
             "two boxes with an IoU of 0.6 and one apart, which is the second best",
             torch.tensor([1, 2]),
         ),
+    ]
+
+    half = boxes_of((0, 0, 20, 20), (0, 0, 20, 10))  # IoU exactly 1/2
+    at_the_threshold = [
         Case(
             "by hand",
             (half, torch.tensor([0.9, 0.8]), 0.5),
@@ -62,6 +76,21 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
             "an IoU of exactly the threshold and one box apart",
             torch.tensor([1, 2, 0]),
         ),
+    ]
+
+    return [*chained, *at_the_threshold]
+
+
+def _nms_of_equals() -> list[Case]:
+    """Make the degenerate cases: no box or one, and boxes that are all the same."""
+    none = torch.zeros(0, 4)
+    one = boxes_of((5, 5, 20, 30))
+
+    # Twins with equal scores, far from each other: of each pair the earlier one stays.
+    places = boxes_of((0, 0, 20, 20), (50, 0, 70, 20), (0, 50, 20, 70))
+    twins = torch.cat((places, places.flip(0)))
+
+    return [
         Case("degenerate", (none, torch.zeros(0), 0.5), "no boxes at all"),
         Case("degenerate", (one, torch.tensor([0.1]), 0.5), "a single box"),
         Case(
@@ -81,14 +110,6 @@ def _nms_cases(random: torch.Generator) -> list[Case]:
             "three pairs of equal boxes with equal scores",
             torch.tensor([2, 1, 0]),
         ),
-        Case("random", (*few, 0.5), "6 boxes in a crowd"),
-        Case("random", (*some, 0.5), "40 boxes in a crowd"),
-        Case("random", (*some, 0.3), "40 boxes in a crowd, with a threshold of 0.3"),
-        Case("random", (*others, 0.7), "50 boxes in a crowd, with a threshold of 0.7"),
-        Case("property", (some[0] - 300, some[1], 0.5), "the same boxes moved below zero"),
-        Case("property", (some[0] / 60, some[1], 0.5), "the same boxes inside [0, 1]"),
-        Case("property", (some[0][order], some[1][order], 0.5), "the boxes in another order"),
-        Case("property", (some[0], some[1] - 2, 0.5), "the same boxes with negative scores"),
     ]
 
 
@@ -117,16 +138,20 @@ def _nms_with(
     def function(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         ranked = order(scores).tolist()
         hits = suppresses(box_iou(boxes, boxes), iou_threshold)
+
         keep: list[int] = []
         for rank, i in enumerate(ranked):
+            # Those that may suppress box i.
             rivals = {
                 "kept": keep,
                 "better": ranked[:rank],
                 "last": keep[-1:],
                 "first": keep[:1],
             }
+
             if not any(hits[j, i] for j in rivals[by]):
                 keep.append(i)
+
         return torch.tensor(keep, dtype=torch.int64)
 
     return function
@@ -136,10 +161,12 @@ def _positions_as_indices(boxes: Tensor, scores: Tensor, iou_threshold: float) -
     """Return what looks up the IoU of the n-th and m-th best as that of boxes n and m."""
     order = scores.argsort(descending=True, stable=True)
     hits = box_iou(boxes, boxes) > iou_threshold
+
     kept: list[int] = []
     for rank in range(len(boxes)):
         if not any(hits[other, rank] for other in kept):
             kept.append(rank)
+
     return order[torch.tensor(kept, dtype=torch.int64)]
 
 
@@ -147,20 +174,24 @@ def _indices_as_positions(boxes: Tensor, scores: Tensor, iou_threshold: float) -
     """Return what looks up the IoU of boxes n and m as that of the n-th and m-th best."""
     order = scores.argsort(descending=True, stable=True)
     hits = box_iou(boxes[order], boxes[order]) > iou_threshold
+
     keep: list[int] = []
     for i in order.tolist():
         if not any(hits[other, i] for other in keep):
             keep.append(i)
+
     return torch.tensor(keep, dtype=torch.int64)
 
 
 def _spares_equal_scores(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Return what suppresses boxes with a lower score only."""
     hits = (box_iou(boxes, boxes) > iou_threshold) & (scores[:, None] > scores)
+
     keep: list[int] = []
     for i in scores.argsort(descending=True, stable=True).tolist():
         if not any(hits[other, i] for other in keep):
             keep.append(i)
+
     return torch.tensor(keep, dtype=torch.int64)
 
 
@@ -170,8 +201,10 @@ def _stops_early(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     keep = []
     while len(left) > 1:
         keep.append(int(left[0]))
+
         iou = box_iou(boxes[left[:1]], boxes[left[1:]])[0]
         left = left[1:][iou <= iou_threshold]
+
     return torch.tensor(keep, dtype=torch.int64)
 
 

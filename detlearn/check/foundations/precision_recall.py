@@ -14,23 +14,47 @@ from detlearn.metrics.curves import precision_recall
 
 def _curve_cases(random: torch.Generator) -> list[Case]:
     scores = torch.tensor([0.9, 0.8, 0.7])
-    right = torch.tensor([True, False, True])
+
     many = torch.randperm(60, generator=random) / 60
     verdicts = torch.rand(60, generator=random) < many
     order = torch.randperm(60, generator=random)
+
     return [
+        *_curves_by_hand(scores),
+        *_curves_of_equal_scores(),
+        Case("degenerate", (torch.zeros(0), torch.zeros(0).bool(), 4), "no detections"),
+        Case("degenerate", (scores, torch.zeros(3).bool(), 4), "nothing but false positives"),
+        Case("random", (many, verdicts, 71), "60 detections"),
+        Case("property", (many[order], verdicts[order], 71), "the detections in another order"),
+        Case("property", (many * 0.01 - 3, verdicts, 71), "other scores in the same order"),
+    ]
+
+
+def _curves_by_hand(scores: Tensor) -> list[Case]:
+    """Make cases of three detections, from the highest score to the lowest but in one."""
+    right = torch.tensor([True, False, True])
+    shuffled = [2, 0, 1]
+
+    # The same curve for any order of the detections.
+    precision = torch.tensor([1, 1 / 2, 2 / 3])
+    recall = torch.tensor([1 / 3, 1 / 3, 2 / 3])
+    in_any_order = [
         Case(
             "by hand",
             (scores, right, 3),
             "right, wrong, right, with three objects",
-            (torch.tensor([1, 1 / 2, 2 / 3]), torch.tensor([1 / 3, 1 / 3, 2 / 3])),
+            (precision, recall),
         ),
         Case(
             "by hand",
-            (scores[[2, 0, 1]], right[[2, 0, 1]], 3),
+            (scores[shuffled], right[shuffled], 3),
             "the same detections, not sorted by score",
-            (torch.tensor([1, 1 / 2, 2 / 3]), torch.tensor([1 / 3, 1 / 3, 2 / 3])),
+            (precision, recall),
         ),
+    ]
+
+    # More objects than are found.
+    with_more_objects = [
         Case(
             "by hand",
             (scores, ~right, 5),
@@ -43,6 +67,13 @@ def _curve_cases(random: torch.Generator) -> list[Case]:
             "right, right, wrong, with four objects",
             (torch.tensor([1, 1, 2 / 3]), torch.tensor([1 / 4, 2 / 4, 2 / 4])),
         ),
+    ]
+
+    return [*in_any_order, *with_more_objects]
+
+
+def _curves_of_equal_scores() -> list[Case]:
+    return [
         Case(
             "by hand",
             (torch.full((4,), 0.5), torch.tensor([True, False, True, False]), 2),
@@ -55,11 +86,6 @@ def _curve_cases(random: torch.Generator) -> list[Case]:
             "two pairs of equal scores, which stay in their order",
             (torch.tensor([0, 1 / 2, 1 / 3, 1 / 2]), torch.tensor([0, 1 / 4, 1 / 4, 1 / 2])),
         ),
-        Case("degenerate", (torch.zeros(0), torch.zeros(0).bool(), 4), "no detections"),
-        Case("degenerate", (scores, torch.zeros(3).bool(), 4), "nothing but false positives"),
-        Case("random", (many, verdicts, 71), "60 detections"),
-        Case("property", (many[order], verdicts[order], 71), "the detections in another order"),
-        Case("property", (many * 0.01 - 3, verdicts, 71), "other scores in the same order"),
     ]
 
 

@@ -16,9 +16,16 @@ from detlearn.metrics.curves import true_positives
 
 
 def _match_cases(random: torch.Generator) -> list[Case]:
-    gt, more = random_boxes(8, random, size=60.0), random_boxes(6, random, size=60.0)
-    noisy, more_noisy = _around(gt, random), _around(more, random)
-    one, other, none = boxes_of((0, 0, 40, 40)), boxes_of((10, 0, 50, 40)), torch.zeros(0, 4)
+    none = torch.zeros(0, 4)
+    one = boxes_of((0, 0, 40, 40))
+    other = boxes_of((10, 0, 50, 40))
+
+    # Objects, and three detections around each.
+    gt = random_boxes(8, random, size=60.0)
+    more = random_boxes(6, random, size=60.0)
+    noisy = _around(gt, random)
+    more_noisy = _around(more, random)
+
     return [
         *_match_by_hand(),
         Case("degenerate", (none, one, 0.5), "no detections"),
@@ -45,81 +52,106 @@ def _around(gt: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _match_by_hand() -> list[Case]:
+    return [*_one_object_by_hand(), *_two_objects_by_hand()]
+
+
+def _mask(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+def _one_object_by_hand() -> list[Case]:
     car = boxes_of((0, 0, 40, 40))
-    good, better, poor = (boxes_of((x, 0, 40 + x, 40)) for x in (10, 2, 30))
-    pair = boxes_of((0, 0, 40, 40), (12, 0, 52, 40))
     half = boxes_of((0, 0, 40, 20))
+    good, better, poor = (boxes_of((x, 0, 40 + x, 40)) for x in (10, 2, 30))
 
-    def mask(*values: int) -> Tensor:
-        return torch.tensor(values, dtype=torch.bool)
+    # Above the threshold, below it, at it.
+    thresholds = [
+        Case("by hand", (good, car, 0.5), "a detection with an IoU of 0.6", _mask(1)),
+        Case("by hand", (poor, car, 0.5), "a detection with an IoU of 0.14", _mask(0)),
+        Case("by hand", (half, car, 0.5), "an IoU of exactly the threshold", _mask(1)),
+    ]
 
-    return [
-        Case("by hand", (good, car, 0.5), "a detection with an IoU of 0.6", mask(1)),
-        Case("by hand", (poor, car, 0.5), "a detection with an IoU of 0.14", mask(0)),
-        Case("by hand", (half, car, 0.5), "an IoU of exactly the threshold", mask(1)),
+    # The first detection that is good enough has the object, and no other.
+    rivals = [
         Case(
             "by hand",
             (torch.cat((half, good)), car, 0.5),
             "an IoU of exactly the threshold, and a better box after it",
-            mask(1, 0),
+            _mask(1, 0),
         ),
         Case(
             "by hand",
             (torch.cat((good, better)), car, 0.5),
             "two detections of one object",
-            mask(1, 0),
+            _mask(1, 0),
         ),
         Case(
             "by hand",
             (torch.cat((better, good)), car, 0.5),
             "two detections of one object, the better one first",
-            mask(1, 0),
+            _mask(1, 0),
         ),
         Case(
             "by hand",
             (torch.cat((poor, good)), car, 0.5),
             "a poor detection before a good one",
-            mask(0, 1),
+            _mask(0, 1),
         ),
-        # Both detections overlap the first object most; the second is left with the other object.
+    ]
+
+    return [*thresholds, *rivals]
+
+
+def _two_objects_by_hand() -> list[Case]:
+    pair = boxes_of((0, 0, 40, 40), (12, 0, 52, 40))
+
+    # Both detections overlap the first object most; the second is left with the other object.
+    with_one_favourite = [
         Case(
             "by hand",
             (boxes_of((0, 0, 40, 40), (4, 0, 44, 40)), pair, 0.5),
             "two objects side by side, of which both detections prefer the first",
-            mask(1, 1),
+            _mask(1, 1),
         ),
         Case(
             "by hand",
             (boxes_of((0, 0, 40, 40), (80, 0, 99, 40), (4, 0, 44, 40)), pair, 0.5),
             "the same with a detection of nothing between them",
-            mask(1, 0, 1),
+            _mask(1, 0, 1),
         ),
-        # The best detection takes the object it overlaps most, and leaves the other to the second.
+    ]
+
+    # The best detection takes the object it overlaps most, and leaves the other to the second.
+    with_a_choice = [
         Case(
             "by hand",
             (boxes_of((8, 0, 48, 40), (-4, 0, 36, 40)), pair, 0.5),
             "a first detection that covers two objects well enough",
-            mask(1, 1),
+            _mask(1, 1),
         ),
         Case(
             "by hand",
             (boxes_of((8, 0, 48, 40), (80, 0, 99, 40), (-4, 0, 36, 40)), pair, 0.5),
             "a first detection that covers two objects well enough, and one of nothing",
-            mask(1, 0, 1),
+            _mask(1, 0, 1),
         ),
         Case(
             "by hand",
             (boxes_of((5, 0, 45, 40), (5, 4, 45, 44)), pair, 0.5),
             "two detections of two objects, of which the first covers both better",
-            mask(1, 1),
-        ),
-        Case(
-            "by hand",
-            (boxes_of((4, 0, 44, 40), (-8, 0, 32, 40)), pair, 0.5),
-            "a first detection that takes the only object of the second",
-            mask(1, 0),
+            _mask(1, 1),
         ),
     ]
+
+    # What it takes may be all that the second could have had.
+    with_nothing_left = Case(
+        "by hand",
+        (boxes_of((4, 0, 44, 40), (-8, 0, 32, 40)), pair, 0.5),
+        "a first detection that takes the only object of the second",
+        _mask(1, 0),
+    )
+
+    return [*with_one_favourite, *with_a_choice, with_nothing_left]
 
 
 def _match_with(
@@ -140,21 +172,27 @@ def _match_with(
     """
 
     def function(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-        iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+        iou = box_iou(boxes, gt_boxes)
+        right = torch.zeros(len(boxes), dtype=torch.bool)
         taken = torch.zeros(len(gt_boxes), dtype=torch.bool)
+
         for d in range(len(boxes) if len(gt_boxes) else 0):
             scores = torch.where(taken & free_only, -1.0, iou[d])
             best = int(reaches(scores, iou_threshold).int().argmax() if first else scores.argmax())
+
             hit = bool(reaches(scores[best], iou_threshold))
             right[d] = hit and (retake or not taken[best])
             taken[best] |= hit or always_takes
+
         return right
 
     return function
 
 
 def _by_object(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    iou = box_iou(boxes, gt_boxes)
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+
     for g in range(len(gt_boxes) if len(boxes) else 0):
         best = iou[:, g].argmax()
         if iou[best, g] >= iou_threshold:
@@ -163,7 +201,9 @@ def _by_object(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> T
 
 
 def _optimal(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    iou = box_iou(boxes, gt_boxes)
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+
     rows, columns = linear_sum_assignment(iou.numpy(), maximize=True)
     for d, g in zip(rows, columns):
         right[d] = bool(iou[d, g] >= iou_threshold)
@@ -171,7 +211,9 @@ def _optimal(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Ten
 
 
 def _largest_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    iou, right = box_iou(boxes, gt_boxes), torch.zeros(len(boxes), dtype=torch.bool)
+    iou = box_iou(boxes, gt_boxes)
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+
     while iou.numel() > 0 and iou.max() >= iou_threshold:
         d, g = divmod(int(iou.argmax()), len(gt_boxes))
         right[d] = True
@@ -181,7 +223,9 @@ def _largest_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) 
 
 def _matches(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
     """Return the object of each detection, −1 if it has none."""
-    iou, match = box_iou(boxes, gt_boxes), torch.full((len(boxes),), -1)
+    iou = box_iou(boxes, gt_boxes)
+    match = torch.full((len(boxes),), -1)
+
     for d in range(len(boxes) if len(gt_boxes) else 0):
         if iou[d].max() >= iou_threshold:
             match[d] = iou[d].argmax()
