@@ -183,32 +183,36 @@ def with_hand_cases(*hand: tuple[Pair, float]) -> Callable[[torch.Generator], li
 
 
 def _degenerate_cases(random: torch.Generator) -> list[Case]:
-    none, twin = torch.zeros(0, 4), random_boxes(4, random)
+    none = torch.zeros(0, 4)
+    twin = random_boxes(4, random)
+
     lines = boxes_of((10, 10, 30, 10), (20, 20, 20, 40))
     points = boxes_of((5, 5, 5, 5), (0, 0, 0, 0), (7, 90, 7, 90))
     flat = torch.cat((lines, points))
     full = boxes_of(
         (10, 5, 30, 15), (15, 20, 35, 40), (0, 0, 10, 10), (3, 4, 9, 8), (0, 80, 14, 99)
     )
-
-    # Pairs with exactly one centre, where the slope of a square root would be infinite.
-    wide = boxes_of((0, 0, 40, 10), (10, 20, 90, 60), (5, 5, 35, 15))
-    tall = boxes_of((15, -10, 25, 20), (40, 8, 60, 72), (8, 0, 32, 20))
-
-    return [
+    values = [
         Case("degenerate", (none, none), "no boxes at all"),
         Case("degenerate", (twin, twin.clone()), "pairs of equal boxes"),
         Case("degenerate", (flat, full), "boxes without area", only_finite=True),
         Case("degenerate", (lines, lines.clone()), "pairs of lines", only_finite=True),
         Case("degenerate", (points, points.clone()), "pairs of points", only_finite=True),
-        # Not the points: the gradient of atan2 there is NaN in torch 2.6.
-        Case(
-            "degenerate",
-            (lines, full[:2]),
-            "lines, gradient included",
-            only_finite=True,
-            gradient=True,
-        ),
+    ]
+
+    # Not the points: the gradient of atan2 there is NaN in torch 2.6.
+    slopes_of_lines = Case(
+        "degenerate",
+        (lines, full[:2]),
+        "lines, gradient included",
+        only_finite=True,
+        gradient=True,
+    )
+
+    # Pairs with exactly one centre, where the slope of a square root would be infinite.
+    wide = boxes_of((0, 0, 40, 10), (10, 20, 90, 60), (5, 5, 35, 15))
+    tall = boxes_of((15, -10, 25, 20), (40, 8, 60, 72), (8, 0, 32, 20))
+    slopes_at_one_centre = [
         Case(
             "degenerate",
             (wide, tall),
@@ -225,12 +229,17 @@ def _degenerate_cases(random: torch.Generator) -> list[Case]:
         ),
     ]
 
+    return [*values, slopes_of_lines, *slopes_at_one_centre]
+
 
 def _random_cases(random: torch.Generator) -> list[Case]:
     a, b = random_pairs(30, random)
     moved = torch.tensor([-200.0, 35.0, -200.0, 35.0])
+
     shares = random_pairs(30, random, size=1.0, smallest=0.2)
+
     few, many = random_pairs(8, random), random_pairs(64, random)
+
     return [
         Case("random", (a, b), "30 random pairs"),
         Case("random", shares, "30 random pairs inside [0, 1]"),
@@ -286,6 +295,7 @@ def common(penalty: Loss, name: str) -> tuple[Misconception, ...]:
         return loss(_corners(a), _corners(b))
 
     return (
+        # A term that is missing or has the wrong sign.
         Misconception(ONE_MINUS, lambda a, b: 1 - loss(a, b)),
         Misconception(IOU_ONLY, lambda a, b: 1 - iou(a, b)),
         Misconception(SIGN, lambda a, b: 1 - iou(a, b) - penalty(a, b)),
@@ -293,12 +303,14 @@ def common(penalty: Loss, name: str) -> tuple[Misconception, ...]:
         Misconception(
             f"the 1 is missing: {name} of equal boxes is 0", lambda a, b: penalty(a, b) - iou(a, b)
         ),
+        # A wrong intersection.
         Misconception(NEGATIVE_SIDES, lambda a, b: 1 - _without_clamp(a, b) + penalty(a, b)),
         Misconception(
             SHARED_EXTREME,
             lambda a, b: 1 - _iou_of(size(torch.max(a, b)), a, b) + penalty(a, b),
             lambda a, b: 1 - _iou_of(size(torch.min(a, b)), a, b) + penalty(a, b),
         ),
+        # The form of what is given and returned.
         Misconception(MEAN, lambda a, b: loss(a, b).mean(), lambda a, b: loss(a, b).sum()),
         Misconception(EACH_WITH_EACH, each_with_each),
         Misconception(CENTRES, from_centres),

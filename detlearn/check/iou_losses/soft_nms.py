@@ -35,17 +35,24 @@ def _soft(
     def function(
         boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
     ) -> tuple[Tensor, Tensor]:
-        now, free, keep = scores.clone(), torch.ones(len(scores), dtype=torch.bool), []
+        now = scores.clone()
         first = scores.argsort(descending=True).tolist()
+
+        free = torch.ones(len(scores), dtype=torch.bool)
+        keep = []
         for turn in range(len(scores)):
             best = int(now.where(free, -1.0).argmax()) if reselect else first[turn]
             if reselect and not all_boxes and drop == "decayed" and now[best] < threshold:
                 break
+
             free[best] = False
             keep.append(best)
+
             iou = paired_iou(boxes[best], boxes)
             others = free | (all_boxes & (torch.arange(len(boxes)) != best))
             now = torch.where(others, now * decay(iou, torch.tensor(sigma)), now)
+
+        # What is dropped, in which order the rest is returned, and with which scores.
         chosen = torch.tensor(keep, dtype=torch.int64)
         if drop != "none":
             judged = scores if drop == "original" else now
@@ -61,12 +68,17 @@ def _restarted(
     boxes: Tensor, scores: Tensor, sigma: float = 0.5, threshold: float = 0.001
 ) -> tuple[Tensor, Tensor]:
     """Return what lowers the given score each time, so that only the last decay remains."""
-    now, left, keep = scores.clone(), list(range(len(scores))), []
+    now = scores.clone()
+    left = list(range(len(scores)))
+
+    keep = []
     while left and now[left].max() >= threshold:
         best = left.pop(int(now[left].argmax()))
         keep.append(best)
+
         iou = paired_iou(boxes[best], boxes[left])
         now[left] = scores[left] * torch.exp(-(iou**2) / sigma)
+
     chosen = torch.tensor(keep, dtype=torch.int64)
     return chosen, now[chosen]
 
@@ -77,9 +89,11 @@ def _largest_overlap(
     """Return what lowers the given score once, by the largest overlap with a better box."""
     order = scores.argsort(descending=True, stable=True)
     iou = paired_iou(boxes[order][:, None], boxes[order]).triu(diagonal=1)
+
     now = scores.clone()
     if len(order):
         now[order] = scores[order] * torch.exp(-(iou.amax(0) ** 2) / sigma)
+
     order = now.argsort(descending=True, stable=True)
     keep = order[now[order] >= threshold]
     return keep, now[keep]
@@ -94,6 +108,7 @@ def _first_alone(
         best = int(now.argmax())
         now = now * torch.exp(-(paired_iou(boxes[best], boxes) ** 2) / sigma)
         now[best] = scores[best]
+
     order = now.argsort(descending=True, stable=True)
     keep = order[now[order] >= threshold]
     return keep, now[keep]
@@ -126,37 +141,15 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
     # IoU of the first with the second 0.6, of the first two with the third 0.
     three = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (60, 60, 80, 80))
     scores = torch.tensor([0.9, 0.8, 0.5])
-    decayed = 0.8 * math.exp(-(0.6**2) / 0.5)
-    # The second is decayed below the third, which must then be taken first.
-    overtaken = torch.tensor([0.9, 0.8, 0.45])
 
-    # IoU of neighbours 0.6, of the first with the last 1/3: the last decays twice.
-    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40))
-    middle = 0.9 * math.exp(-(0.6**2) / 0.5)
-    last = 0.4 * math.exp(-((1 / 3) ** 2 + 0.6**2) / 0.5)
+    none = torch.zeros(0, 4)
+    one = boxes_of((5, 5, 20, 30))
 
-    one, none = boxes_of((5, 5, 20, 30)), torch.zeros(0, 4)
     crowd, large, larger = (_crowd(number, random) for number in (8, 40, 50))
     order = torch.randperm(40, generator=random)
+
     return [
-        Case(
-            "by hand",
-            (three, scores),
-            "two boxes with an IoU of 0.6 and one apart",
-            expected=(torch.tensor([0, 2, 1]), torch.tensor([0.9, 0.5, decayed])),
-        ),
-        Case(
-            "by hand",
-            (three, overtaken, 0.5, 0.4),
-            "the same boxes with a score threshold of 0.4, which the second falls below",
-            expected=(torch.tensor([0, 2]), torch.tensor([0.9, 0.45])),
-        ),
-        Case(
-            "by hand",
-            (chain, torch.tensor([0.95, 0.9, 0.4])),
-            "a chain, whose last box overlaps both others",
-            expected=(torch.tensor([0, 1, 2]), torch.tensor([0.95, middle, last])),
-        ),
+        *_soft_by_hand(three, scores),
         Case("by hand", (one, torch.tensor([0.7])), "a single box"),
         Case("degenerate", (none, torch.zeros(0)), "no boxes at all"),
         Case("degenerate", (one.repeat(3, 1), torch.tensor([0.5, 0.9, 0.7])), "three equal boxes"),
@@ -171,6 +164,39 @@ def _soft_cases(random: torch.Generator) -> list[Case]:
         Case("property", (large[0] / 60, large[1]), "the same 40 boxes inside [0, 1]"),
         Case("property", (large[0][order], large[1][order]), "the same 40 boxes in another order"),
     ]
+
+
+def _soft_by_hand(three: Tensor, scores: Tensor) -> list[Case]:
+    # The second is decayed below the third, which must then be taken first.
+    decayed = 0.8 * math.exp(-(0.6**2) / 0.5)
+    overtaken = torch.tensor([0.9, 0.8, 0.45])
+    of_three = [
+        Case(
+            "by hand",
+            (three, scores),
+            "two boxes with an IoU of 0.6 and one apart",
+            expected=(torch.tensor([0, 2, 1]), torch.tensor([0.9, 0.5, decayed])),
+        ),
+        Case(
+            "by hand",
+            (three, overtaken, 0.5, 0.4),
+            "the same boxes with a score threshold of 0.4, which the second falls below",
+            expected=(torch.tensor([0, 2]), torch.tensor([0.9, 0.45])),
+        ),
+    ]
+
+    # IoU of neighbours 0.6, of the first with the last 1/3: the last decays twice.
+    chain = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (20, 0, 60, 40))
+    middle = 0.9 * math.exp(-(0.6**2) / 0.5)
+    last = 0.4 * math.exp(-((1 / 3) ** 2 + 0.6**2) / 0.5)
+    of_a_chain = Case(
+        "by hand",
+        (chain, torch.tensor([0.95, 0.9, 0.4])),
+        "a chain, whose last box overlaps both others",
+        expected=(torch.tensor([0, 1, 2]), torch.tensor([0.95, middle, last])),
+    )
+
+    return [*of_three, of_a_chain]
 
 
 def _crowd(number: int, random: torch.Generator) -> tuple[Tensor, Tensor]:

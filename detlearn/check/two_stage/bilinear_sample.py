@@ -25,10 +25,13 @@ def _cases(random: torch.Generator) -> list[Case]:
     many = _positions(64, (7, 5), 0.0, random)
     few = tuple(values[:8] for values in many)
 
+    # The middle of every cell, and a map whose value at (x, y) is known.
     rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(7.0), indexing="ij")
     ramp = (columns + 10 * rows)[None]
+
     single = torch.randn(2, 1, 1, generator=random)
     beside = torch.tensor([0.0, -0.5, 0.7, 1.5, 1.0, -1.0, -1.25])
+
     return [
         *_inside_by_hand(),
         *_outside_by_hand(),
@@ -115,10 +118,12 @@ def _sample(
         left, right, fx = axis(x + shift, width)
         top, bottom, fy = axis(y + shift, height)
         fx, fy = weights(fx, fy)
+
         left, right, top, bottom = (cell.long() for cell in (left, right, top, bottom))
         upper = features[:, top, left] * (1 - fx) + features[:, top, right] * fx
         lower = features[:, bottom, left] * (1 - fx) + features[:, bottom, right] * fx
-        return (upper * (1 - fy) + lower * fy).masked_fill(outside(x, y, width, height), 0)
+        read = upper * (1 - fy) + lower * fy
+        return read.masked_fill(outside(x, y, width, height), 0)
 
     return function
 
@@ -157,10 +162,12 @@ def _lost_at_the_border(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     left, right, _ = (cell.long() for cell in _clamped(x, width))
     top, bottom, _ = (cell.long() for cell in _clamped(y, height))
 
-    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    x = x.clamp(0, width - 1)
+    y = y.clamp(0, height - 1)
     upper = features[:, top, left] * (right - x) + features[:, top, right] * (x - left)
     lower = features[:, bottom, left] * (right - x) + features[:, bottom, right] * (x - left)
-    return (upper * (bottom - y) + lower * (y - top)).masked_fill(outside, 0)
+    read = upper * (bottom - y) + lower * (y - top)
+    return read.masked_fill(outside, 0)
 
 
 def _along_the_diagonal(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -170,13 +177,15 @@ def _along_the_diagonal(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     top, bottom, down = _clamped(y, height)
 
     share = across * down
-    first, last = features[:, top.long(), left.long()], features[:, bottom.long(), right.long()]
+    first = features[:, top.long(), left.long()]
+    last = features[:, bottom.long(), right.long()]
     read = first * (1 - share) + last * share
     return read.masked_fill(_outside(x, y, width, height), 0)
 
 
 def _each_x_with_each_y(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    columns, rows = x.repeat(len(y)), y.repeat_interleave(len(x))
+    columns = x.repeat(len(y))
+    rows = y.repeat_interleave(len(x))
     return bilinear_sample(features, columns, rows).view(len(features), len(y), len(x))
 
 
@@ -202,6 +211,7 @@ def _grid_sample(scale: str, align_corners: bool, padding: str) -> Function:
             padding_mode=padding,
             align_corners=align_corners,
         )
+
         return read[0, :, 0]
 
     return function

@@ -39,8 +39,10 @@ def _cases(random: torch.Generator) -> list[Case]:
     anchors = random_pairs(30, random)[0]
     deltas = 0.4 * torch.randn(30, 4, generator=random)
     wild = deltas * torch.tensor([1, 1, 8, 8])
+
     many = random_pairs(64, random)[0]
     small = 0.4 * torch.randn(64, 4, generator=random)
+
     return [
         *_by_hand(anchor),
         *_limits_by_hand(anchor),
@@ -59,7 +61,8 @@ def _cases(random: torch.Generator) -> list[Case]:
 def _by_hand(anchor: Tensor) -> list[Case]:
     """Make the cases that can be followed with a pencil, most with one anchor of 20 × 10."""
     two = math.log(2)
-    return [
+
+    moved = [
         Case("by hand", (torch.zeros(1, 4), anchor), "deltas of zero", anchor),
         Case(
             "by hand",
@@ -67,53 +70,61 @@ def _by_hand(anchor: Tensor) -> list[Case]:
             "a move to the right and down",
             boxes_of((15, 12, 35, 22)),
         ),
-        Case(
-            "by hand",
-            (torch.tensor([[0.75, -0.25, two, -two]]), anchor),
-            "a move, twice the width and half the height",
-            boxes_of((15, 10, 55, 15)),
-        ),
-        Case(
-            "by hand",
-            (torch.tensor([[10.0, -8, 0, 0]]), anchor),
-            "a long move",
-            boxes_of((210, -70, 230, -60)),
-        ),
-        # Whoever keeps sides from becoming zero by clamping them at one pixel fails here.
-        Case(
-            "by hand",
-            (torch.tensor([[0.5, -0.5, two, -two]]), boxes_of((0.25, 0.25, 0.75, 0.5))),
-            "an anchor inside [0, 1]",
-            boxes_of((0.25, 0.1875, 1.25, 0.3125)),
-        ),
     ]
+
+    stretched_too = Case(
+        "by hand",
+        (torch.tensor([[0.75, -0.25, two, -two]]), anchor),
+        "a move, twice the width and half the height",
+        boxes_of((15, 10, 55, 15)),
+    )
+
+    # Longer than dw and dh may be.
+    moved_far = Case(
+        "by hand",
+        (torch.tensor([[10.0, -8, 0, 0]]), anchor),
+        "a long move",
+        boxes_of((210, -70, 230, -60)),
+    )
+
+    # Whoever keeps sides from becoming zero by clamping them at one pixel fails here.
+    inside_the_unit = Case(
+        "by hand",
+        (torch.tensor([[0.5, -0.5, two, -two]]), boxes_of((0.25, 0.25, 0.75, 0.5))),
+        "an anchor inside [0, 1]",
+        boxes_of((0.25, 0.1875, 1.25, 0.3125)),
+    )
+
+    return [*moved, stretched_too, moved_far, inside_the_unit]
 
 
 def _limits_by_hand(anchor: Tensor) -> list[Case]:
     """Make the cases in which a side is limited, and the one in which it must not be."""
     wide, high = 20 * 62.5, 10 * 62.5
+    both_limited = Case(
+        "by hand",
+        (torch.tensor([[0, 0, 5.0, 6.0]]), anchor),
+        "dw and dh above the limit",
+        boxes_of((20 - wide / 2, 15 - high / 2, 20 + wide / 2, 15 + high / 2)),
+    )
+
+    # The left edge, 725 − 625, shows whether the limit is ln(1000 / 16) or a rounded number.
+    exactly_limited = Case(
+        "by hand",
+        (torch.tensor([[35.25, 0, 5.0, 0]]), anchor),
+        "a long move and a dw above the limit",
+        boxes_of((100, 10, 1350, 20)),
+    )
+
     narrow = 20 * math.exp(-6)
-    return [
-        Case(
-            "by hand",
-            (torch.tensor([[0, 0, 5.0, 6.0]]), anchor),
-            "dw and dh above the limit",
-            boxes_of((20 - wide / 2, 15 - high / 2, 20 + wide / 2, 15 + high / 2)),
-        ),
-        # The left edge, 725 − 625, shows whether the limit is ln(1000 / 16) or a rounded number.
-        Case(
-            "by hand",
-            (torch.tensor([[35.25, 0, 5.0, 0]]), anchor),
-            "a long move and a dw above the limit",
-            boxes_of((100, 10, 1350, 20)),
-        ),
-        Case(
-            "by hand",
-            (torch.tensor([[0, 0, -6.0, 0]]), anchor),
-            "a dw of −6, a very narrow box",
-            boxes_of((20 - narrow / 2, 10, 20 + narrow / 2, 20)),
-        ),
-    ]
+    not_limited = Case(
+        "by hand",
+        (torch.tensor([[0, 0, -6.0, 0]]), anchor),
+        "a dw of −6, a very narrow box",
+        boxes_of((20 - narrow / 2, 10, 20 + narrow / 2, 20)),
+    )
+
+    return [both_limited, exactly_limited, not_limited]
 
 
 # ---- wrong answers ----

@@ -32,8 +32,10 @@ Function = Callable[[Tensor, Tensor], Tensor]
 def _cases(random: torch.Generator) -> list[Case]:
     anchor = boxes_of((10, 10, 30, 20))
     none = torch.zeros(0, 4)
+
     first, second = random_pairs(30, random)
     many, anchors = random_pairs(64, random)
+
     return [
         *_by_hand(anchor),
         Case("degenerate", (anchor, anchor), "an object that is its anchor"),
@@ -50,33 +52,36 @@ def _cases(random: torch.Generator) -> list[Case]:
 def _by_hand(anchor: Tensor) -> list[Case]:
     """Make the cases that can be followed with a pencil, most with one anchor of 20 × 10."""
     two = math.log(2)
-    return [
-        Case(
-            "by hand",
-            (boxes_of((15, 12, 35, 22)), anchor),
-            "an object of the anchor's size, 5 pixels to the right and 2 below",
-            torch.tensor([[0.25, 0.2, 0, 0]]),
-        ),
-        Case(
-            "by hand",
-            (boxes_of((0, 12.5, 40, 17.5)), anchor),
-            "an object twice as wide and half as high as the anchor, with the same centre",
-            torch.tensor([[0, 0, two, -two]]),
-        ),
-        Case(
-            "by hand",
-            (boxes_of((15, 10, 55, 15)), anchor),
-            "an object elsewhere and of another shape",
-            torch.tensor([[0.75, -0.25, two, -two]]),
-        ),
-        # Whoever keeps sides from becoming zero by clamping them at one pixel fails here.
-        Case(
-            "by hand",
-            (boxes_of((0.25, 0.5, 0.5, 0.625)), boxes_of((0.25, 0.25, 0.75, 0.75))),
-            "boxes inside [0, 1]",
-            torch.tensor([[-0.25, 0.125, -two, -2 * two]]),
-        ),
-    ]
+
+    # The move and the stretch, one at a time and then both.
+    moved = Case(
+        "by hand",
+        (boxes_of((15, 12, 35, 22)), anchor),
+        "an object of the anchor's size, 5 pixels to the right and 2 below",
+        torch.tensor([[0.25, 0.2, 0, 0]]),
+    )
+    stretched = Case(
+        "by hand",
+        (boxes_of((0, 12.5, 40, 17.5)), anchor),
+        "an object twice as wide and half as high as the anchor, with the same centre",
+        torch.tensor([[0, 0, two, -two]]),
+    )
+    both = Case(
+        "by hand",
+        (boxes_of((15, 10, 55, 15)), anchor),
+        "an object elsewhere and of another shape",
+        torch.tensor([[0.75, -0.25, two, -two]]),
+    )
+
+    # Whoever keeps sides from becoming zero by clamping them at one pixel fails here.
+    inside_the_unit = Case(
+        "by hand",
+        (boxes_of((0.25, 0.5, 0.5, 0.625)), boxes_of((0.25, 0.25, 0.75, 0.75))),
+        "boxes inside [0, 1]",
+        torch.tensor([[-0.25, 0.125, -two, -2 * two]]),
+    )
+
+    return [moved, stretched, both, inside_the_unit]
 
 
 # ---- wrong answers ----
@@ -138,7 +143,9 @@ def _shares_of_corners(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
 
 def _each_with_each(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
     """Encode every object for every anchor, (N, N, 4)."""
-    objects, others = len(gt_boxes), len(anchors)
+    objects = len(gt_boxes)
+    others = len(anchors)
+
     rows = gt_boxes.repeat_interleave(others, dim=0)
     columns = anchors.repeat(objects, 1)
     return encode_deltas(rows, columns).view(objects, others, 4)

@@ -20,8 +20,10 @@ Pair = tuple[Tensor, Tensor]
 def _cases(random: torch.Generator) -> list[Case]:
     sizes = tuple((20 + 100 * torch.rand(3, generator=random)).tolist())
     double = tuple(2 * size for size in sizes)
+
     tall = tuple((1.2 + 2 * torch.rand(2, generator=random)).tolist())
     ratios = (0.6, *tall)
+
     return [
         *_by_hand(),
         Case("degenerate", (2, 3, 16, (32, 64), (1, 4)), "sizes and ratios that are whole numbers"),
@@ -41,7 +43,8 @@ def _cases(random: torch.Generator) -> list[Case]:
 
 
 def _by_hand() -> list[Case]:
-    return [
+    # A single anchor: its place and its shape.
+    one_anchor = [
         Case(
             "by hand",
             (1, 1, 16, (32.0,), (1.0,)),
@@ -54,6 +57,10 @@ def _by_hand() -> list[Case]:
             "one cell with an anchor of ratio 4, which is tall",
             boxes_of((0, -24, 16, 40)),
         ),
+    ]
+
+    # The order of the cells.
+    several_cells = [
         Case(
             "by hand",
             (1, 2, 16, (32.0,), (1.0,)),
@@ -66,19 +73,25 @@ def _by_hand() -> list[Case]:
             "two rows of two cells",
             boxes_of((0, 0, 10, 10), (10, 0, 20, 10), (0, 10, 10, 20), (10, 10, 20, 20)),
         ),
-        Case(
-            "by hand",
-            (1, 1, 16, (8.0, 16.0), (0.25, 4.0)),
-            "one cell with two sizes and two ratios",
-            boxes_of((0, 6, 16, 10), (-8, 4, 24, 12), (6, 0, 10, 16), (4, -8, 12, 24)),
-        ),
-        Case(
-            "by hand",
-            (1, 1, 16, (20.0,), (0.5,)),
-            "one cell with an anchor of ratio 1/2, whose sides are no whole numbers",
-            boxes_of((8 - 200**0.5, 8 - 50**0.5, 8 + 200**0.5, 8 + 50**0.5)),
-        ),
     ]
+
+    # The order of the shapes.
+    several_shapes = Case(
+        "by hand",
+        (1, 1, 16, (8.0, 16.0), (0.25, 4.0)),
+        "one cell with two sizes and two ratios",
+        boxes_of((0, 6, 16, 10), (-8, 4, 24, 12), (6, 0, 10, 16), (4, -8, 12, 24)),
+    )
+
+    # Nothing is rounded.
+    with_fractions = Case(
+        "by hand",
+        (1, 1, 16, (20.0,), (0.5,)),
+        "one cell with an anchor of ratio 1/2, whose sides are no whole numbers",
+        boxes_of((8 - 200**0.5, 8 - 50**0.5, 8 + 200**0.5, 8 + 50**0.5)),
+    )
+
+    return [*one_anchor, *several_cells, several_shapes, with_fractions]
 
 
 # ---- wrong answers ----
@@ -118,13 +131,17 @@ def _made(
         sizes: Sequence[float],
         aspect_ratios: Sequence[float],
     ) -> Tensor:
-        rows, columns = torch.arange(float(height)), torch.arange(float(width))
-        ratios, lengths = torch.tensor(aspect_ratios).float(), torch.tensor(sizes).float()
-        i, j, r, s = torch.meshgrid(rows, columns, ratios, lengths, indexing="ij")
+        rows = torch.arange(float(height))
+        columns = torch.arange(float(width))
+        ratios = torch.tensor(aspect_ratios).float()
+        lengths = torch.tensor(sizes).float()
 
+        # One entry for each anchor, (H, W, R, S).
+        i, j, r, s = torch.meshgrid(rows, columns, ratios, lengths, indexing="ij")
         x, y = centre(i, j, stride)
         w, h = shape(s, r)
         boxes = torch.stack([n.float() for n in box(x, y, w, h)], dim=-1)  # (H, W, R, S, 4)
+
         return boxes.permute(*("ijrs".index(axis) for axis in order), 4).reshape(-1, 4)
 
     return function
@@ -161,8 +178,10 @@ def _repeated_as_a_whole(
     height: int, width: int, stride: float, sizes: Sequence[float], ratios: Sequence[float]
 ) -> Tensor:
     """Repeat the centres and the shapes both in the order 0, 1, 2, 0, 1, 2."""
-    cells, shapes = height * width, len(sizes) * len(ratios)
+    cells = height * width
+    shapes = len(sizes) * len(ratios)
     anchors = make_anchors(height, width, stride, sizes, ratios).view(cells, shapes, 4)
+
     k = torch.arange(cells * shapes)
     return anchors[k % cells, k % shapes]
 
