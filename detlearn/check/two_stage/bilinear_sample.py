@@ -159,6 +159,7 @@ def _lost_at_the_border(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Take the distance to the other cell for a share, also where both cells are the last one."""
     height, width = features.shape[1:]
     outside = _outside(x, y, width, height)
+
     left, right, _ = (cell.long() for cell in _clamped(x, width))
     top, bottom, _ = (cell.long() for cell in _clamped(y, height))
 

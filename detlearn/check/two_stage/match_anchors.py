@@ -23,12 +23,15 @@ def _cases(random: torch.Generator) -> list[Case]:
     objects = random_boxes(6, random)
     near = objects.repeat(6, 1) + 6 * torch.randn(36, 4, generator=random)
     anchors = torch.cat((near, random_boxes(24, random)))
+
     iou = box_iou(objects, anchors).clamp(0, 1)
     iou = iou[:, torch.randperm(60, generator=random)]
 
     untouched = iou.clone()
     untouched[2] = 0
+
     many = torch.rand(4, 64, generator=random)
+
     return [
         *_thresholds(),
         *_several_objects(),
@@ -53,9 +56,11 @@ def _case(note: str, iou: list[list[float]], answer: list[int], *thresholds: flo
 
 
 def _thresholds() -> list[Case]:
-    """Make cases of one object that has an anchor of its own; 1/4, 1/2 and 3/4 have no rounding."""
-    return [
-        _case("one object and IoUs above, between and below", [[0.9, 0.5, 0.1]], [0, -2, -1]),
+    """Make cases of one object that has an anchor of its own."""
+    between = _case("one object and IoUs above, between and below", [[0.9, 0.5, 0.1]], [0, -2, -1])
+
+    # 1/4, 1/2 and 3/4 have no rounding.
+    exactly = [
         _case(
             "IoUs of exactly the thresholds 0.75 and 0.25",
             [[0.75, 0.25, 0.5, 1.0]],
@@ -68,18 +73,21 @@ def _thresholds() -> list[Case]:
             [-1, -2, 0, 0],
             *(0.5, 0.25),
         ),
-        _case(
-            "IoUs just below the thresholds 0.75 and 0.25",
-            [[0.7495, 0.2499, 0.95]],
-            [-2, -1, 0],
-            *(0.75, 0.25),
-        ),
     ]
+
+    just_below = _case(
+        "IoUs just below the thresholds 0.75 and 0.25",
+        [[0.7495, 0.2499, 0.95]],
+        [-2, -1, 0],
+        *(0.75, 0.25),
+    )
+
+    return [between, *exactly, just_below]
 
 
 def _several_objects() -> list[Case]:
     """Make cases in which an anchor must choose."""
-    return [
+    by_the_larger_iou = [
         _case(
             "two objects, and an anchor that overlaps both of them well",
             [[0.8, 0.1, 0.2, 0.72], [0.1, 0.9, 0.15, 0.75]],
@@ -90,6 +98,10 @@ def _several_objects() -> list[Case]:
             [[0.8, 0.9, 0.1], [0.85, 0.1, 0.95]],
             [1, 0, 1],
         ),
+    ]
+
+    # The first of them, as argmax does.
+    between_equals = [
         _case(
             "two equal objects",
             [[0.8, 0.1, 0.5], [0.8, 0.1, 0.5]],
@@ -102,10 +114,12 @@ def _several_objects() -> list[Case]:
         ),
     ]
 
+    return [*by_the_larger_iou, *between_equals]
+
 
 def _low_quality() -> list[Case]:
     """Make cases of objects whose best anchor is not good enough, and of such as have none."""
-    return [
+    forced = [
         _case("an object whose best anchor has an IoU of 0.6", [[0.6, 0.2, 0.1]], [0, -1, -1]),
         _case("an object whose best anchor has an IoU of 0.2", [[0.2, 0.15, 0.1]], [0, -1, -1]),
         _case(
@@ -113,6 +127,10 @@ def _low_quality() -> list[Case]:
             [[0.6, 0.1, 0.2], [0.1, 0.5, 0.2]],
             [0, 1, -1],
         ),
+    ]
+
+    # A best IoU of 0 forces nothing.
+    untouched = [
         _case(
             "an object that no anchor touches beside one that has its anchor",
             [[0.9, 0.4, 0, 0.5], [0, 0, 0, 0]],
@@ -123,7 +141,10 @@ def _low_quality() -> list[Case]:
             [[0, 0, 0, 0, 0], [0.1, 0.8, 0.4, 0, 0]],
             [-1, 1, -2, -1, -1],
         ),
-        # Anchor 0 is the best that object 1 has, but overlaps object 0 more.
+    ]
+
+    # In the first, anchor 0 is the best that object 1 has, but overlaps object 0 more.
+    forced_for_another = [
         _case(
             "an object whose best anchor overlaps another object more",
             [[0.6, 0.1, 0.9], [0.4, 0.2, 0.3]],
@@ -136,16 +157,22 @@ def _low_quality() -> list[Case]:
         ),
     ]
 
+    return [*forced, *untouched, *forced_for_another]
+
 
 def _ties() -> list[Case]:
     """Make cases of several anchors that are, or nearly are, an object's best."""
-    return [
+    exact = [
         _case("two anchors that tie for an object", [[0.1, 0.5, 0.5]], [-1, 0, 0]),
         _case(
             "three anchors that tie for an object, and one that another has for itself",
             [[0.2, 0.2, 0.1, 0.2], [0.1, 0.8, 0, 0]],
             [0, 1, -1, 0],
         ),
+    ]
+
+    # What falls short, by however little, is not the best.
+    nearly = [
         _case(
             "an anchor that falls short of the best by 0.0000005",
             [[0.1, 0.5, 0.4999995]],
@@ -157,6 +184,8 @@ def _ties() -> list[Case]:
             [-1, 0, -1, -1],
         ),
     ]
+
+    return [*exact, *nearly]
 
 
 def _empty() -> list[Case]:
@@ -224,9 +253,11 @@ def _match(
         for n, overlaps in enumerate(iou):
             if overlaps.max() < least or not (untouched or overlaps.max() > 0):
                 continue
+
             tied = (overlaps >= overlaps.max() - tolerance).nonzero()[:, 0]
             tied = tied[:1] if forced == "one" else tied
             matched[tied] = own[tied] if learns == "own" else n
+
         return matched
 
     return function
@@ -264,6 +295,7 @@ def _guarded_by_the_anchor(iou: Tensor, matched: Tensor) -> Tensor:
 def _only_each_objects_best(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     if iou.numel() == 0:
         return torch.full((iou.shape[1],), BACKGROUND)
+
     best, own = iou.max(dim=0)
     forced = (_are_best(iou) & (iou > 0)).any(dim=0)
     return torch.where(forced, own, torch.where(best < low, BACKGROUND, IGNORED))
@@ -459,14 +491,17 @@ def _show(case: Case, found: Fault) -> str:
     iou = case.args[0]
     if iou.numel() == 0:
         return ""
+
     if iou.numel() <= 20:
         rows = ", ".join(f"[{', '.join(f'{float(x):.7g}' for x in row)}]" for row in iou)
         return f"iou = [{rows}]"
+
     if not found.index:
         return ""
 
     at = found.index[0]
-    overlaps, best = iou[:, at], iou.amax(dim=1)
+    overlaps = iou[:, at]
+    best = iou.amax(dim=1)
     listed = ", ".join(f"{float(x):.4f} of {float(top):.4f}" for x, top in zip(overlaps, best))
     return f"iou[:, {at}] = [{listed}], of each object's best"
 

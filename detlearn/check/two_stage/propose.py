@@ -247,6 +247,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
         (box, f"{i}: {float(logit):g}", "ab"[i % 2])
         for i, (box, logit) in enumerate(zip(boxes, objectness[image]))
     ]
+
     height, width = sizes[image]
     return [(torch.tensor([0.0, 0, width, height]), f"image {image}", "c"), *listed]
 

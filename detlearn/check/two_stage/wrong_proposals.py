@@ -93,16 +93,21 @@ def proposing(
         for b, size in enumerate(image_sizes):
             logits = source(objectness, b)
             best = rank(logits)[:pre]
+            scores = logits[best]
+
             moves = gather(source(deltas, b), best)
-            scores, boxes = logits[best], decode_deltas(moves, anchors_of(anchors, best))
+            boxes = decode_deltas(moves, anchors_of(anchors, best))
 
             for step in steps:
                 if step == "c":
                     boxes = clip(boxes, size, image_sizes)
                     continue
+
                 keep = large(boxes, least) if step == "r" else suppress(boxes, scores, threshold)
                 boxes, scores = boxes[keep], scores[keep]
+
             proposals.append(boxes[:post])
+
         return proposals
 
     return function
@@ -199,13 +204,15 @@ def tops_of_the_batch(
 ) -> list[Tensor]:
     """Send the pre_nms_top_n best boxes of all images together into NMS."""
     best = best_first(objectness.detach().flatten())[:pre]
-    image, place = best // max(len(anchors), 1), best % max(len(anchors), 1)
+    image = best // max(len(anchors), 1)
+    place = best % max(len(anchors), 1)
 
     proposals = []
     for b, size in enumerate(sizes):
         mine = place[image == b]
         predictions = objectness[b : b + 1, mine], deltas[b : b + 1, mine], anchors[mine]
         proposals += propose(*predictions, [size], pre, *rest)
+
     return proposals
 
 
@@ -228,6 +235,7 @@ def anchors_clipped(
         unclipped = proposing(steps="rn")
         predictions = objectness[b : b + 1], deltas[b : b + 1], inside
         proposals += unclipped(*predictions, [size], *settings)
+
     return proposals
 
 
