@@ -48,10 +48,12 @@ class FeaturePyramidNetwork(nn.Module):
         num_levels: int | None = None,
     ) -> None:
         super().__init__()
+
         if not in_channels_list or min(in_channels_list) < 1:
             raise ValueError(
                 f"in_channels_list is {list(in_channels_list)}: expected positive ints"
             )
+
         self.num_levels = len(in_channels_list) if num_levels is None else num_levels
         if not 1 <= self.num_levels <= len(in_channels_list):
             raise ValueError(
@@ -147,6 +149,7 @@ class PyramidBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
+
         self.fpn = FeaturePyramidNetwork(
             body.out_channels,
             out_channels,
@@ -175,6 +178,7 @@ def _conv(
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm_layer is None
     )
+
     if norm_layer is None:
         return nn.Sequential(conv)
     return nn.Sequential(conv, norm_layer(out_channels))

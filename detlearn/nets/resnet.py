@@ -98,8 +98,10 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = norm_layer(channels)
+
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = norm_layer(channels)
+
         self.downsample = _projection(in_channels, channels, stride, norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,10 +135,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = norm_layer(channels)
+
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
         self.bn2 = norm_layer(channels)
+
         self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.bn3 = norm_layer(4 * channels)
+
         self.downsample = _projection(in_channels, 4 * channels, stride, norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -187,6 +192,7 @@ class ResNet(nn.Module):
 
         widths = (64, 128, 256, 512)
         in_channels = 64
+
         for i, (width, count) in enumerate(zip(widths, layers)):
             blocks = []
             for j in range(count):
@@ -194,6 +200,7 @@ class ResNet(nn.Module):
                 stride = 2 if i > 0 and j == 0 else 1
                 blocks.append(block(in_channels, width, stride, norm_layer))
                 in_channels = width * block.expansion
+
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
 
         self.out_channels = [width * block.expansion for width in widths]
@@ -220,6 +227,7 @@ class ResNet(nn.Module):
         for stride, layer in zip(self.strides, layers):
             x = layer(x)
             maps[str(stride)] = x
+
         return maps
 
     def freeze(self, trainable_layers: int) -> None:
@@ -276,6 +284,8 @@ def load_imagenet(model: ResNet, weights: WeightsEnum) -> bool:
         )
         return False
 
-    wanted = model.state_dict()  # without the classifier; frozen normalisation counts no batches
+    # Without the classifier; and frozen normalisation counts no batches.
+    wanted = model.state_dict()
     model.load_state_dict({name: found[name] for name in wanted})
+
     return True

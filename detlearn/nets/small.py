@@ -53,6 +53,7 @@ class SmallBackbone(nn.Module):
     def __init__(self, channels: tuple[int, int, int, int] = (48, 64, 128, 160)) -> None:
         super().__init__()
         stem, *deeper = channels
+
         self.stem = nn.Sequential(
             conv_bn_relu(3, 16, stride=2),
             conv_bn_relu(16, stem, stride=2),
@@ -92,4 +93,5 @@ class SmallBackbone(nn.Module):
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
+
         return OrderedDict((str(stride), x) for stride, x in zip(self.strides, maps))
