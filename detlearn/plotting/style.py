@@ -66,36 +66,42 @@ def use_style() -> None:
     Every function of `detlearn.plotting` also works without it. The background is opaque white,
     because pages in dark mode dim pictures and a transparent one would put black text on black.
     """
-    mpl.rcParams.update(
-        {
-            # The paper: pages show a figure of 7 inches as it is.
-            "figure.figsize": (7.0, 4.2),
-            "figure.dpi": 100,
-            "savefig.dpi": "figure",
-            "figure.facecolor": LIGHT,
-            "savefig.facecolor": LIGHT,
-            "savefig.transparent": False,
-            "figure.constrained_layout.use": True,
-            # The words, none smaller than TAG_SIZE.
-            "font.family": [TAG_FONT],
-            "font.size": 11.5,
-            "axes.titlesize": 12,
-            "axes.labelsize": 11.5,
-            "xtick.labelsize": 10.5,
-            "ytick.labelsize": 10.5,
-            "legend.fontsize": 10.5,
-            "legend.frameon": False,
-            # The lines: what is measured is darker than what helps to read it.
-            "lines.linewidth": 2.0,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.7,
-            "axes.prop_cycle": line_cycle(),
-        }
-    )
+    # Pages show a figure of 7 inches as it is.
+    paper = {
+        "figure.figsize": (7.0, 4.2),
+        "figure.dpi": 100,
+        "savefig.dpi": "figure",
+        "figure.facecolor": LIGHT,
+        "savefig.facecolor": LIGHT,
+        "savefig.transparent": False,
+        "figure.constrained_layout.use": True,
+    }
+
+    # None smaller than TAG_SIZE.
+    words = {
+        "font.family": [TAG_FONT],
+        "font.size": 11.5,
+        "axes.titlesize": 12,
+        "axes.labelsize": 11.5,
+        "xtick.labelsize": 10.5,
+        "ytick.labelsize": 10.5,
+        "legend.fontsize": 10.5,
+        "legend.frameon": False,
+    }
+
+    # What is measured is darker than what helps to read it.
+    lines = {
+        "lines.linewidth": 2.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.7,
+        "axes.prop_cycle": line_cycle(),
+    }
+
+    mpl.rcParams.update({**paper, **words, **lines})
 
 
 def line_cycle() -> cycler:
