@@ -297,6 +297,7 @@ class _Look(ast.NodeVisitor):
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)
+
         # It may stand where it is not reached, as behind an ``and``.
         sure_before = set(self.statement.surely)
         self.visit(node.target)
@@ -320,14 +321,16 @@ class _Look(ast.NodeVisitor):
 
     def _maybe(self, *parts: Sequence[ast.AST]) -> set[str]:
         """Visit parts that may not run; returns what is sure at the end of them."""
-        scope, sure = self.scopes[0], self.statement.surely
-        own_before, sure_before = set(scope.own), set(sure)
+        scope = self.scopes[0]
+        own_before = set(scope.own)
+        sure_before = set(self.statement.surely)
 
         for part in parts:
             self._visit_all(part)
         found = set(self.statement.surely)
 
-        scope.own, self.statement.surely = own_before, sure_before
+        scope.own = own_before
+        self.statement.surely = sure_before
         return found
 
     def _sure_of(self, *alternatives: set[str]) -> None:
@@ -369,6 +372,7 @@ class _Look(ast.NodeVisitor):
         known = node.name in own
         if node.name:
             own.add(node.name)
+
         self._visit_all(node.body)
         if node.name and not known:
             own.discard(node.name)
@@ -396,6 +400,7 @@ class _Look(ast.NodeVisitor):
         for decorator in node.decorator_list:
             self.visit(decorator)
             self._note_call(decorator)
+
         self.visit(node.args)
         if node.returns is not None:
             self.visit(node.returns)
@@ -418,6 +423,7 @@ class _Look(ast.NodeVisitor):
         outer = {name for n in _of_this_scope(body) for name in _declared(n, ast.Global)}
         free = {name for n in _of_this_scope(body) for name in _declared(n, ast.Nonlocal)}
         bound = {name for node in _of_this_scope(body) for name in _bound_by(node)}
+
         own = {argument.arg for argument in _all_arguments(arguments)} | bound
 
         self.scopes.append(_Scope("function", own - outer - free, outer, later=True))
@@ -434,6 +440,7 @@ class _Look(ast.NodeVisitor):
         self.scopes.append(_Scope("class", later=self.scopes[-1].later))
         self._visit_all(node.body)
         self.scopes.pop()
+
         self._bind(node.name, by_definition=True)
 
     def _comprehension(self, node: ast.ListComp | ast.DictComp) -> None:
@@ -443,10 +450,12 @@ class _Look(ast.NodeVisitor):
         targets = {name for g in node.generators for name in _bound_by_all(g.target)}
         self.scopes.append(_Scope("comprehension", targets, later=self.scopes[-1].later))
         self._visit_all([*first.ifs, *(part for g in others for part in (g.iter, *g.ifs))])
+
         if isinstance(node, ast.DictComp):
             self._visit_all([node.key, node.value])
         else:
             self.visit(node.elt)
+
         self.scopes.pop()
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
@@ -471,6 +480,7 @@ def _of_this_scope(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
     """
     for node in nodes:
         yield node
+
         if isinstance(node, COMPREHENSIONS):
             yield from (n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
         elif not isinstance(node, (*FUNCTIONS, ast.ClassDef)):

@@ -53,17 +53,22 @@ def gradescope_results(row: Row, exercises: Sequence[str]) -> bytes:
     Returns:
         The content of ``results.json``.
     """
-    tests = [
-        {
-            "name": name,
-            "number": EXERCISES[name].number,
-            "score": row.points.get(name, 0),
-            "max_score": EXERCISES[name].points,
-            "output": row.hints.get(name) or ("right" if row.points.get(name) else row.remark),
-        }
-        for name in exercises
-    ]
+    tests = []
+    for name in exercises:
+        score = row.points.get(name, 0)
+        # Without points and without a hint it is the remark that says why.
+        output = row.hints.get(name) or ("right" if score else row.remark)
 
-    score = sum(row.points.get(name, 0) for name in exercises)
-    results = {"score": score, "output": row.remark, "tests": tests}
+        tests.append(
+            {
+                "name": name,
+                "number": EXERCISES[name].number,
+                "score": score,
+                "max_score": EXERCISES[name].points,
+                "output": output,
+            }
+        )
+
+    total = sum(test["score"] for test in tests)
+    results = {"score": total, "output": row.remark, "tests": tests}
     return json.dumps(results, indent=1, ensure_ascii=False).encode()
