@@ -67,22 +67,22 @@ def workers() -> str:
 def parts(command: str, notebooks: list[str]) -> list[Part]:
     """Return the runs of pytest that make up a command, in order."""
     side_by_side = ["-n", workers()]
-    without_book = ["--ignore=tests/browser"]
+    without_browser = ["--ignore=tests/browser", "--ignore=tests/explore"]
     warnings_pass = "--override-ini=filterwarnings=default"
 
-    quick = Part("quick tests", [*side_by_side, *without_book, "-m", "not alone and not slow"])
+    quick = Part("quick tests", [*side_by_side, *without_browser, "-m", "not alone and not slow"])
     shared = Part(
         "unit tests",
         [
             *side_by_side,
             "--dist=loadgroup",  # a group of tests that share something costly stays together
-            *without_book,
+            *without_browser,
             "-m",
             "not alone",
         ],
     )
-    alone = Part("unit tests, one by one", [*without_book, "-m", "alone"])
-    book = Part("the book in a browser", [*side_by_side, "tests/browser"])
+    alone = Part("unit tests, one by one", [*without_browser, "-m", "alone"])
+    book = Part("in a browser", [*side_by_side, "tests/browser", "tests/explore"])
 
     # An old matplotlib beside a new pyparsing warns, and neither is ours.
     shared_lenient = Part(shared.name, [*shared.arguments, warnings_pass])

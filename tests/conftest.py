@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
 import pytest
+from chromium import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +28,13 @@ def data_root() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set DETLEARN_DATA to the folder of real data sets to run this test")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """The system's Chromium, headless, driven by playwright."""
+    with chromium() as instance:
+        yield instance
 
 
 # ---- what workers of pytest-xdist want to be printed at the end, as title → text ----

@@ -1,5 +1,9 @@
-"""What the chapters use to show things: for now, the source of the package itself."""
+"""What the chapters use to show things: figures to explore, and the source of the package itself.
 
+`page` says how a figure is made and how to add one.
+"""
+
+from detlearn.explore.page import Explorable
 from detlearn.explore.source import source
 
-__all__ = ["source"]
+__all__ = ["Explorable", "source"]
