@@ -46,7 +46,11 @@ class TestRunMissing:
         result = results.load("small")  # sorted by variant as the experiment has them
         pairs = [(run["variant"], run["seed"]) for run in result["runs"]]
         assert pairs == [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 2)]
-        assert result["runs"][1] == {"variant": "b", "seed": 1, "ap": 0.6, "seconds": 3}
+        hardware = result["provenance"]["hardware"]
+        assert result["runs"][1] == {
+            **{"variant": "b", "seed": 1, "ap": 0.6, "seconds": 3},
+            "hardware": hardware,
+        }
         assert result["settings"] == {"steps": 3, "edges": [1, 2]}
         assert result["provenance"]["seeds"] == [0, 1, 2]
 

@@ -39,6 +39,7 @@ class Experiment:
         seeds: variant → the seeds with which it is run.
         run: (variant, seed) → the numbers of this run. A list under "preview" in it, of what was
             found in each of `preview_scenes`, becomes the preview of the whole result.
+        picture: what is to be said of the picture that the script draws, if it draws one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Experiment:
     settings: Mapping[str, Any]
     seeds: Mapping[str, Sequence[int]]
     run: Callable[[str, int], dict[str, Any]]
+    picture: Mapping[str, str] | None = None
 
 
 def main(experiment: Experiment, about: str, arguments: Sequence[str] | None = None) -> None:
@@ -114,7 +116,9 @@ def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, 
     """
     numbers = dict(numbers)
     detections = numbers.pop("preview", None)
-    run = {"variant": variant, "seed": seed, **numbers}
+    # Runs of one table may come from several machines, whose seconds do not compare.
+    hardware = results.provenance(experiment.command, [seed])["hardware"]
+    run = {"variant": variant, "seed": seed, **numbers, "hardware": hardware}
 
     # No other process may write between our reading and our writing.
     with _lock(experiment.name, wait=True):
@@ -135,6 +139,7 @@ def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, 
             runs,
             command=experiment.command,
             preview=preview,
+            picture=experiment.picture,
         )
 
 

@@ -5,6 +5,7 @@
 ``"settings"``          what all runs have in common
 ``"runs"``              one dictionary a training: ``"variant"``, ``"seed"``, its numbers (``"ap"``,
                         ``"ap50"``, …) and ``"seconds"``, the time of the training
+``"picture"``           where there is one, see `detlearn.results.pictures`
 ``"preview"``           where there is one: ``"detections"`` on the ToyTown scenes of ``"seed"``
 ``"provenance"``        the command, the seeds, the hardware, the versions of Python and packages
 ======================  ==========================================================================
@@ -91,6 +92,7 @@ def store(
     *,
     command: str,
     preview: Mapping[str, Any] | None = None,
+    picture: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a result beside the others, atomically.
 
@@ -100,6 +102,7 @@ def store(
         runs: each with "variant", "seed" and its numbers.
         command: what was run, from the top of the repository.
         preview: {"seed": of the scenes, "detections": what was found in each, as lists}.
+        picture: {"alt": text, "source": of its photographs, "licence": theirs}.
 
     Returns:
         The file's path.
@@ -110,6 +113,9 @@ def store(
     if preview is not None:
         seeds.add(preview["seed"])
         result["preview"] = dict(preview)
+
+    if picture is not None:
+        result["picture"] = dict(picture)
 
     result["provenance"] = provenance(command, sorted(seeds))
 
