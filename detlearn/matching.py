@@ -61,6 +61,37 @@ def match_anchors(
     return matched
 
 
+def sample_anchors(
+    labels: Tensor, batch_size: int, positive_fraction: float
+) -> tuple[Tensor, Tensor]:
+    """Draw the anchors of one image that are in the loss.
+
+    Nearly all anchors are background. A loss over all of them would teach little else.
+
+    Args:
+        labels: (A,) int64, as `match_anchors` returns them: 0 or more for an anchor that learns an
+            object, −1 for background, −2 for ignored.
+        batch_size: anchors to draw, in all.
+        positive_fraction: at most this share of them are positive (rounded down); where there are
+            fewer, negatives fill the sample.
+
+    Returns:
+        The indices of the chosen positives and of the chosen negatives, (p,) and (n,) int64, drawn
+        without replacement, in no particular order.
+    """
+    positive = (labels >= 0).nonzero()[:, 0]
+    negative = (labels == BACKGROUND).nonzero()[:, 0]
+
+    # Only the positives have a limit of their own; negatives fill what is left.
+    num_positive = min(len(positive), int(batch_size * positive_fraction))
+    num_negative = min(len(negative), batch_size - num_positive)
+
+    # The first so many after shuffling.
+    positive = positive[torch.randperm(len(positive), device=labels.device)[:num_positive]]
+    negative = negative[torch.randperm(len(negative), device=labels.device)[:num_negative]]
+    return positive, negative
+
+
 class Matcher:
     """`match_anchors` with its thresholds, in torchvision's form.
 
@@ -116,9 +147,7 @@ class Matcher:
 
 
 class BalancedPositiveNegativeSampler:
-    """Draws at most a fixed number of anchors per image, few enough of them background.
-
-    Nearly all anchors are background. A loss over all of them would teach little else.
+    """`sample_anchors` with its numbers, in torchvision's form.
 
     Args:
         batch_size_per_image: anchors to draw, in all.
@@ -142,29 +171,17 @@ class BalancedPositiveNegativeSampler:
         """
         positives, negatives = [], []
         for labels in matched_idxs:
-            positive, negative = self._draw(labels)
-            positives.append(positive)
-            negatives.append(negative)
+            # Torchvision's labels are larger by one than those of `match_anchors`.
+            positive, negative = sample_anchors(
+                labels - 1, self.batch_size_per_image, self.positive_fraction
+            )
+            positives.append(_mask(labels, positive))
+            negatives.append(_mask(labels, negative))
         return positives, negatives
 
-    def _draw(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw from the labels (P,) of one image: two masks (P,) uint8."""
-        positive = (labels >= 1).nonzero()[:, 0]
-        negative = (labels == 0).nonzero()[:, 0]
 
-        # Only the positives have a limit of their own; negatives fill what is left.
-        most_positive = int(self.batch_size_per_image * self.positive_fraction)
-        num_positive = min(len(positive), most_positive)
-        num_negative = min(len(negative), self.batch_size_per_image - num_positive)
-
-        chosen_positive = _random_mask(labels, positive, num_positive)
-        chosen_negative = _random_mask(labels, negative, num_negative)
-        return chosen_positive, chosen_negative
-
-
-def _random_mask(labels: Tensor, indices: Tensor, count: int) -> Tensor:
-    """Return a mask (P,) uint8 of `count` of the indices, chosen at random."""
-    order = torch.randperm(len(indices), device=indices.device)
+def _mask(labels: Tensor, chosen: Tensor) -> Tensor:
+    """Return a mask (P,) uint8 of the chosen indices."""
     mask = torch.zeros_like(labels, dtype=torch.uint8)
-    mask[indices[order[:count]]] = 1
+    mask[chosen] = 1
     return mask

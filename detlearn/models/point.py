@@ -96,57 +96,53 @@ def grid_points(height: int, width: int, stride: int, device: torch.device | Non
 
 
 @torch.no_grad()
-def point_targets(
-    targets: list[Target], num_classes: int, height: int, width: int, stride: int = 4
-) -> PointTargets:
-    """Say what each location of each map is to learn.
+def heatmap_targets(
+    boxes: Tensor, labels: Tensor, num_classes: int, height: int, width: int, stride: int = 4
+) -> Tensor:
+    """Draw the heat map that the network should predict for one image.
 
-    Every object puts a Gaussian on the heat map of its class, around the location that holds its
-    centre. A location close enough to that centre also learns the object's box; where two objects
-    claim one location, the smaller has it.
+    Every object puts a Gaussian on the map of its class: 1 at the location that holds its centre,
+    with a standard deviation of 0.12 of the box's width from left to right and of its height from
+    top to bottom.
 
     Args:
-        targets: one ``{"boxes": (n, 4) xyxy in pixels, "labels": (n,) int64 in 0 … K−1}`` for
-            each of the B images; n may be 0.
+        boxes: (N, 4) xyxy in pixels; N may be 0.
+        labels: (N,) int64 in 0 … K−1.
         num_classes: K.
+        height: h, rows of the map.
+        width: w, columns of the map.
+        stride: s, pixels from one location to the next.
+
+    Returns:
+        (K, h, w) in [0, 1], exactly 1 at each location that holds an object's centre.
+    """
+    gaussians = object_gaussians(boxes, height, width, stride)  # (N, h, w)
+
+    # Where the Gaussians of several objects of a class meet, the highest counts.
+    heatmap = gaussians.new_zeros(num_classes, height, width)
+    rows = labels[:, None, None].expand_as(gaussians)
+    return heatmap.scatter_reduce_(0, rows, gaussians, "amax")
+
+
+def object_gaussians(boxes: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Return one Gaussian for each object, exactly 1 at the location that holds its centre.
+
+    Args:
+        boxes: (..., 4) xyxy in pixels.
         height: h, rows of the map.
         width: w, columns of the map.
         stride: s, in pixels.
 
     Returns:
-        The heat maps and the assignment.
+        (..., h, w).
     """
-    gt_boxes, gt_labels, real = pad_targets(targets, like=targets[0]["boxes"])
-    num_images, num_objects = gt_labels.shape
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2  # (..., 2)
+    sides = boxes[..., 2:] - boxes[..., :2]  # (..., 2)
 
-    # The Gaussian of an object is a function of x times a function of y, each 1 at its peak.
-    centres = (gt_boxes[..., :2] + gt_boxes[..., 2:]) / 2  # (B, N, 2)
-    sides = gt_boxes[..., 2:] - gt_boxes[..., :2]  # (B, N, 2)
-    across = gaussians_along(centres[..., 0], sides[..., 0], width, stride)  # (B, N, w)
-    down = gaussians_along(centres[..., 1], sides[..., 1], height, stride)  # (B, N, h)
-    gaussians = down[:, :, :, None] * across[:, :, None, :]  # (B, N, h, w)
-    gaussians = gaussians.flatten(2).masked_fill(~real[:, :, None], 0.0)  # (B, N, P)
-
-    # Where the Gaussians of several objects of a class meet, the highest counts.
-    heatmap = gaussians.new_zeros(num_images, num_classes, height * width)
-    rows = gt_labels[:, :, None].expand_as(gaussians)
-    heatmap.scatter_reduce_(1, rows, gaussians, "amax")
-
-    # Of the objects to which a location is near, it learns the smallest.
-    assigned = gt_labels.new_full((num_images, height * width), -1)
-    if num_objects > 0:
-        areas = sides.prod(dim=-1)[:, :, None].expand_as(gaussians)
-        claims = areas.masked_fill(gaussians < NEAR, torch.inf)  # (B, N, P)
-        area, smallest = claims.min(dim=1)  # (B, P) twice
-        assigned = smallest.masked_fill(area.isinf(), -1)
-
-    points = grid_points(height, width, stride, gt_boxes.device).flatten(0, 1)  # (P, 2)
-    return PointTargets(
-        heatmap=heatmap.unflatten(2, (height, width)),
-        assigned=assigned,
-        points=points,
-        strides=points.new_full((len(points),), stride),
-    )
+    # A Gaussian is a function of x times a function of y, each 1 at its peak.
+    across = gaussians_along(centres[..., 0], sides[..., 0], width, stride)  # (..., w)
+    down = gaussians_along(centres[..., 1], sides[..., 1], height, stride)  # (..., h)
+    return down[..., :, None] * across[..., None, :]
 
 
 def gaussians_along(centres: Tensor, sides: Tensor, size: int, stride: int) -> Tensor:
@@ -167,6 +163,69 @@ def gaussians_along(centres: Tensor, sides: Tensor, size: int, stride: int) -> T
     distances = (locations - peaks[..., None]) * stride  # (..., size), in pixels
     deviations = SPREAD * sides[..., None]
     return torch.exp(-0.5 * (distances / deviations).square())
+
+
+@torch.no_grad()
+def point_targets(
+    targets: list[Target], num_classes: int, height: int, width: int, stride: int = 4
+) -> PointTargets:
+    """Say what each location of each map is to learn.
+
+    The heat map is that of `heatmap_targets`. A location close enough to an object's centre also
+    learns the object's box; where two objects claim one location, the smaller has it.
+
+    Args:
+        targets: one ``{"boxes": (n, 4) xyxy in pixels, "labels": (n,) int64 in 0 … K−1}`` for
+            each of the B images; n may be 0.
+        num_classes: K.
+        height: h, rows of the map.
+        width: w, columns of the map.
+        stride: s, in pixels.
+
+    Returns:
+        The heat maps and the assignment.
+    """
+    gt_boxes, gt_labels, real = pad_targets(targets, like=targets[0]["boxes"])
+    num_images = len(targets)
+
+    # All images at once: to class k of image b belongs map b·K + k of one large heat map.
+    first = num_classes * torch.arange(num_images, device=gt_labels.device)[:, None]  # (B, 1)
+    maps = (first + gt_labels)[real]  # (M,), of all M objects
+    num_maps = num_images * num_classes
+    heatmap = heatmap_targets(gt_boxes[real], maps, num_maps, height, width, stride)
+
+    assigned = nearby_objects(gt_boxes, real, height, width, stride)  # (B, h, w)
+    points = grid_points(height, width, stride, gt_boxes.device).flatten(0, 1)  # (P, 2)
+    return PointTargets(
+        heatmap=heatmap.unflatten(0, (num_images, num_classes)),
+        assigned=assigned.flatten(1),
+        points=points,
+        strides=points.new_full((len(points),), stride),
+    )
+
+
+def nearby_objects(boxes: Tensor, real: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Return which object each location is near: of several the smallest; −1 for none.
+
+    Args:
+        boxes: (B, N, 4) xyxy in pixels, padded; N may be 0.
+        real: (B, N) bool, which of them are no padding.
+        height: h, rows of the map.
+        width: w, columns of the map.
+        stride: s, in pixels.
+
+    Returns:
+        (B, h, w) int64, the object's index in its image.
+    """
+    gaussians = object_gaussians(boxes, height, width, stride)  # (B, N, h, w)
+    if gaussians.numel() == 0:
+        return torch.full((len(boxes), height, width), -1, device=boxes.device)
+
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)  # (B, N)
+    claims = areas[..., None, None].masked_fill(gaussians < NEAR, torch.inf)  # (B, N, h, w)
+    claims = claims.masked_fill(~real[..., None, None], torch.inf)
+    area, smallest = claims.min(dim=1)  # (B, h, w) twice
+    return smallest.masked_fill(area.isinf(), -1)
 
 
 class PointDetector(Detector):

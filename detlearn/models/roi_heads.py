@@ -133,6 +133,35 @@ class BoxPredictor(nn.Module):
         return self.cls_score(x).float(), deltas.float()
 
 
+def second_stage_loss(
+    class_logits: Tensor, deltas: Tensor, labels: Tensor, delta_targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the two losses of the second stage (Girshick 2015, eq. 1).
+
+    Args:
+        class_logits: (R, K + 1), background first.
+        deltas: (R, K + 1, 4), a box for each class; that of the background is never looked at.
+        labels: (R,) int64, 0 for background, k + 1 for class k.
+        delta_targets: (R, 4), the deltas that lead to the object; those of background count
+            nowhere.
+
+    Returns:
+        The cross-entropy, and the smooth L1 loss (β = 1/9) of the positives' deltas for their own
+        class. Both are sums divided by R, not by the number of positives.
+    """
+    count = normaliser(len(labels), class_logits.device)  # R, of all processes together
+
+    # What is it? All answer.
+    classifier_loss = F.cross_entropy(class_logits, labels, reduction="sum")
+
+    # Where exactly? Only the positives answer, with the deltas for the object's own class.
+    positive = labels > 0  # (R,)
+    pred = deltas[positive, labels[positive]]  # (M, 4)
+    box_loss = F.smooth_l1_loss(pred, delta_targets[positive], beta=1 / 9, reduction="sum")
+
+    return classifier_loss / count, box_loss / count
+
+
 class RoISample(NamedTuple):
     """The proposals that a training step looks at.
 
@@ -285,20 +314,11 @@ class RoIHeads(nn.Module):
             ``"loss_classifier"``: mean cross-entropy; ``"loss_box_reg"``: smooth L1 (β = 1/9) of
             the positives' deltas for their class, summed and divided by R, not by the positives.
         """
-        count = normaliser(len(sample.labels), class_logits.device)
+        proposals = torch.cat(sample.boxes)  # (R, 4)
+        wanted = self.box_coder.encode(sample.gt_boxes, proposals)  # (R, 4)
 
-        # What is it? All answer.
-        classifier_loss = F.cross_entropy(class_logits, sample.labels, reduction="sum")
+        # One box whatever the class is the box of each class.
+        deltas = deltas.expand(-1, self.num_classes + 1, -1)  # (R, K + 1, 4)
 
-        # Where exactly? Only the positives answer, with the deltas for the object's own class.
-        positive = sample.labels > 0  # (R,)
-        own_class = sample.labels[positive]  # (M,)
-        if self.class_agnostic:
-            own_class = torch.zeros_like(own_class)
-        pred = deltas[positive, own_class]  # (M, 4)
-
-        proposals = torch.cat(sample.boxes)[positive]  # (M, 4)
-        wanted = self.box_coder.encode(sample.gt_boxes[positive], proposals)  # (M, 4)
-        box_loss = F.smooth_l1_loss(pred, wanted, beta=1 / 9, reduction="sum")
-
-        return {"loss_classifier": classifier_loss / count, "loss_box_reg": box_loss / count}
+        classifier_loss, box_loss = second_stage_loss(class_logits, deltas, sample.labels, wanted)
+        return {"loss_classifier": classifier_loss, "loss_box_reg": box_loss}

@@ -61,6 +61,25 @@ class RPNOutputs(NamedTuple):
     proposals: list[Tensor]
 
 
+def flatten_predictions(scores: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring the outputs of one level into the order of the anchors.
+
+    A convolution puts what it says of a location into the channels; anchors lie row by row, column
+    by column, and at each location one after the other. So the channels go last before anything is
+    flattened. Anchor a has channel a of the scores and channels 4a … 4a + 3 of the deltas.
+
+    Args:
+        scores: (B, A, h, w).
+        deltas: (B, A·4, h, w).
+
+    Returns:
+        (B, h·w·A) and (B, h·w·A, 4).
+    """
+    scores = scores.permute(0, 2, 3, 1)  # (B, h, w, A)
+    deltas = deltas.permute(0, 2, 3, 1)  # (B, h, w, A·4)
+    return scores.flatten(1), deltas.flatten(1).unflatten(1, (-1, 4))
+
+
 class RPNHead(nn.Module):
     """Objectness and deltas of A anchors per location; the same weights at every level.
 
@@ -95,11 +114,9 @@ class RPNHead(nn.Module):
             for conv in self.conv:
                 x = F.relu(conv(x), inplace=True)
 
-            # (B, A·n, H, W) → (B, H·W·A, n): anchors lie location by location.
-            logits = self.cls_logits(x).permute(0, 2, 3, 1)  # (B, H, W, A)
-            objectness.append(logits.flatten(1))  # (B, H·W·A)
-            moves = self.bbox_pred(x).permute(0, 2, 3, 1)  # (B, H, W, A·4)
-            deltas.append(moves.flatten(1).unflatten(1, (-1, 4)))  # (B, H·W·A, 4)
+            logits, moves = flatten_predictions(self.cls_logits(x), self.bbox_pred(x))
+            objectness.append(logits)  # (B, H·W·A)
+            deltas.append(moves)  # (B, H·W·A, 4)
 
         # float(): in reduced precision a box could not be told from one half a pixel wider.
         return torch.cat(objectness, dim=1).float(), torch.cat(deltas, dim=1).float()
