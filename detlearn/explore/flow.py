@@ -1,0 +1,178 @@
+"""Drawn figures of a detector's data flow: its parts as boxes, the shapes of the tensors on arrows.
+
+A figure is one inline SVG of plain elements: text and arrows take the colour of the text around it,
+so it follows light and dark; a part keeps the colour that other figures give it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+# The colour of a part, on its outline and, thinned, on its inside. On white and on near-black each
+# differs from the ground by 3 : 1 or more.
+PART_COLOURS = {
+    "image": "#7d7d7d",
+    "backbone": "#3b7fc4",
+    "pyramid": "#1f8f84",
+    "scores": "#b87503",
+    "boxes": "#8a5cc9",
+    "answer": "#c2503a",
+    "training": "#7d7d7d",
+}
+
+TEXT = 14  # units of the drawing, 540 wide: at 390 pixels more than 9 pixels
+LINE = 17  # from one line of text to the next
+HEAD = 5  # half the width of an arrow's head
+
+STYLE = """
+.detlearn-flow { display: block; width: 100%; max-width: 560px; height: auto; margin: 0 auto; }
+.detlearn-flow text { fill: currentColor; font: 14px system-ui, sans-serif; }
+.detlearn-flow .name { font-weight: 600; }
+.detlearn-flow .line { stroke: currentColor; stroke-width: 1.4; fill: none; }
+.detlearn-flow .head { fill: currentColor; }
+"""
+
+
+class Flow:
+    """A drawing of parts and arrows that a notebook shows as inline SVG.
+
+    Args:
+        width: of the drawing, in its own units.
+        height: likewise.
+        alt: what the figure says, in words.
+    """
+
+    def __init__(self, width: int, height: int, alt: str) -> None:
+        self.width = width
+        self.height = height
+        self.alt = alt
+        self.elements: list[str] = []
+
+    def box(
+        self,
+        frame: tuple[float, float, float, float],
+        lines: Sequence[str],
+        part: str,
+    ) -> None:
+        """Draw a part.
+
+        Args:
+            frame: x, y, width, height.
+            lines: of text in the middle, the first in bold.
+            part: one of `PART_COLOURS`; "training" is dashed.
+        """
+        x, y, width, height = frame
+        dashes = ' stroke-dasharray="6 4"' if part == "training" else ""
+        self.elements.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5" '
+            f'fill="{PART_COLOURS[part]}" fill-opacity="0.16" stroke="{PART_COLOURS[part]}" '
+            f'stroke-width="1.6"{dashes}/>'
+        )
+
+        first = y + height / 2 - LINE * (len(lines) - 1) / 2
+        for i, line in enumerate(lines):
+            self.text((x + width / 2, first + i * LINE), line, name=i == 0)
+
+    def arrow(self, *points: tuple[float, float]) -> None:
+        """Draw a line through points, with a head at the last one."""
+        path = "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
+        self.elements.append(f'<path class="line" d="{path}"/>')
+
+        # The head points where the last stretch of the line goes, along x or along y.
+        (x0, y0), (x, y) = points[-2:]
+        along = 1 if (x + y) > (x0 + y0) else -1
+        if y == y0:
+            corners = ((x, y), (x - along * 2 * HEAD, y - HEAD), (x - along * 2 * HEAD, y + HEAD))
+        else:
+            corners = ((x, y), (x - HEAD, y - along * 2 * HEAD), (x + HEAD, y - along * 2 * HEAD))
+        triangle = " ".join(f"{a:g},{b:g}" for a, b in corners)
+        self.elements.append(f'<polygon class="head" points="{triangle}"/>')
+
+    def text(
+        self,
+        at: tuple[float, float],
+        words: str,
+        anchor: str = "middle",
+        name: bool = False,
+    ) -> None:
+        """Write words at a point, the middle of their height."""
+        weight = ' class="name"' if name else ""
+        self.elements.append(
+            f'<text x="{at[0]:g}" y="{at[1] + 0.35 * TEXT:g}" text-anchor="{anchor}"{weight}>'
+            f"{escape(words)}</text>"
+        )
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_html_(self) -> str:
+        drawing = "".join(self.elements)
+        return (
+            f'<svg class="detlearn-flow" viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(self.alt)}"><style>{STYLE}</style>{drawing}</svg>'
+        )
+
+
+def point_flow() -> Flow:
+    """Draw the point detector of chapter 1, for images of 128 × 128 pixels and ten classes."""
+    flow = Flow(
+        540,
+        660,
+        "Data flow of the point detector. An image of 3 × 128 × 128 goes through a backbone that "
+        "makes maps of stride 4, 8, 16 and 32 with 48, 64, 128 and 160 channels. A pyramid adds "
+        "them up from the coarsest to the finest, each with 32 channels. From the sum of stride 4 "
+        "one head reads ten heat maps of 32 × 32, another four distances at each location. In "
+        "training both are compared with what was wanted. To detect, locations with a score become "
+        "candidates, suppression drops duplicates, and a list of boxes with class and score is "
+        "left.",
+    )
+
+    # Two columns: the backbone goes up to the coarsest map, the pyramid comes down again.
+    left, right = 125, 415
+    maps = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
+    flow.text((left, 14), "backbone", name=True)
+    flow.text((right, 14), "pyramid", name=True)
+    for i, (stride, channels, side) in enumerate(maps):
+        y = 236 - 70 * i
+        width = 190 - 24 * i
+        shape = f"{channels} × {side} × {side}"
+        flow.box((left - width / 2, y, width, 42), (f"stride {stride}", shape), "backbone")
+        flow.box((right - width / 2, y, width, 42), (f"32 × {side} × {side}",), "pyramid")
+
+        # 1 × 1 convolutions bring all maps to 32 channels.
+        flow.arrow((left + width / 2 + 2, y + 21), (right - width / 2 - 3, y + 21))
+        flow.text((270, y + 9), "1 × 1")
+        if i > 0:
+            flow.arrow((left, y + 69), (left, y + 45))
+            flow.arrow((right, y + 43), (right, y + 67))
+            flow.text((right + 10, y + 56), "enlarge, add", anchor="start")
+
+    flow.box((30, 316, 190, 42), ("image", "3 × 128 × 128"), "image")
+    flow.arrow((left, 315), (left, 281))
+
+    # The sum of all maps feeds two heads.
+    flow.box((320, 316, 190, 42), ("3 × 3 convolution", "32 × 32 × 32"), "pyramid")
+    flow.arrow((right, 279), (right, 313))
+    flow.arrow((345, 359), (345, 378), (150, 378), (150, 397))
+    flow.arrow((right, 359), (right, 397))
+
+    flow.box((30, 400, 235, 58), ("heat-map head", "is a centre here? 10 × 32 × 32"), "scores")
+    flow.box((305, 400, 205, 58), ("box head", "4 distances: 4 × 32 × 32"), "boxes")
+
+    # In training: what was wanted. To detect: from maps to a list.
+    flow.arrow((150, 459), (150, 487))
+    flow.arrow((right, 459), (right, 487))
+    flow.text((275, 474), "in training")
+    flow.box((55, 490, 210, 58), ("focal loss", "against the wanted maps"), "training")
+    flow.box((305, 490, 185, 58), ("GIoU loss", "against the object’s box"), "training")
+
+    flow.arrow((29, 429), (16, 429), (16, 625), (27, 625))
+    flow.arrow((511, 429), (526, 429), (526, 567), (105, 567), (105, 593))
+    flow.text((275, 582), "to detect")
+    flow.box((30, 596, 150, 58), ("candidates", "score above 0.05"), "answer")
+    flow.box((217, 596, 120, 58), ("NMS", "class by class"), "answer")
+    flow.box((374, 596, 136, 58), ("detections", "at most 100"), "answer")
+    flow.arrow((181, 625), (214, 625))
+    flow.arrow((338, 625), (371, 625))
+    return flow
