@@ -2,6 +2,7 @@
 
 import ast
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,15 @@ def test_two_answers_agree_if_both_are_wrong_in_the_same_way():
     assert agree(case(), huge[0], huge[1])
     assert agree(case(), huge[0], huge[2])
     assert not agree(case(), huge[0], one)
+
+
+def test_two_answers_with_other_gradients_do_not_agree():
+    one, other = (Answer((tensor(1.0),), gradient=tensor(slope)) for slope in (2.0, 2.1))
+    asked = case(gradient=True)
+    assert agree(asked, one, one)
+    assert not agree(asked, one, other)
+    assert not agree(asked, one, Answer(one.values))
+    assert agree(case(), one, other)
 
 
 def test_two_exceptions_agree_if_their_type_does():
@@ -409,6 +419,20 @@ def test_after_a_stop_the_remaining_cases_are_not_tried(kind, monkeypatch):
     assert ask(half_sum, TOY.ladder(0)) == [stopped]
 
 
+def test_the_time_is_for_all_calls_together(monkeypatch):
+    given = []
+
+    def slow(function, case, seconds):
+        given.append(seconds)
+        time.sleep(0.01)
+        return Answer((tensor(1.0),))
+
+    monkeypatch.setattr(engine, "call", slow)
+    ask(half_sum, TOY.ladder(0), 30)
+    first, second, third = given
+    assert 30 >= first > second > third
+
+
 def test_not_implemented_later_is_not_blank():
     def partly(boxes):
         if len(boxes) == 5:
@@ -478,6 +502,22 @@ def test_a_gradient_that_is_not_finite_is_a_fault():
     assert "dividing by zero" in said.hint
 
 
+def sides(boxes):
+    middle, width = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 2] - boxes[:, 0]
+    return torch.stack((middle - width / 2, middle + width / 2), 1)
+
+
+def test_a_gradient_that_two_columns_hide_from_each_other_is_a_fault():
+    def with_a_detached_width(boxes):
+        middle, width = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 2] - boxes[:, 0]).detach()
+        return torch.stack((middle - width / 2, middle + width / 2), 1)
+
+    cases = [case(gradient=True)]
+    exercise = replace(TOY, reference=sides, misconceptions=())
+    said = judge(exercise, cases, ask(with_a_detached_width, cases))
+    assert "the gradient[0, 0] is 1.5000; expected 1.0000" in said.text
+
+
 # ---- no loop over boxes ----
 
 
@@ -512,6 +552,12 @@ def areas_by_numpy_vectorize(boxes):
     return torch.from_numpy(area(*boxes.numpy().T))
 
 
+def areas_beside_an_empty_loop(boxes):
+    for _ in boxes:
+        pass
+    return areas_at_once(boxes)
+
+
 def with_sizes(function):
     many = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
     exercise = Exercise(
@@ -540,6 +586,7 @@ def test_code_without_a_loop_passes():
         areas_by_map,
         areas_by_recursion,
         areas_by_numpy_vectorize,
+        areas_beside_an_empty_loop,
     ],
 )
 def test_a_loop_is_caught_whatever_it_is_written_with(function):
