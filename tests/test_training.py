@@ -515,6 +515,21 @@ class TestFit:
         assert same_weights(models[0], models[1])
         assert not same_weights(models[0], models[2])
 
+    def test_who_looks_after_each_step_changes_nothing_and_sees_what_would_be_left(self):
+        seen = {}
+
+        def look(step, model):
+            assert not model.training
+            seen[step] = copy.deepcopy(model.state_dict())
+
+        watched, plain = foreign(dropout=0.5), foreign(dropout=0.5)
+        train(watched, steps=5, after_step=look)
+        train(plain, steps=5)
+        assert same_weights(watched, plain)
+        assert list(seen) == [1, 2, 3, 4, 5]
+        assert all(torch.equal(seen[5][name], x) for name, x in plain.state_dict().items())
+        assert not torch.equal(seen[4]["corner.bias"], seen[5]["corner.bias"])
+
     def test_loading_in_other_processes_changes_nothing(self):
         models = [foreign(), foreign()]
         train(models[0], steps=7, augment=transforms.flip)

@@ -65,6 +65,7 @@ def fit(
     param_groups: Iterable[dict[str, Any]] | None = None,
     multi_scale: tuple[Sequence[int], int] | None = None,
     workers: int = 0,
+    after_step: Callable[[int, nn.Module], None] | None = None,
 ) -> History:
     """Train a detector.
 
@@ -90,6 +91,8 @@ def fit(
         param_groups: AdamW's parameter groups with learning rates of their own.
         multi_scale: ``(sizes, k)``: every k steps another image size, for models that keep it.
         workers: processes that load images; 0 loads them in this one.
+        after_step: called after each step with its number and the model that a training which
+            ended there would leave, in eval mode; it may ask the model, not change it.
 
     Returns:
         The `History`. The model is left in eval mode on ``device``.
@@ -142,7 +145,7 @@ def fit(
 
         if not finished:
             batches = StepBatches(train, batch_size, seed, augment, multi_scale)
-            _run(trainer, batches, checkpoint, workers, progress)
+            _run(trainer, batches, checkpoint, workers, progress, after_step)
 
         # The averaged weights are those that the caller wanted.
         if trainer.averaged is not None:
@@ -169,6 +172,7 @@ def _run(
     checkpoint: str | Path | None,
     workers: int,
     progress: bool,
+    after_step: Callable[[int, nn.Module], None] | None,
 ) -> None:
     """Take steps until the training is done."""
     history = trainer.history
@@ -195,6 +199,9 @@ def _run(
             speed = f"{history.images / history.seconds:.0f}"
             bar.set_postfix({"loss": f"{history.total[-1]:.3f}", "images/s": speed}, refresh=False)
             bar.update()
+
+            if after_step is not None:
+                trainer.show(after_step)
 
             is_due = trainer.steps_done % CHECKPOINT_EVERY == 0
             if checkpoint is not None and is_due and is_first_process:
@@ -290,6 +297,15 @@ class Trainer:
         self.steps_done += 1
         self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
         self.history.images += len(images) * distributed.world_size()
+
+    def show(self, after_step: Callable[[int, nn.Module], None]) -> None:
+        """Hand over the model as it would be if the training ended now; then go on with it."""
+        model = self.model if self.averaged is None else self.averaged.module
+        was_training = model.training
+
+        model.eval()
+        after_step(self.steps_done, model)
+        model.train(was_training)
 
     def _check_finite(self, values: dict[str, float]) -> None:
         if not all(math.isfinite(value) for value in values.values()):
