@@ -3,7 +3,8 @@
 `page` says how a figure is made and how to add one.
 """
 
+from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.page import Explorable
 from detlearn.explore.source import source
 
-__all__ = ["Explorable", "source"]
+__all__ = ["Explorable", "anchors_and_objects", "source"]
