@@ -74,3 +74,10 @@ def test_the_style_touches_nothing_else() -> None:
     for selectors in re.findall(r"([^{}]+)\{", style):
         for selector in re.split(r",\s*\n", selectors):
             assert selector.strip().startswith(".detlearn-explore"), selector
+
+
+def test_comments_of_the_source_stay_there() -> None:
+    code = '/** Say\n * it. */\nconst a = "// no"; // yes\n  // gone\n\n\n  b(`\n/no`);\n'
+    assert page.without_comments(code) == 'const a = "// no"; // yes\n  b(`\n/no`);\n'
+    made = small()._repr_html_()
+    assert "What all figures share" not in made

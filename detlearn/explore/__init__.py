@@ -5,6 +5,8 @@
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.page import Explorable
+from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
+from detlearn.explore.two_boxes import two_boxes
 
-__all__ = ["Explorable", "anchors_and_objects", "source"]
+__all__ = ["Explorable", "anchors_and_objects", "scores_to_ap", "source", "two_boxes"]

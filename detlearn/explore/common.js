@@ -8,7 +8,9 @@
  *
  * `build(figure, data)` fills `figure.stage` and returns `{ set(state), get() }`, by which a test
  * moves the figure and reads its numbers (`element.detlearn` in the page). The still picture gives
- * way only when all of this has worked.
+ * way only when all of this has worked; until then `figure.still` is where it stands.
+ *
+ * It runs at once, so the constants of a figure's file stand above this call.
  */
 function explorable(name, build) {
   // A notebook may run the script away from where it stands: then all figures of this name that
@@ -23,10 +25,11 @@ function explorable(name, build) {
 
     const stage = html("div", { class: "stage" });
     const spoken = html("p", { class: "spoken", "aria-live": "polite" });
-    const figure = { root, stage, announce: announcer(spoken) };
+    const still = root.querySelector(".stage");
+    const figure = { root, stage, still, announce: announcer(spoken) };
     const handle = build(figure, data);
 
-    root.querySelector(".stage").replaceWith(stage, spoken);
+    still.replaceWith(stage, spoken);
     followInk(root);
     root.detlearn = handle;
   }
@@ -147,7 +150,8 @@ function slider({ label, min, max, step, digits = 2, describe = null, onInput })
     }
   });
 
-  const element = html("div", { class: "slider" }, html("label", { for: id }, label), input, output);
+  const name = html("label", { for: id }, label);
+  const element = html("div", { class: "slider" }, name, input, output);
   return { element, input, show };
 }
 
@@ -206,7 +210,12 @@ function movable(element, { label, space, place, move, describe, step = 1 }) {
     element.addEventListener(end, () => (grip = null));
   }
 
-  const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const directions = {
+    ArrowLeft: [-1, 0],
+    ArrowRight: [1, 0],
+    ArrowUp: [0, -1],
+    ArrowDown: [0, 1],
+  };
   element.addEventListener("keydown", (event) => {
     const direction = directions[event.key];
     if (!direction) return;
@@ -234,7 +243,7 @@ function wantsStillness() {
 }
 
 /**
- * Return a player: it calls `step()` again and again until that returns false or `stop()` is called.
+ * Return a player: it calls `step()` until that returns false or `stop()` is called.
  *
  * Where the reader has asked for less movement all steps are made at once. `onChange(isRunning)`
  * lets a button tell what it would do.
@@ -264,17 +273,19 @@ function player(step, { pause = 60, onChange = () => {} } = {}) {
 /**
  * Make axes to draw in: `x` and `y` are `{ from, to, ticks, label, digits }`.
  *
+ * A chart with something to move in it takes the `role` "group" instead of the picture's.
+ *
  * Returns the SVG `element`, the `layer` to draw in, and the places of numbers: `across(x)` and
  * `down(y)`, in the units of the SVG, which are pixels where the chart is shown at full size.
  */
-function plot({ width = 340, height = 240, x, y, label }) {
+function plot({ width = 340, height = 240, x, y, label, role = "img" }) {
   const frame = { left: 44, right: width - 10, top: 10, bottom: height - 40 };
   const along = (axis, first, last) => (value) =>
     first + ((value - axis.from) / (axis.to - axis.from)) * (last - first);
   const across = along(x, frame.left, frame.right);
   const down = along(y, frame.bottom, frame.top);
 
-  const marks = svg("g", { "aria-hidden": true });
+  const marks = svg("g", { "aria-hidden": "true" });
   for (const tick of x.ticks) {
     const place = across(tick);
     const text = { x: place, y: frame.bottom + 15, "text-anchor": "middle" };
@@ -307,7 +318,7 @@ function plot({ width = 340, height = 240, x, y, label }) {
   );
 
   const layer = svg("g");
-  const box = { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": label };
+  const box = { viewBox: `0 0 ${width} ${height}`, width, role, "aria-label": label };
   return { element: svg("svg", box, marks, layer), layer, frame, across, down };
 }
 

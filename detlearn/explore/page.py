@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ class Explorable:
 
     def _repr_html_(self) -> str:
         """Return the figure as one piece of HTML; the same for the same figure, whenever asked."""
-        style = _read("common.css")
-        code = "\n".join(_read(file) for file in ("common.js", *self.scripts))
+        style = without_comments(_read("common.css"))
+        code = without_comments("\n".join(map(_read, ("common.js", *self.scripts))))
 
         return f"""\
 <div class="detlearn-explore" data-figure="{html.escape(self.name)}" role="group" \
@@ -100,6 +101,16 @@ def escape_data(data: str) -> str:
 def escape_code(code: str) -> str:
     """Return JavaScript that cannot end the `<script>` around it, nor begin an HTML comment."""
     return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def without_comments(code: str) -> str:
+    """Return CSS or JavaScript without the comments that begin a line: a page is to be small.
+
+    A comment behind code stays, as what looks like one there may be part of a text.
+    """
+    code = re.sub(r"^[ \t]*/\*.*?\*/[ \t]*\n", "", code, flags=re.S | re.M)
+    code = re.sub(r"^[ \t]*//.*\n", "", code, flags=re.M)
+    return re.sub(r"\n{2,}", "\n", code)
 
 
 def _read(file: str) -> str:

@@ -1,0 +1,230 @@
+"""The figure from scores to AP: its numbers are the package's, and it answers hand and keys."""
+
+import random
+
+import pytest
+import torch
+
+from detlearn import explore, metrics, nms, results
+from detlearn.data import ToyTown
+from detlearn.metrics.curves import average_precision, precision_recall, true_positives
+
+SCENES = (1, 3, 5, 7)
+NUM_CLASSES = 10
+
+
+def stored() -> tuple[list[dict], list[dict]]:
+    """The candidates and objects that the figure shows, in float64 as its script has them."""
+    preview = results.load("point_candidates")["preview"]
+    world = ToyTown(8, seed=preview["seed"])
+    candidates = [
+        {
+            "boxes": torch.tensor(preview["detections"][s]["boxes"], dtype=torch.float64),
+            "scores": torch.tensor(preview["detections"][s]["scores"], dtype=torch.float64),
+            "labels": torch.tensor(preview["detections"][s]["labels"]),
+        }
+        for s in SCENES
+    ]
+    targets = [world[s][1] for s in SCENES]
+    return candidates, [
+        {"boxes": (100 * target["boxes"].double()).round() / 100, "labels": target["labels"]}
+        for target in targets
+    ]
+
+
+def random_states(count: int) -> list[dict]:
+    numbers = random.Random(1)
+    return [
+        {
+            "threshold": numbers.choice([0, 0.3, 0.5, numbers.uniform(0, 1), 1]),
+            "method": numbers.choice(["none", "nms", "nms", "soft", "soft"]),
+            "iou": numbers.choice([0, 0.5, 1, numbers.uniform(0, 1)]),
+            "sigma": numbers.uniform(0.05, 2),
+            "label": numbers.choice([-1, -1, 0, 2, 6]),
+            "scene": numbers.randrange(4),
+        }
+        for _ in range(count)
+    ]
+
+
+def suppressed(found: dict, state: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """The package's answer for one scene: who is kept, best first, and with which score."""
+    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    if state["method"] == "none":
+        return torch.arange(len(scores)), scores
+    if state["method"] == "nms":
+        keep = nms.batched_nms(boxes, scores, labels, state["iou"])
+        return keep, scores[keep]
+
+    kept = torch.zeros(0, dtype=torch.int64)
+    kept_scores = scores[:0]
+    for label in labels.unique():
+        own = (labels == label).nonzero()[:, 0]
+        keep, lowered = nms.soft_nms(boxes[own], scores[own], sigma=state["sigma"])
+        kept, kept_scores = torch.cat((kept, own[keep])), torch.cat((kept_scores, lowered))
+
+    # Best first; of equal scores the earlier candidate.
+    by_index = kept.argsort()
+    kept, kept_scores = kept[by_index], kept_scores[by_index]
+    order = kept_scores.argsort(descending=True, stable=True)
+    return kept[order], kept_scores[order]
+
+
+def judged(found: dict, target: dict, state: dict) -> dict[str, torch.Tensor]:
+    """The detections of one scene at a state, of the class looked at, with their verdicts."""
+    keep, scores = suppressed(found, state)
+    boxes, labels = found["boxes"][keep], found["labels"][keep]
+    right = torch.zeros(len(keep), dtype=torch.bool)
+    for label in labels.unique():
+        own = labels == label
+        right[own] = true_positives(boxes[own], target["boxes"][target["labels"] == label])
+
+    # Which detections those above the threshold are does not hang on the others below it.
+    chosen = scores >= state["threshold"]
+    if state["label"] >= 0:
+        chosen &= labels == state["label"]
+    parts = {"index": keep, "boxes": boxes, "labels": labels, "scores": scores, "right": right}
+    return {name: part[chosen] for name, part in parts.items()}
+
+
+def expected(candidates: list[dict], targets: list[dict], state: dict) -> dict:
+    scenes = [judged(found, target, state) for found, target in zip(candidates, targets)]
+    wanted = [target["labels"] for target in targets]
+    if state["label"] >= 0:
+        wanted = [labels[labels == state["label"]] for labels in wanted]
+    num_objects = sum(map(len, wanted))
+
+    scores = torch.cat([scene["scores"] for scene in scenes])
+    right = torch.cat([scene["right"] for scene in scenes])
+    precision, recall = precision_recall(scores, right, num_objects)
+    return {
+        "indices": [scene["index"].tolist() for scene in scenes],
+        "found": int(right.sum()),
+        "wrong": int((~right).sum()),
+        "missed": num_objects - int(right.sum()),
+        "precision": float(precision[-1]) if len(right) else None,
+        "recall": float(recall[-1]) if len(right) else 0,
+        "ap": float(average_precision(precision, recall)) if len(right) else 0,
+        "mean_ap": mean_ap(scenes, targets, state),
+    }
+
+
+def mean_ap(scenes: list[dict], targets: list[dict], state: dict) -> float:
+    """COCO's AP at IoU 0.5, mean over the classes that are there."""
+    shown = [{key: scene[key] for key in ("boxes", "scores", "labels")} for scene in scenes]
+    if state["label"] >= 0:
+        chosen = [target["labels"] == state["label"] for target in targets]
+        targets = [
+            {key: part[own] for key, part in target.items()} for target, own in zip(targets, chosen)
+        ]
+    return metrics.coco_metrics(shown, targets, NUM_CLASSES).ap50
+
+
+def test_every_number_is_the_packages(open_figures) -> None:
+    candidates, targets = stored()
+    states = random_states(120)
+    for state, got in zip(states, open_figures(explore.scores_to_ap()).in_states(states)):
+        want = expected(candidates, targets, state)
+        indices = [[d["index"] for d in got["shown"] if d["scene"] == s] for s in range(4)]
+        assert indices == want["indices"], state
+        for key in ("found", "wrong", "missed"):
+            assert got[key] == want[key], (key, state)
+        for key in ("precision", "recall", "ap"):
+            assert got[key] == pytest.approx(want[key], abs=1e-9), (key, state)
+        assert got["meanAp"] == pytest.approx(want["mean_ap"], abs=1e-9), state
+
+        whole = expected(candidates, targets, state | {"threshold": 0})
+        assert got["wholeAp"] == pytest.approx(whole["ap"], abs=1e-9), state
+
+
+def test_the_rounds_are_those_of_nms(open_figures) -> None:
+    candidates, _ = stored()
+    states = [{"method": "nms", "iou": iou / 20} for iou in range(21)]
+    for state, got in zip(states, open_figures(explore.scores_to_ap()).in_states(states)):
+        for found, rounds in zip(candidates, got["rounds"]):
+            keep = nms.batched_nms(found["boxes"], found["scores"], found["labels"], state["iou"])
+            assert [one["index"] for one in rounds] == keep.tolist()
+
+            # Each candidate is taken or dropped, exactly once.
+            dropped = [i for one in rounds for i in one["dropped"]]
+            assert sorted(keep.tolist() + dropped) == list(range(len(found["boxes"])))
+
+
+def test_other_detections_may_be_shown(open_figures) -> None:
+    image = torch.zeros(3, 40, 60)
+    target = {"boxes": torch.tensor([[10.0, 10, 30, 30]]), "labels": torch.tensor([1])}
+    found = {
+        "boxes": torch.tensor([[40.0, 0, 50, 9], [10, 10, 30, 30], [11, 10, 31, 30]]),
+        "scores": torch.tensor([0.4, 0.9, 0.8]),
+        "labels": torch.tensor([0, 1, 1]),
+    }
+    figure = open_figures(explore.scores_to_ap([found], [target], [image], ["</script>", "b"]))
+    figure.set({"threshold": 0})
+    got = figure.get()
+    assert (got["found"], got["wrong"], got["missed"], got["ap"]) == (1, 1, 0, 1)
+    figure.set({"method": "none"})
+    assert figure.get()["wrong"] == 2
+
+
+def test_it_is_worked_by_keys_alone(open_figures) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    keys = figure.page.keyboard
+    keys.press("Tab")  # what becomes of duplicates
+    keys.press("ArrowRight")
+    assert figure.get()["method"] == "soft"
+    keys.press("ArrowLeft")
+    keys.press("Tab")
+    keys.press("Shift+ArrowRight")
+    assert figure.get()["threshold"] == pytest.approx(0.4)
+    keys.press("Tab")
+    keys.press("ArrowLeft")
+    assert figure.get()["iou"] == pytest.approx(0.49)
+    keys.press("Tab")  # what is shown
+    keys.press("ArrowRight")
+    assert figure.get()["view"] == "steps"
+    keys.press("Tab")
+    keys.press("ArrowRight")
+    assert figure.get()["scene"] == 1
+    keys.press("Tab")
+    keys.press("Enter")
+    keys.press("Enter")
+    assert figure.get()["round"] == 2
+    keys.press("Tab")
+    keys.press("Enter")
+    assert figure.get()["round"] == 1
+
+
+def test_steps_are_told_in_words(open_figures) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    figure.set({"view": "steps", "scene": 2, "round": 2})
+    one = figure.get()["rounds"][2][1]
+    assert len(one["dropped"]) > 1
+    said = f"drops {len(one['dropped'])} boxes of its class with an IoU above 0.50"
+    assert figure.page.get_by_text(said).is_visible()
+    figure.page.wait_for_function(
+        "text => document.querySelector('[aria-live]').textContent.includes(text)", arg=said
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("view", ["scenes", "steps"])
+def test_it_fits(open_figures, width: int, view: str) -> None:
+    figure = open_figures(explore.scores_to_ap(), width=width)
+    figure.set({"view": view, "round": 3})
+    assert figure.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_scripts_the_scenes_stand_there(open_figures) -> None:
+    page = open_figures(explore.scores_to_ap(), scripts=False).page
+    assert page.locator(".stage image").count() == 4
+
+
+def test_it_is_small() -> None:
+    assert len(explore.scores_to_ap()._repr_html_().encode()) <= 60_000
+
+
+def test_half_of_the_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="together"):
+        explore.scores_to_ap(targets=[])
+    with pytest.raises(ValueError, match="at least one"):
+        explore.scores_to_ap([], [], [])
