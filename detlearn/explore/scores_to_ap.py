@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from PIL import Image
 from torch import Tensor
 
 from detlearn import results
 from detlearn.data import ToyTown
 from detlearn.explore.page import Explorable
+from detlearn.explore.pictures import webp
 
 STORED = "point_candidates"
 STORED_SCENES = (1, 3, 5, 7)  # of the eight whose candidates are stored: those with most to see
@@ -71,7 +68,7 @@ def scores_to_ap(
             "through the suppression box by box."
         ),
         data={"scenes": scenes, "classNames": list(class_names or ToyTown.class_names)},
-        still=_still(scenes, [_as_webp(image) for image in images]),
+        still=_still(scenes, [webp(image, QUALITY) for image in images]),
     )
 
 
@@ -107,14 +104,6 @@ def _rounded(numbers: Tensor, digits: int) -> list:
     factor = 10**digits
     whole = (numbers.double() * factor).round()
     return (whole / factor).tolist()
-
-
-def _as_webp(image: Tensor) -> str:
-    """Return an image (3, H, W) as an address that holds the picture itself."""
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY, method=6)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _still(scenes: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:

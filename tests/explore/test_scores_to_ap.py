@@ -200,7 +200,7 @@ def test_steps_are_told_in_words(open_figures) -> None:
     one = figure.get()["rounds"][2][1]
     assert len(one["dropped"]) > 1
     said = f"drops {len(one['dropped'])} boxes of its class with an IoU above 0.50"
-    assert figure.page.get_by_text(said).is_visible()
+    assert figure.page.locator("p:not(.spoken)", has_text=said).is_visible()
     figure.page.wait_for_function(
         "text => document.querySelector('[aria-live]').textContent.includes(text)", arg=said
     )
