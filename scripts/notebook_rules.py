@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import html
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from bootstrap_cell import SOURCE as BOOTSTRAP
 Notebook = dict
 
 MAX_BYTES = 3_000_000
+CHART_LABEL = re.compile(r'class="detlearn-chart" role="img" aria-label="([^"]*)"')
+TITLE_LINE = re.compile(r"^#@title [^\n]+\n")  # by which Colab and the page fold a cell
 MIN_ALT_LENGTH = 15  # characters: "a figure" says nothing, "a scene with six boxes" does
 
 SKIPPING_TAGS = {"nbval-skip", "skip-execution", "nbval-raises-exception", "raises-exception"}
@@ -54,6 +57,11 @@ def text_cells(notebook: Notebook) -> list[dict]:
 def source_of(cell: dict) -> str:
     """Return a cell's source as one string (the file format allows a list of lines)."""
     return "".join(cell["source"])
+
+
+def alt_of(cell: dict) -> str:
+    """Return the text that stands for a cell's picture; empty where there is none."""
+    return cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "").strip()
 
 
 def code_hash(notebook: Notebook) -> str:
@@ -202,8 +210,7 @@ def images_have_alt_text(notebook: Notebook) -> list[str]:
     # Pictures that a cell shows: one text for the cell.
     for number, cell in enumerate(code_cells(notebook), start=1):
         kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
-        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
-        if kinds & IMAGE_TYPES and len(alt.strip()) < MIN_ALT_LENGTH:
+        if kinds & IMAGE_TYPES and len(alt_of(cell)) < MIN_ALT_LENGTH:
             faults.append(
                 f"code cell {number} shows an image without alt text (metadata mystnb.image.alt)"
             )
@@ -217,6 +224,23 @@ def images_have_alt_text(notebook: Notebook) -> list[str]:
             silent += [target for alt, target in MARKDOWN_IMAGE.findall(text) if not alt.strip()]
         faults += [f"{where} shows an image without alt text: {image[:60]}" for image in silent]
 
+    return faults
+
+
+def charts_are_labelled(notebook: Notebook) -> list[str]:
+    """A chart, which is drawn in HTML, is labelled with its cell's alt text, and has one."""
+    faults = []
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        alt = alt_of(cell)
+        for output in cell.get("outputs", []):
+            labels = CHART_LABEL.findall(text_of(output))
+            if labels and len(alt) < MIN_ALT_LENGTH:
+                faults.append(f"code cell {number} shows a chart without alt text")
+            elif any(html.unescape(label) != alt for label in labels):
+                faults.append(
+                    f"code cell {number}: the chart's label is not the cell's alt text: "
+                    "run `python scripts/notebooks.py label`"
+                )
     return faults
 
 
@@ -236,9 +260,9 @@ def no_trace_of_the_machine(notebook: Notebook) -> list[str]:
 
 
 def starts_with_the_bootstrap(notebook: Notebook) -> list[str]:
-    """The first code cell is the one of ``bootstrap_cell.py``, letter for letter."""
+    """The first code cell is the one of ``bootstrap_cell.py``, a title line above it apart."""
     cells = code_cells(notebook)
-    if cells and source_of(cells[0]) == BOOTSTRAP:
+    if cells and TITLE_LINE.sub("", source_of(cells[0])) == BOOTSTRAP:
         return []
     return ["the first code cell is not what `python scripts/bootstrap_cell.py` prints"]
 
@@ -263,6 +287,7 @@ RULES: list[Callable[[Notebook], list[str]]] = [
     nothing_skipped,
     no_relative_paths,
     images_have_alt_text,
+    charts_are_labelled,
     no_trace_of_the_machine,
     starts_with_the_bootstrap,
     no_widgets,

@@ -2,6 +2,7 @@
 
     python scripts/notebooks.py run [NOTEBOOK ...]     # run, store the outputs, refresh the table
     python scripts/notebooks.py check [NOTEBOOK ...]   # say what is wrong with stored notebooks
+    python scripts/notebooks.py label [NOTEBOOK ...]   # give charts the alt text of their cells
     python scripts/notebooks.py status                 # refresh book/status_table.md alone
 
 A run is one clean pass from top to bottom on the CPU, in an empty folder, so that a notebook which
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import html
 import io
 import os
 import platform
@@ -31,7 +33,16 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
-from notebook_rules import code_cells, code_hash, faults_in, load, source_of, text_cells
+from notebook_rules import (
+    CHART_LABEL,
+    alt_of,
+    code_cells,
+    code_hash,
+    faults_in,
+    load,
+    source_of,
+    text_cells,
+)
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +99,29 @@ def execute(notebook: nbformat.NotebookNode) -> None:
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": folder}},
         ).execute()
+
+
+def labelled(text: str, alt: str) -> str:
+    """Return some HTML with `alt` as the label of the charts in it."""
+    words = html.escape(alt, quote=True)
+    return CHART_LABEL.sub(lambda match: match[0].replace(f'"{match[1]}"', f'"{words}"'), text)
+
+
+def label_charts(notebook: nbformat.NotebookNode) -> None:
+    """Give every chart the alt text of its cell, which the code that draws it cannot see."""
+    for cell in code_cells(notebook):
+        alt = alt_of(cell)
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if alt and "text/html" in data:
+                data["text/html"] = labelled("".join(data["text/html"]), alt)
+
+
+def label(path: Path) -> None:
+    """Label the charts of a stored notebook, after an edit of its alt texts."""
+    notebook = nbformat.read(path, as_version=4)
+    label_charts(notebook)
+    write_atomically(path, nbformat.writes(notebook) + "\n")
 
 
 def seconds_of(cell: dict) -> float:
@@ -188,6 +222,7 @@ def run(path: Path) -> bool:
     record_run(notebook, time.perf_counter() - start)
     strip_volatile(notebook)
     shrink_images(notebook)
+    label_charts(notebook)
     write_atomically(path, nbformat.writes(notebook) + "\n")
 
     facts = notebook.metadata["detlearn"]
@@ -249,7 +284,7 @@ def current_status_table() -> str:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "check", "status"])
+    parser.add_argument("command", choices=["run", "check", "label", "status"])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
     return parser.parse_args()
 
@@ -259,6 +294,11 @@ def main() -> int:
     arguments = parse_arguments()
     if arguments.command == "status":
         write_atomically(STATUS_TABLE, current_status_table())
+        return 0
+
+    if arguments.command == "label":
+        for path in arguments.notebooks or all_notebooks():
+            label(path)
         return 0
 
     # Lists, so that every notebook has its turn after one that failed.

@@ -107,7 +107,7 @@ def _source(notebook: Notebook, statement: Statement) -> str:
 
 def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
     """The imports of the chapter so far, and what the stub's signature reads."""
-    installs = [i for i, cell in enumerate(notebook.cells) if cell.startswith(BOOTSTRAP)]
+    installs = [i for i, cell in enumerate(notebook.cells) if BOOTSTRAP in cell]
     before = [s for s in notebook.statements[:index] if s.cell not in installs]
 
     imports = [s for s in before if isinstance(s.node, ast.Import | ast.ImportFrom)]

@@ -20,6 +20,9 @@ from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 
+from detlearn.plotting import inline
+from detlearn.plotting.page_colours import linear_light
+
 PALETTE = (
     "#fca800",  # amber
     "#540090",  # violet
@@ -63,9 +66,12 @@ CASING = 0.9  # how much wider than its line a casing is, in units of the line
 def use_style() -> None:
     """Set matplotlib's defaults for the figures of the book, until the end of the session.
 
-    Every function of `detlearn.plotting` also works without it. The background is opaque white,
-    because pages in dark mode dim pictures and a transparent one would put black text on black.
+    Every function of `detlearn.plotting` also works without it. In a notebook charts become
+    drawings that follow the page's light and dark, see `detlearn.plotting.inline`. Whatever stays
+    an image is on opaque white, because a transparent one would put black text on black.
     """
+    inline.install()
+
     # Pages show a figure of 7 inches as it is.
     paper = {
         "figure.figsize": (7.0, 4.2),
@@ -135,11 +141,6 @@ def ink_on(colour: str) -> str:
     red, green, blue = (linear_light(value) for value in to_rgb(colour))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return DARK if luminance > 0.179 else LIGHT
-
-
-def linear_light(value: float) -> float:
-    """Undo sRGB's gamma: from a stored value to an amount of light, both in [0, 1]."""
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 
 def casing(colour: str, linewidth: float) -> list[AbstractPathEffect]:

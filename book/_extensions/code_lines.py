@@ -1,0 +1,58 @@
+"""Lets long lines of code wrap such that it shows which line they belong to.
+
+A line that may not fit on a phone becomes a block of its own, with its indentation in a variable;
+the style sheet then sets what wraps four columns deeper than the line began. Short lines stay as
+they are.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
+SHORT = 36  # columns that fit everywhere
+HIGHLIGHTED = re.compile(r"(<pre>(?:<span></span>)?)(.*)(</pre>)", re.S)
+TAG = re.compile(r"<[^>]*>")
+
+
+def hang(line: str) -> str:
+    """Wraps one highlighted line (with its line break) in a block, if it is long."""
+    text = html.unescape(TAG.sub("", line)).rstrip("\n")
+    if len(text) <= SHORT:
+        return line
+
+    indent = len(text) - len(text.lstrip(" "))
+    return f'<span class="line" style="--indent:{indent}">{line}</span>'
+
+
+def hang_lines(highlighted: str) -> str:
+    """Wraps the long lines of a highlighted block; the highlighter closes all tags in each."""
+    match = HIGHLIGHTED.search(highlighted)
+    if match is None:
+        return highlighted
+
+    lines = "".join(hang(line) for line in match[2].splitlines(keepends=True))
+    return highlighted[: match.start(2)] + lines + highlighted[match.end(2) :]
+
+
+def wrap_highlighter(app: Sphinx) -> None:
+    """Has every block of code pass through `hang_lines`."""
+    highlighter = getattr(app.builder, "highlighter", None)
+    if highlighter is None or app.builder.format != "html":
+        return
+
+    plain = highlighter.highlight_block
+
+    def highlight_block(*arguments: Any, **options: Any) -> str:
+        return hang_lines(plain(*arguments, **options))
+
+    highlighter.highlight_block = highlight_block
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", wrap_highlighter)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,126 @@
+"""How a figure gets into a notebook: charts as drawings in the page's own colours, scenes sharp.
+
+`install`, which `use_style` calls, tells IPython how to show matplotlib's figures:
+
+* A **chart**, a figure without an image in it, becomes HTML with SVG in it. Black, white and grey
+  follow the text and the background around it, and a colour too dark for a dark page has a lighter
+  twin there, so that one stored output serves light and dark, in the built page, in Jupyter and in
+  Colab. Words are drawn as paths: a page that lacks the font in which the layout was measured would
+  set them wider or narrower, over each other or cut off. What is read aloud is the label.
+* A **scene**, a figure with an image in it, stays a PNG, at twice the resolution at which it is
+  shown. So does a chart of more than `MAX_BYTES`.
+
+A figure cannot know the alt text that its cell carries; it labels itself by its titles and axes,
+and ``scripts/notebooks.py`` puts the alt text there once the notebook has run.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from weakref import WeakSet
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import _ImageBase
+from matplotlib.transforms import Bbox
+
+from detlearn.plotting import svg
+
+MAX_BYTES = 150_000
+MARGIN = 0.08  # inches around what is drawn
+SHARPNESS = 2  # pixels of a PNG for one on the page
+TIGHT = {"bbox_inches": "tight", "pad_inches": MARGIN}
+
+_too_large: WeakSet[Figure] = WeakSet()  # IPython asks for the PNG after it asked for the HTML
+
+
+def install() -> bool:
+    """Tell IPython how to show figures.
+
+    Returns:
+        Whether there was a notebook to tell: False in a terminal and in a script.
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+
+    shell = get_ipython()
+    backend = mpl.get_backend().lower()
+    if shell is None or "inline" not in backend:
+        return False
+
+    # The backend sets up its own formatters when it is loaded, so it is loaded before.
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()
+
+    formatters = shell.display_formatter.formatters
+    formatters["text/html"].for_type(Figure, chart_html)
+    formatters["image/png"].for_type(Figure, scene_png)
+    return True
+
+
+def chart_html(figure: Figure) -> str | None:
+    """Return a chart as HTML with SVG in it, or None where a figure has to be a PNG."""
+    if has_image(figure):
+        return None
+
+    label = html.escape(describe(figure), quote=True)
+    drawing = svg.draw(figure, tight_box(figure))
+    text = f'<div class="detlearn-chart" role="img" aria-label="{label}">{drawing}</div>'
+
+    _too_large.discard(figure)
+    if len(text.encode()) > MAX_BYTES:
+        _too_large.add(figure)
+        return None
+    return text
+
+
+def scene_png(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
+    """Return a figure as PNG and the size to show it at, or None where it is shown as a chart."""
+    if not has_image(figure) and figure not in _too_large:
+        return None
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=SHARPNESS * figure.dpi, **TIGHT)
+    data = file.getvalue()
+
+    # The header of a PNG holds width and height, four bytes each.
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    return data, {"width": width // SHARPNESS, "height": height // SHARPNESS}
+
+
+def has_image(figure: Figure) -> bool:
+    """Return whether something in a figure is made of pixels."""
+    return bool(figure.findobj(_ImageBase))
+
+
+def tight_box(figure: Figure) -> Bbox:
+    """Return the part of a figure that is drawn on, in inches."""
+    figure.canvas.draw()
+    return figure.get_tightbbox(figure.canvas.get_renderer()).padded(MARGIN)
+
+
+def describe(figure: Figure) -> str:
+    """Return what a figure says about itself: titles, axes and the names of its lines."""
+    heading = figure.get_suptitle()
+    panels = [words for ax in figure.axes if (words := describe_axes(ax))]
+    return "Chart. " + " ".join(part.rstrip(".") + "." for part in (heading, *panels) if part)
+
+
+def describe_axes(ax: Axes) -> str:
+    """Return the title of some axes, what they show over what, and their legend."""
+    title, x, y = ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
+    parts = [title] if title else []
+    if x and y:
+        parts.append(f"{y} over {x}")
+    elif x or y:
+        parts.append(x or y)
+
+    names = [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+    if names:
+        parts.append(", ".join(names))
+    return ": ".join(part.replace("$", "").replace("\n", " ") for part in parts)

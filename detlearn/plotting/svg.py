@@ -1,0 +1,275 @@
+"""From a matplotlib figure to the SVG that stands in a page, in the colours of that page.
+
+What matplotlib writes is a file of its own: opaque, in fixed colours, with a style sheet that would
+reach the whole page and names that the next chart has, too. Here it is parsed, thinned and written
+anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from detlearn.plotting.page_colours import Colours, is_grey
+
+POINTS = 72  # an inch
+PIXELS = 100  # an inch on the page; the dpi of the book's figures
+SHRUNK = 0.7  # a panel may be shown so much smaller before the next one moves below it
+GROWN = 1.25  # and so much larger when it has a row for itself
+
+SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+REFERENCE = re.compile(r"url\(#([^)]+)\)")
+COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+COLUMN = re.compile(r"column-(\d+)-")
+KEPT = "kept-colours"  # begins the id of what stands on a ground of its own
+
+
+def draw(figure: Figure, box: Bbox) -> str:
+    """Draw a figure without images as HTML: a style and one SVG for each column of panels.
+
+    Args:
+        figure: laid out already.
+        box: the part of it to be shown, in inches.
+
+    Returns:
+        The HTML. On a narrow page the panels stand below each other.
+    """
+    columns = columns_of(figure, box)
+    root = ElementTree.fromstring(saved(figure, box))
+    for unwanted in ("metadata", "defs"):
+        for child in root.findall(SVG + unwanted):
+            if unwanted == "metadata" or child.find(SVG + "style") is not None:
+                root.remove(child)
+
+    # Names are made unique by what is drawn, so the same chart is the same text.
+    name = "c" + hashlib.sha256(ElementTree.tostring(root)).hexdigest()[:8]
+    rename(root, name)
+    colours = Colours(name)
+    thin(root, colours)
+
+    height = box.height * POINTS
+    parts = [
+        f'<svg class="{name}" viewBox="{short(left)} 0 {short(right - left)} {short(height)}" '
+        f'style="{size_of(right - left)}" fill="currentColor" stroke-linejoin="round" '
+        f'aria-hidden="true">{content}</svg>'
+        for (left, right), content in zip(columns, contents(root, len(columns)))
+    ]
+    width = box.width * PIXELS
+    row = (
+        f".{name}-row{{display:flex;flex-wrap:wrap;justify-content:center;max-width:{width:.0f}px}}"
+    )
+    return f'<style>{row}{colours.sheet()}</style><div class="{name}-row">{"".join(parts)}</div>'
+
+
+def size_of(points: float) -> str:
+    """Return the style by which a column of panels finds its width."""
+    width = points / POINTS * PIXELS
+    return (
+        f"flex:{width:.0f} 1 {SHRUNK * width:.0f}px;min-width:0;"
+        f"max-width:min(100%,{GROWN * width:.0f}px);height:auto"
+    )
+
+
+def saved(figure: Figure, box: Bbox) -> bytes:
+    """Return what matplotlib writes."""
+    file = io.BytesIO()
+    settings = {"svg.fonttype": "path", "svg.hashsalt": "detlearn", "path.simplify_threshold": 0.3}
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+    with mpl.rc_context(settings), marked(figure):
+        figure.savefig(file, format="svg", bbox_inches=box, facecolor="none", metadata=nothing)
+    return file.getvalue()
+
+
+@contextmanager
+def marked(figure: Figure) -> Iterator[None]:
+    """Give ids to what has to be found again in the drawing, for the time being."""
+    before: list[tuple[Artist, str | None]] = []
+
+    def mark(artist: Artist, name: str) -> None:
+        before.append((artist, artist.get_gid()))
+        artist.set_gid(name)
+
+    # The columns of panels; what lies on the figure itself goes with the first.
+    for index, group in enumerate(groups(figure)):
+        for artist in group:
+            mark(artist, f"column-{index}-{len(before)}")
+
+    # A word on a coloured ground keeps its colour, and so does its ground.
+    for text in figure.findobj(Text):
+        if stands_on_colour(text):
+            mark(text, f"{KEPT}-{len(before)}")
+            mark(text.get_bbox_patch(), f"{KEPT}-{len(before)}")
+
+    try:
+        yield
+    finally:
+        for artist, name in reversed(before):
+            artist.set_gid(name)
+
+
+def stands_on_colour(text: Text) -> bool:
+    """Return whether a word has a ground of its own, in a colour that does not follow the page."""
+    ground = text.get_bbox_patch()
+    if ground is None or not ground.get_fill():
+        return False
+
+    *rgb, alpha = to_rgba(ground.get_facecolor())
+    return alpha > 0.5 and not is_grey(tuple(rgb))
+
+
+def groups(figure: Figure) -> list[list[Artist]]:
+    """Return what lies on a figure, in columns from left to right that nothing joins."""
+    placed = [*figure.axes, *figure.legends, *figure.texts]
+
+    # What is drawn on the figure itself, an arrow from panel to panel say, would be cut in two.
+    if figure.subfigs or figure.lines or figure.patches or figure.artists:
+        return [placed]
+
+    renderer = figure.canvas.get_renderer()
+    spans = []
+    for artist in placed:
+        box = artist.get_tightbbox(renderer) if artist.get_visible() else None
+        if box is not None and box.width > 0:
+            spans.append((box.x0, box.x1, artist))
+
+    columns: list[list[Artist]] = []
+    reached = float("-inf")
+    for left, right, artist in sorted(spans, key=lambda span: span[:2]):
+        if left > reached or not columns:
+            columns.append([])
+        columns[-1].append(artist)
+        reached = max(reached, right)
+    return columns
+
+
+def columns_of(figure: Figure, box: Bbox) -> list[tuple[float, float]]:
+    """Return where each column begins and ends, in points from the left edge of `box`."""
+    renderer = figure.canvas.get_renderer()
+    edges = []
+    for group in groups(figure):
+        boxes = [artist.get_tightbbox(renderer) for artist in group]
+        edges.append((min(b.x0 for b in boxes), max(b.x1 for b in boxes)))
+
+    # The cuts lie in the middle between two columns.
+    cuts = [(a[1] + b[0]) / 2 for a, b in zip(edges, edges[1:])]
+    points = [(cut / figure.dpi - box.x0) * POINTS for cut in cuts]
+    ends = [0.0, *points, box.width * POINTS]
+    return list(zip(ends, ends[1:]))
+
+
+def rename(root: Element, name: str) -> None:
+    """Prefix the ids that something refers to, and drop the others."""
+    wanted = set()
+    for element in root.iter():
+        wanted.update(
+            found for value in element.attrib.values() for found in REFERENCE.findall(value)
+        )
+        if LINK in element.attrib:
+            wanted.add(element.attrib[LINK][1:])
+
+    for element in root.iter():
+        if LINK in element.attrib:
+            element.set("href", f"#{name}-{element.attrib.pop(LINK)[1:]}")
+        for key, value in element.attrib.items():
+            if key not in ("id", "href"):
+                element.set(key, REFERENCE.sub(rf"url(#{name}-\1)", value))
+
+        own = element.get("id", "")
+        if own in wanted:
+            element.set("id", f"{name}-{own}")
+        elif not own.startswith(("column-", KEPT)):
+            element.attrib.pop("id", None)
+
+
+def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = False) -> None:
+    """Round the numbers and exchange the colours of an element and all in it, in place."""
+    kept = kept or element.get("id", "").startswith(KEPT)
+    if element.get("id", "").startswith(KEPT):
+        del element.attrib["id"]
+        element.set("fill", "#000")  # what names no fill is black, in matplotlib as in SVG
+
+    # A glyph is drawn in units of which hundreds make a point.
+    glyph = glyph or "scale(" in element.get("transform", "")
+    for key in ("d", "x", "y", "width", "height", "transform"):
+        value = element.get(key)
+        if value is not None:
+            digits = 0 if glyph and key == "d" else 2
+            element.set(key, squeezed(value, digits, exact="scale(" in value))
+
+    if not kept and "style" in element.attrib:
+        element.set("style", recoloured(element.attrib["style"], colours))
+    if "style" in element.attrib:
+        element.set(
+            "style", squeezed(element.attrib["style"].replace(": ", ":").replace("; ", ";"))
+        )
+
+    for child in element:
+        thin(child, colours, glyph, kept)
+
+
+def recoloured(style: str, colours: Colours) -> str:
+    """Return a style in the colours of the page; matplotlib paints black what has no fill."""
+    rules = dict(rule.split(":", 1) for rule in style.split(";") if ":" in rule)
+    rules = {name.strip(): value.strip() for name, value in rules.items()}
+    return "; ".join(
+        f"{name}: {COLOUR.sub(lambda match: colours.of(match[0], fill=name == 'fill'), value)}"
+        if name in ("fill", "stroke")
+        else f"{name}: {value}"
+        for name, value in rules.items()
+    )
+
+
+def squeezed(text: str, digits: int = 2, exact: bool = False) -> str:
+    """Return text with its decimals rounded and no more space than it needs."""
+    if not exact:
+        text = NUMBER.sub(lambda match: short(float(match[0]), digits), text)
+    text = " ".join(text.split())
+    return re.sub(r" ?([MLHVCQZz]) ?", r"\1", text) if re.match(r"[Mm] ?[-\d]", text) else text
+
+
+def short(number: float, digits: int = 2) -> str:
+    """Return a number with at most so many decimals."""
+    text = f"{number:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def contents(root: Element, columns: int) -> list[str]:
+    """Return what each column draws; definitions and what lies elsewhere go with the first."""
+    texts = [""] * columns
+    figure = next((child for child in root if child.tag == SVG + "g"), root)
+    for child in [*figure, *(child for child in root if child is not figure)]:
+        match = COLUMN.match(child.get("id", ""))
+        texts[int(match[1]) if match else 0] += written(child)
+    return texts
+
+
+def written(element: Element) -> str:
+    """Return an element as HTML, without the empty ones."""
+    tag = element.tag.removeprefix(SVG)
+    inside = "".join(written(child) for child in element)
+    if tag in ("g", "defs") and not inside:
+        return ""
+    attributes = "".join(
+        f' {key}="{html.escape(value, quote=True)}"'
+        for key, value in element.attrib.items()
+        if not (key == "id" and COLUMN.match(value))
+    )
+    if tag == "g" and not attributes:
+        return inside
+    return f"<{tag}{attributes}>{inside}</{tag}>" if inside else f"<{tag}{attributes}/>"
