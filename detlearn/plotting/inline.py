@@ -100,8 +100,8 @@ def has_image(figure: Figure) -> bool:
 
 def tight_box(figure: Figure) -> Bbox:
     """Return the part of a figure that is drawn on, in inches."""
-    figure.canvas.draw()
-    return figure.get_tightbbox(figure.canvas.get_renderer()).padded(MARGIN)
+    figure.draw_without_rendering()  # lays it out; a closed figure has no canvas to draw on
+    return figure.get_tightbbox().padded(MARGIN)
 
 
 def describe(figure: Figure) -> str:

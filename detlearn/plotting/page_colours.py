@@ -54,12 +54,9 @@ class Colours:
             share = round(100 * (1 - sum(rgb) / 3))
             if share == 0:
                 return "var(--paper)"
-            # Nearly black is black: words have the full contrast.
-            return (
-                "currentColor"
-                if share > 85
-                else f"color-mix(in srgb,currentColor {share}%,var(--paper))"
-            )
+            if share > 85:
+                return "currentColor"  # words have the full contrast
+            return f"color-mix(in srgb,currentColor {share}%,var(--paper))"
 
         twin = ground_on_dark(rgb) if fill and is_pale(rgb) else line_on_dark(rgb)
         if to_hex(twin) == colour:
@@ -112,7 +109,7 @@ def oklch(rgb: RGB) -> tuple[float, float, float]:
 
 
 def from_oklch(lightness: float, chroma: float, hue: float) -> RGB:
-    """Return the colour of a lightness, chroma and hue; with less chroma where no screen shows it."""
+    """Return the colour of a lightness, chroma and hue; of less chroma where no screen has it."""
     for share in range(20, -1, -1):
         rgb = _unbounded(lightness, chroma * share / 20, hue)
         if all(-0.002 <= value <= 1.002 for value in rgb):

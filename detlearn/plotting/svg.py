@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -140,10 +141,9 @@ def groups(figure: Figure) -> list[list[Artist]]:
     if figure.subfigs or figure.lines or figure.patches or figure.artists:
         return [placed]
 
-    renderer = figure.canvas.get_renderer()
     spans = []
     for artist in placed:
-        box = artist.get_tightbbox(renderer) if artist.get_visible() else None
+        box = artist.get_tightbbox() if artist.get_visible() else None
         if box is not None and box.width > 0:
             spans.append((box.x0, box.x1, artist))
 
@@ -159,17 +159,16 @@ def groups(figure: Figure) -> list[list[Artist]]:
 
 def columns_of(figure: Figure, box: Bbox) -> list[tuple[float, float]]:
     """Return where each column begins and ends, in points from the left edge of `box`."""
-    renderer = figure.canvas.get_renderer()
     edges = []
     for group in groups(figure):
-        boxes = [artist.get_tightbbox(renderer) for artist in group]
+        boxes = [artist.get_tightbbox() for artist in group]
         edges.append((min(b.x0 for b in boxes), max(b.x1 for b in boxes)))
 
     # The cuts lie in the middle between two columns.
-    cuts = [(a[1] + b[0]) / 2 for a, b in zip(edges, edges[1:])]
+    cuts = [(a[1] + b[0]) / 2 for a, b in pairwise(edges)]
     points = [(cut / figure.dpi - box.x0) * POINTS for cut in cuts]
     ends = [0.0, *points, box.width * POINTS]
-    return list(zip(ends, ends[1:]))
+    return list(pairwise(ends))
 
 
 def rename(root: Element, name: str) -> None:
@@ -223,15 +222,16 @@ def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = F
 
 
 def recoloured(style: str, colours: Colours) -> str:
-    """Return a style in the colours of the page; matplotlib paints black what has no fill."""
-    rules = dict(rule.split(":", 1) for rule in style.split(";") if ":" in rule)
-    rules = {name.strip(): value.strip() for name, value in rules.items()}
-    return "; ".join(
-        f"{name}: {COLOUR.sub(lambda match: colours.of(match[0], fill=name == 'fill'), value)}"
-        if name in ("fill", "stroke")
-        else f"{name}: {value}"
-        for name, value in rules.items()
-    )
+    """Return a style in the colours of the page."""
+    rules = []
+    for rule in style.split(";"):
+        name, _, value = (part.strip() for part in rule.partition(":"))
+        if name in ("fill", "stroke"):
+            for colour in set(COLOUR.findall(value)):
+                value = value.replace(colour, colours.of(colour, fill=name == "fill"))
+        if name:
+            rules.append(f"{name}:{value}")
+    return ";".join(rules)
 
 
 def squeezed(text: str, digits: int = 2, exact: bool = False) -> str:

@@ -50,6 +50,11 @@ def change_bootstrap(notebook: Notebook) -> None:
     notebook["cells"][1]["source"] += "\n"
 
 
+def title_bootstrap(notebook: Notebook) -> None:
+    notebook["cells"][1]["source"] = "#@title Set up\n" + notebook["cells"][1]["source"]
+    notebook["metadata"]["detlearn"] = {"code_hash": code_hash(notebook)}
+
+
 def store_widget_state(notebook: Notebook) -> None:
     notebook["metadata"]["widgets"] = {"state": {}}
 
@@ -79,6 +84,12 @@ def says(words: str) -> Callable[[Notebook], None]:
 
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["no"]}
 WIDGET = shown("application/vnd.jupyter.widget-view+json", "{}")
+
+CHART = shown(
+    "text/html",
+    '<div class="detlearn-chart" role="img" aria-label="A curve from 0 to 1 &amp; back."><svg/></div>',
+)
+
 
 # (the rule that must object, what is done to the good notebook)
 BREAKS = [
@@ -116,6 +127,11 @@ BREAKS = [
     ("images_have_alt_text", runs("x = 1", shown("text/html", "<img src='data:image/png,'>"))),
     ("images_have_alt_text", runs("x = 1", shown("text/html", "<img alt='' src='data:,'>"))),
     ("images_have_alt_text", says("![](data:image/png;base64,AA)")),
+    ("charts_are_labelled", runs("x = 1", CHART)),
+    (
+        "charts_are_labelled",
+        runs("x = 1", CHART, mystnb={"image": {"alt": "Another curve, 1 to 0."}}),
+    ),
     ("no_trace_of_the_machine", runs("x = 1", printed("saved in /home/ann/book/a.pt"))),
     ("no_trace_of_the_machine", runs("x = 1", printed("saved in /tmp/tmp3k/a.pt"))),
     ("no_trace_of_the_machine", runs("x = 1", shown("text/plain", r"C:\Users\ann\a.pt"))),
@@ -147,6 +163,8 @@ def test_every_rule_was_broken() -> None:
         runs("url = 'https://example.org/a/b.png'"),
         runs("title = 'precision / recall'"),
         runs("x = 1", shown("text/html", "<img alt='Six boxes' src='data:image/png,'>")),
+        runs("x = 1", CHART, mystnb={"image": {"alt": "A curve from 0 to 1 & back."}}),
+        title_bootstrap,
         says("Read [the next chapter](02_two_stage.ipynb) or `book/glossary.md`."),
         says("A box is $(x_1, y_1, x_2, y_2)$; see [the paper](https://arxiv.org/abs/1904.07850)."),
     ],
