@@ -11,7 +11,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 EXTENSIONS = Path(__file__).resolve().parents[1] / "book" / "_extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAAB"
+    "JRU5ErkJggg=="
+)
 ALT = {"mystnb": {"image": {"alt": "A street with six boxes"}}}
 LONG = "value = function_with_a_long_name(first_argument, second_argument)"
 CHECK = '<div class="detlearn-check"><svg></svg> not attempted</div>'
@@ -124,7 +127,7 @@ def test_a_solution_is_folded_and_highlighted(page: str) -> None:
 
 
 def test_a_guess_is_framed_with_its_answer(page: str) -> None:
-    frame = re.search(r'<div class="guess[^>]*>(.*?)</div>', page, re.S)[1]
+    frame = re.search(r'<div class="[^"]*\bguess\b[^>]*>(.*?)</div>', page, re.S)[1]
     assert "Guess first." in frame and "<p>Both.</p>" in frame and "</details>" in frame
     assert "Then go on." not in frame
 

@@ -87,7 +87,7 @@ WIDGET = shown("application/vnd.jupyter.widget-view+json", "{}")
 
 CHART = shown(
     "text/html",
-    '<div class="detlearn-chart" role="img" aria-label="A curve from 0 to 1 &amp; back."><svg/></div>',
+    '<div class="detlearn-chart" role="img" aria-label="A curve from 0 to 1 &amp; back."></div>',
 )
 
 
