@@ -1,35 +1,39 @@
-"""The drawn data flow says the shapes that the network has."""
+"""The drawn data flows say the shapes that the networks have."""
 
 import re
 import xml.etree.ElementTree as ET
 
+import pytest
 import torch
 
 from detlearn import models
-from detlearn.explore.flow import PART_COLOURS, point_flow
+from detlearn.explore.flow import PART_COLOURS, Flow, point_flow, two_stage_flow
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawing() -> ET.Element:
-    markup = point_flow()._repr_html_()
+FLOWS = pytest.mark.parametrize("flow", [point_flow(), two_stage_flow()])
+
+
+def drawing(flow: Flow) -> ET.Element:
+    markup = flow._repr_html_()
     return ET.fromstring(markup.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
 
 
-def words() -> list[str]:
-    return [text.text for text in drawing().iter(f"{SVG}text")]
+def words(flow: Flow) -> list[str]:
+    return [text.text for text in drawing(flow).iter(f"{SVG}text")]
 
 
 def shape(tensor: torch.Tensor) -> str:
     return " × ".join(str(side) for side in tensor.shape[1:])
 
 
-def test_the_shapes_are_those_of_the_detector() -> None:
+def test_the_shapes_are_those_of_the_point_detector() -> None:
     model = models.create("point", num_classes=10).eval()
     image = torch.zeros(1, 3, 128, 128)
     maps = list(model.backbone(image).values())
     outputs = model.predict(image)
-    text = words()
+    text = words(point_flow())
 
     assert shape(image) in text
     for stride, features, lateral in zip(model.backbone.strides, maps, model.lateral):
@@ -43,8 +47,30 @@ def test_the_shapes_are_those_of_the_detector() -> None:
     assert f"at most {model.max_detections}" in text
 
 
-def test_everything_lies_inside() -> None:
-    root = drawing()
+def test_the_shapes_are_those_of_faster_rcnn() -> None:
+    model = models.create("faster_rcnn", num_classes=10).eval()
+    with torch.no_grad():
+        maps = model.backbone.body(torch.zeros(1, 3, 128, 128))
+        outputs = model.predict(torch.zeros(1, 3, 128, 128))
+        logits, deltas = model.roi_heads(outputs.features, outputs.rpn.proposals, (128, 128))
+    text = words(two_stage_flow())
+
+    for stride, features in zip(model.backbone.body.strides, maps.values()):
+        assert f"stride {stride}" in text
+        assert shape(features) in text
+    for features in outputs.features.values():
+        assert shape(features) in text
+
+    num_anchors = len(outputs.rpn.anchors)
+    assert f"{num_anchors} × 4" in text and f"{num_anchors} · loss 1" in text
+    assert "proposals: {} × 4, at test time {} × 4".format(*model.rpn.post_nms_top_n) in text
+    assert f"{logits.shape[1]} each · loss 3" in text
+    assert f"{deltas.shape[1]} × 4 each · loss 4" in text
+
+
+@FLOWS
+def test_everything_lies_inside(flow: Flow) -> None:
+    root = drawing(flow)
     _, _, width, height = map(float, root.get("viewBox").split())
 
     for rect in root.iter(f"{SVG}rect"):
@@ -58,8 +84,9 @@ def test_everything_lies_inside() -> None:
         assert all(0 <= y <= height for y in numbers[1::2])
 
 
-def test_it_follows_the_page() -> None:
-    markup = point_flow()._repr_html_()
+@FLOWS
+def test_it_follows_the_page(flow: Flow) -> None:
+    markup = flow._repr_html_()
     assert "currentColor" in markup and "<script" not in markup
     assert 'role="img"' in markup and "aria-label" in markup
 

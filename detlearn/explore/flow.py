@@ -17,6 +17,8 @@ PART_COLOURS = {
     "pyramid": "#1f8f84",
     "scores": "#b87503",
     "boxes": "#8a5cc9",
+    "first stage": "#b87503",
+    "second stage": "#5b6cff",
     "answer": "#c2503a",
     "training": "#7d7d7d",
 }
@@ -175,4 +177,80 @@ def point_flow() -> Flow:
     flow.box((374, 596, 136, 58), ("detections", "at most 100"), "answer")
     flow.arrow((181, 625), (214, 625))
     flow.arrow((338, 625), (371, 625))
+    return flow
+
+
+def two_stage_flow() -> Flow:
+    """Draw Faster R-CNN as chapter 2 builds it, for images of 128 × 128 and ten classes."""
+    flow = Flow(
+        540,
+        916,
+        "Data flow of Faster R-CNN. An image of 3 × 128 × 128 goes through a backbone that makes "
+        "maps of stride 4, 8, 16 and 32. A pyramid adds them from coarse to fine and gives three "
+        "maps of 32 channels, of stride 4, 8 and 16. The first stage predicts objectness and "
+        "deltas for 8064 anchors and proposes 50 boxes in training, 100 at test time. The second "
+        "stage cuts each proposal out of one of the three maps, 32 × 5 × 5, and a head gives 11 "
+        "class scores and 11 × 4 deltas, which are decoded into detections. Objectness, the first "
+        "deltas, the class scores and the second deltas each have a loss.",
+    )
+
+    # The image, and the backbone's maps from fine to coarse.
+    flow.box((165, 4, 210, 32), ("image 3 × 128 × 128",), "image")
+    flow.arrow((270, 37), (270, 50), (130, 50), (130, 81))
+    flow.text((18, 68), "backbone", anchor="start", name=True)
+    flow.text((432, 68), "pyramid", name=True)
+    maps = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
+    for i, (stride, channels, side) in enumerate(maps):
+        y = 84 + 62 * i
+        shape = f"{channels} × {side} × {side}"
+        flow.box((16, y, 168, 44), (f"stride {stride}", shape), "backbone")
+        flow.text((222, y + 12), "1 × 1")
+        if i < 3:
+            flow.arrow((100, y + 45), (100, y + 60))
+
+    # The pyramid: from the coarsest to the finest, each enlarged and added to the next.
+    for i, (stride, _, side) in enumerate(maps[:3]):
+        y = 84 + 62 * i
+        flow.arrow((185, y + 22), (255, y + 22))
+        flow.box((258, y + 10, 24, 24), ("+",), "pyramid")
+        flow.arrow((283, y + 22), (347, y + 22))
+        flow.text((314, y + 12), "3 × 3")
+        flow.box((350, y, 164, 44), (f"stride {stride}", f"32 × {side} × {side}"), "pyramid")
+        flow.text((264, y + 54), "× 2", anchor="end")
+        if i < 2:
+            flow.arrow((270, y + 71), (270, y + 37))
+    flow.arrow((185, 292), (270, 292), (270, 245))
+
+    # The three maps go to both stages.
+    flow.text((440, 290), "three maps", anchor="start")
+    flow.arrow((432, 253), (432, 330), (380, 330), (380, 372))
+    flow.arrow((432, 330), (526, 330), (526, 687), (489, 687))
+
+    flow.text((16, 352), "first stage: is anything there?", anchor="start", name=True)
+    head = ("RPN head", "3 × 3, then 1 × 1; one for all maps")
+    flow.box((120, 375, 320, 44), head, "first stage")
+    flow.arrow((198, 420), (198, 445))
+    flow.arrow((360, 420), (360, 445))
+    flow.box((16, 448, 100, 44), ("anchors", "8064 × 4"), "image")
+    flow.box((128, 448, 140, 44), ("objectness", "8064 · loss 1"), "first stage")
+    flow.box((280, 448, 160, 44), ("deltas", "8064 × 4 · loss 2"), "first stage")
+    for x in (66, 198, 360):
+        flow.arrow((x, 493), (x, 517))
+    steps = ("propose", "the best: moved, clipped, tiny ones dropped, NMS")
+    flow.box((16, 520, 424, 44), steps, "first stage")
+    flow.text((400, 590), "proposals: 50 × 4, at test time 100 × 4", anchor="end")
+    flow.arrow((410, 565), (410, 662))
+
+    flow.text((16, 640), "second stage: what, and where exactly?", anchor="start", name=True)
+    cut = ("RoIAlign", "each proposal out of its map: 32 × 5 × 5")
+    flow.box((60, 665, 426, 44), cut, "second stage")
+    flow.arrow((273, 710), (273, 731))
+    flow.box((60, 734, 426, 44), ("head", "two linear layers: 800 → 512 → 512"), "second stage")
+    flow.arrow((160, 779), (160, 801))
+    flow.arrow((386, 779), (386, 801))
+    flow.box((60, 804, 200, 44), ("class scores", "11 each · loss 3"), "second stage")
+    flow.box((286, 804, 200, 44), ("deltas", "11 × 4 each · loss 4"), "second stage")
+    flow.arrow((160, 849), (160, 875))
+    flow.arrow((386, 849), (386, 875))
+    flow.box((60, 878, 426, 32), ("decode: move, clip, NMS class by class → detections",), "answer")
     return flow
