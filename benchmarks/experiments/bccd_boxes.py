@@ -1,0 +1,52 @@
+"""Draws one photograph of blood cells with the boxes that people drew, for chapter 1.
+
+Needs the BCCD images: in the folder that DETLEARN_DATA names, or from the network. Nothing is
+trained.
+
+    python benchmarks/experiments/bccd_boxes.py
+"""
+
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+from PIL import Image
+
+from detlearn import plotting, results
+from detlearn.data import VOCDetection, download_bccd
+
+NAME = "bccd_boxes"
+INDEX = 45  # of the test split: a picture with few boxes and all three classes
+WIDTH = 5.0  # inches on the page
+
+PICTURE = {
+    "alt": "A photograph of a blood smear through a microscope. Six red cells, one large violet "
+    "white cell and two small platelets have a box with their name; as many red cells have none.",
+    "source": "BCCD, shenggan 2017, https://github.com/Shenggan/BCCD_Dataset",
+    "licence": "MIT licence",
+}
+
+
+def draw() -> Image.Image:
+    """Draw the photograph at twice the size at which pages show it."""
+    test = VOCDetection(download_bccd(), "test")
+    image, target = test[INDEX]
+    height, width = image.shape[-2:]
+
+    plotting.use_style()
+    fig, ax = plt.subplots(figsize=(WIDTH, WIDTH * height / width), dpi=200)
+    plotting.show(image, target, class_names=test.class_names, ax=ax)
+
+    file = BytesIO()
+    fig.savefig(file, format="png", dpi=200)
+    return Image.open(file)
+
+
+if __name__ == "__main__":
+    results.store(
+        NAME,
+        {"split": "test", "index": INDEX},
+        runs=[],
+        command=f"python benchmarks/experiments/{NAME}.py",
+        picture=PICTURE,
+    )
+    results.store_picture(NAME, draw())
