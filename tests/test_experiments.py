@@ -160,7 +160,9 @@ def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
     assert not (stored.FOLDER / "small.json").exists()
 
 
-@pytest.mark.parametrize("name", ["box_losses", "two_stage", "point_preview"])
+@pytest.mark.parametrize(
+    "name", ["bccd_boxes", "box_losses", "point_choices", "point_preview", "two_stage"]
+)
 def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name):
     """All its runs are stored with the settings of today: nothing is left to do."""
     monkeypatch.setattr(stored, "FOLDER", root / "detlearn" / "results")

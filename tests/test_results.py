@@ -136,9 +136,9 @@ class TestCommitted:
 
     def test_has_the_common_form(self, name):
         result = json.loads((stored.FOLDER / f"{name}.json").read_text("utf-8"))
-        keys = ["name", "settings", "runs", "preview", "provenance"]
+        keys = ["name", "settings", "runs", "preview", "picture", "provenance"]
         assert list(result) == [key for key in keys if key in result]
-        assert set(keys) - set(result) <= {"preview"}
+        assert set(keys) - set(result) <= {"preview", "picture"}
         assert result["name"] == name and result["settings"] and result["runs"]
 
         pairs = [(run["variant"], run["seed"]) for run in result["runs"]]

@@ -9,6 +9,7 @@ trained.
 from io import BytesIO
 
 import matplotlib.pyplot as plt
+import runner
 from PIL import Image
 
 from detlearn import plotting, results
@@ -26,6 +27,12 @@ PICTURE = {
 }
 
 
+def run(variant: str, seed: int) -> dict:
+    """Count the boxes of the picture."""
+    _, target = VOCDetection(download_bccd(), "test")[INDEX]
+    return {"boxes": len(target["boxes"])}
+
+
 def draw() -> Image.Image:
     """Draw the photograph at twice the size at which pages show it."""
     test = VOCDetection(download_bccd(), "test")
@@ -41,12 +48,15 @@ def draw() -> Image.Image:
     return Image.open(file)
 
 
+EXPERIMENT = runner.Experiment(
+    name=NAME,
+    command="python benchmarks/experiments/bccd_boxes.py",
+    settings={"split": "test", "index": INDEX},
+    seeds={"annotations": (0,)},  # nothing here is random
+    run=run,
+    picture=PICTURE,
+)
+
 if __name__ == "__main__":
-    results.store(
-        NAME,
-        {"split": "test", "index": INDEX},
-        runs=[],
-        command=f"python benchmarks/experiments/{NAME}.py",
-        picture=PICTURE,
-    )
+    runner.main(EXPERIMENT, about=__doc__.split("\n")[0])
     results.store_picture(NAME, draw())
