@@ -128,9 +128,9 @@ explorable("scores_to_ap", (figure, data) => {
   const { classNames } = data;
   const scenes = withPictures(data.scenes, figure.still);
   const state = {
-    threshold: 0.3, // detections with a lower score are left out
+    threshold: data.threshold, // detections with a lower score are left out
     method: "nms", // or "soft" or "none"
-    iou: 0.5, // of NMS
+    iou: data.iou, // of NMS
     sigma: 0.5, // of Soft-NMS
     label: -1, // the class that is looked at, −1 for all
     view: "scenes", // or "steps": NMS box by box
@@ -245,7 +245,7 @@ explorable("scores_to_ap", (figure, data) => {
   const counts = html("p");
   const numbers = html("p");
 
-  const classRow = html("label", { for: classId }, "curve of");
+  const classLabel = html("label", { for: classId }, "curve of");
   const left = html(
     "div",
     {},
@@ -256,7 +256,7 @@ explorable("scores_to_ap", (figure, data) => {
   const right = html(
     "div",
     {},
-    html("div", { class: "row" }, classRow, classSelect),
+    html("div", { class: "row" }, classLabel, classSelect),
     curve.element,
     numbers,
   );
@@ -319,10 +319,7 @@ explorable("scores_to_ap", (figure, data) => {
   set({});
   return {
     set,
-    get: () => {
-      const { rounds, curve: points, ...others } = worked;
-      return { ...state, ...others, curve: points, rounds: rounds.map(withoutOverlaps) };
-    },
+    get: () => ({ ...state, ...worked, rounds: worked.rounds.map(withoutOverlaps) }),
   };
 });
 
@@ -496,7 +493,7 @@ function stepView(scenes, classNames, set) {
 
     const waiting = scene.boxes.map((_, i) => i).filter((i) => isLeft(i) && !touched.has(i));
     drawing.layer.append(
-      ...waiting.map((i) => draw(i, LOOKS.waiting, 0.4)),
+      ...waiting.map((i) => draw(i, LOOKS.waiting, 0.5)),
       ...[...touched].map((i) => draw(i, LOOKS.touched, 0.8)),
       ...[...taken].map((i) => draw(i, LOOKS.taken, 0.8)),
     );

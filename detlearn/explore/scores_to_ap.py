@@ -7,14 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from detlearn import results
+from detlearn import plotting, results
 from detlearn.data import ToyTown
 from detlearn.explore.page import Explorable
 from detlearn.explore.pictures import webp
+from detlearn.nms import batched_nms
+from detlearn.plotting import style
 
 STORED = "point_candidates"
 STORED_SCENES = (1, 3, 5, 7)  # of the eight whose candidates are stored: those with most to see
 QUALITY = 80  # of WebP; a scene takes 2 to 4 kB
+GAP = 6  # pixels between the scenes of the still picture
+SCORE_THRESHOLD, NMS_THRESHOLD = 0.3, 0.5  # with which the figure begins
 
 
 def scores_to_ap(
@@ -67,8 +71,13 @@ def scores_to_ap(
             "dashed with a cross, missed objects dotted with a question mark. A second view goes "
             "through the suppression box by box."
         ),
-        data={"scenes": scenes, "classNames": list(class_names or ToyTown.class_names)},
-        still=_still(scenes, [webp(image, QUALITY) for image in images]),
+        data={
+            "scenes": scenes,
+            "classNames": list(class_names or ToyTown.class_names),
+            "threshold": SCORE_THRESHOLD,
+            "iou": NMS_THRESHOLD,
+        },
+        still=_still(detections, targets, images),
     )
 
 
@@ -106,22 +115,43 @@ def _rounded(numbers: Tensor, digits: int) -> list:
     return (whole / factor).tolist()
 
 
-def _still(scenes: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:
-    """Draw the scenes with their objects, for where no script runs; a script takes the pictures."""
-    drawn, across = [], 0
-    for scene, picture in zip(scenes, pictures):
-        boxes = "".join(
-            f'<rect x="{x1}" y="{y1}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"/>'
-            for x1, y1, x2, y2 in scene["gtBoxes"]
-        )
-        drawn.append(
-            f'<g transform="translate({across} 0)"><image href="{picture}" '
-            f'width="{scene["width"]}" height="{scene["height"]}"/>{boxes}</g>'
-        )
-        across += scene["width"] + 6
+def _still(
+    detections: Sequence[Mapping[str, Tensor]],
+    targets: Sequence[Mapping[str, Tensor]],
+    images: Sequence[Tensor],
+) -> str:
+    """Draw what is right and what is wrong, two scenes in a row, for where no script runs.
 
-    height = max(scene["height"] for scene in scenes)
+    The script takes the pictures from here, so that the page holds each of them once.
+    """
+    height = max(image.shape[-2] for image in images) + GAP
+    width = max(image.shape[-1] for image in images) + GAP
+    rows = (len(images) + 1) // 2
+
+    drawn = []
+    for i, (found, target, image) in enumerate(zip(detections, targets, images)):
+        keep = batched_nms(found["boxes"], found["scores"], found["labels"], NMS_THRESHOLD)
+        keep = keep[found["scores"][keep] >= SCORE_THRESHOLD]
+        kept = {name: found[name][keep] for name in ("boxes", "scores", "labels")}
+        right = plotting.match_detections(kept, target) >= 0
+
+        drawn.append(
+            f'<g transform="translate({i % 2 * width} {i // 2 * height})">'
+            f'<image href="{webp(image, QUALITY)}" width="{image.shape[-1]}" '
+            f'height="{image.shape[-2]}"/>'
+            f'<path d="{_outlines(kept["boxes"][~right])}" stroke="{style.FALSE_ALARM}" '
+            'stroke-dasharray="4 2.5"/>'
+            f'<path d="{_outlines(kept["boxes"][right])}" stroke="{style.FOUND}"/></g>'
+        )
+
     return f"""\
-<svg viewBox="0 0 {across - 6} {height}" width="720" role="img" \
-aria-label="Scenes with the objects to be found, dashed">
-<g fill="none" stroke="#fff" stroke-dasharray="3 2">{"".join(drawn)}</g></svg>"""
+<svg viewBox="0 0 {2 * width - GAP} {rows * height - GAP}" width="372" role="img" \
+aria-label="Scenes with the detections of at least {SCORE_THRESHOLD} after NMS: right ones solid, \
+wrong ones dashed"><g fill="none" stroke-width="1.5">{"".join(drawn)}</g></svg>"""
+
+
+def _outlines(boxes: Tensor) -> str:
+    """Return boxes (N, 4) as the path of their outlines."""
+    return "".join(
+        f"M{x1:.1f} {y1:.1f}H{x2:.1f}V{y2:.1f}H{x1:.1f}Z" for x1, y1, x2, y2 in boxes.tolist()
+    )

@@ -161,7 +161,7 @@ explorable("two_boxes", (figure, data) => {
     label: "two boxes",
     role: "group",
   });
-  const picture = boxPicture(figure, chart, data.size, state, moveBox);
+  const picture = boxPicture(chart, data.size, state, moveBox);
   const table = valuesTable();
   const slopes = html("p", { class: "note" });
   const curves = descentChart();
@@ -291,7 +291,7 @@ explorable("two_boxes", (figure, data) => {
 // ---- the picture -------------------------------------------------------------------------------
 
 /** Draw the boxes into a chart, with what can be moved; `moveBox(which, box)` tells of a move. */
-function boxPicture(figure, chart, size, state, moveBox) {
+function boxPicture(chart, size, state, moveBox) {
   const scale = (chart.frame.right - chart.frame.left) / size;
   const place = `translate(${chart.frame.left} ${chart.frame.top}) scale(${scale})`;
   const space = svg("g", { transform: place }); // everything in it is drawn in the boxes' pixels

@@ -72,12 +72,13 @@ def _still(pred: list[float], target: list[float]) -> str:
     )
     solid, dashed = (_rectangle(box) for box in (pred, target))
     return f"""\
-<svg viewBox="-2 -2 {SIZE + 4} {SIZE + 16}" width="340" role="img" aria-label="A predicted box, \
+<svg viewBox="-2 -2 {SIZE + 4} {SIZE + 18}" width="340" role="img" aria-label="A predicted box, \
 solid, and a true box, dashed">
 <g fill="none" stroke="currentColor" stroke-width=".4">{grid}
 <path d="{solid}" stroke-width="1.2"/><path d="{dashed}" stroke-width=".8" stroke-dasharray="3 2"/>
-</g><text x="0" y="{SIZE + 9}" style="font-size:5px">solid: predicted, dashed: true; \
-IoU {iou:.2f}, GIoU {giou:.2f}</text></svg>"""
+</g><g style="font-size:5px"><text x="0" y="{SIZE + 8}" style="font-size:inherit">solid: the \
+predicted box, dashed: the true one</text><text x="0" y="{SIZE + 15}" style="font-size:inherit">\
+IoU {iou:.2f}, GIoU {giou:.2f}</text></g></svg>"""
 
 
 def _rectangle(box: list[float]) -> str:

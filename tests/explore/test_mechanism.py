@@ -138,3 +138,20 @@ def test_it_says_what_changed(open_figures, small) -> None:
     figure.page.wait_for_function(
         "document.querySelector('[aria-live]').textContent === 'now at 33'", timeout=3000
     )
+
+
+def test_a_script_may_run_away_from_where_it_stands(open_figures, small) -> None:
+    """As in a notebook that puts the output's HTML first and then runs its scripts itself."""
+    figure = open_figures(small())
+    figure.page.evaluate(
+        """(made) => {
+          const output = document.createElement("div");
+          output.innerHTML = made;
+          document.body.append(output);
+          const scripts = [...output.querySelectorAll("script:not([type])")];
+          for (const script of scripts) (0, eval)(script.textContent);
+        }""",
+        small(x=70)._repr_html_(),
+    )
+    assert figure.get(0)["x"] == 20
+    assert figure.get(1)["x"] == 70
