@@ -127,8 +127,16 @@ def test_another_thread_than_the_main_one_may_check(function, monkeypatch, capsy
     assert engine.STATE == {"box_iou": "wrong"}
 
 
+@pytest.fixture
+def interruptible():
+    """A shell starts what it puts into the background with SIGINT ignored: nobody could press."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.alone
-def test_the_reader_may_interrupt(monkeypatch):
+def test_the_reader_may_interrupt(interruptible):
     """A press on "stop" ends the check, even of a function that catches everything."""
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     started = time.monotonic()
