@@ -12,7 +12,7 @@ window.addEventListener("beforeprint", () => {
   function mark() {
     for (const element of document.querySelectorAll("article *")) {
       const ours = element.dataset.scrolls !== undefined;
-      if (!ours && element.hasAttribute("tabindex")) continue;
+      if (!ours && element.tabIndex >= 0) continue;
       const wide =
         element.scrollWidth > element.clientWidth + 1 &&
         element.clientWidth > 0 &&
@@ -27,7 +27,7 @@ window.addEventListener("beforeprint", () => {
         }
       } else {
         delete element.dataset.scrolls;
-        element.removeAttribute("tabindex");
+        element.tabIndex = -1;
         if (element.getAttribute("aria-label") === NAME) {
           element.removeAttribute("role");
           element.removeAttribute("aria-label");
