@@ -31,9 +31,12 @@ class Case:
         args: what the function is called with.
         note: what is special about this input; completes the phrase "on …".
         expected: the answer as worked out by hand; None asks the reference.
-        gradient: the gradient with respect to the first argument is compared as well.
+        gradient: a gradient is compared as well.
+        differentiated: the places of the returned tensor and of the argument to which it belongs.
         only_finite: right formulas differ here, so only shape and finiteness count.
         size: for the rung "no loop", the number of boxes; such cases come in pairs.
+        draws: how often the function is called, where its answer is random; what all calls
+            returned is one answer, and the exercise's `summary` says what of it is compared.
         listed: the answer is a list of tensors, one for each image.
         detached: all arguments of real numbers carry a gradient, and the answer must not.
     """
@@ -43,8 +46,10 @@ class Case:
     note: str
     expected: Any = None
     gradient: bool = False
+    differentiated: tuple[int, int] = (0, 0)
     only_finite: bool = False
     size: int = 0
+    draws: int = 1
     listed: bool = False
     detached: bool = False
 
@@ -76,8 +81,8 @@ class Answer:
 
     Attributes:
         values: the returned tensors; a single one, or a number, is a tuple of length 1.
-        gradient: of the sum of the first returned tensor, its columns weighted with 1, 2, 3, …, if
-            the case asked for it.
+        gradient: of the sum of a returned tensor, its columns weighted with 1, 2, 3, …, if the
+            case asked for it.
         trouble: why there are no values.
         changed: the places of the arguments that the function wrote into.
         printed: the beginning of what it printed.

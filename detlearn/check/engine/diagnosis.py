@@ -50,6 +50,7 @@ class Asked:
         expected: the right answers.
         faults: what is wrong with each answer, or None.
         returns: what each returned tensor is called.
+        read: gives an answer to a case as it is compared.
     """
 
     cases: Sequence[Case]
@@ -57,6 +58,7 @@ class Asked:
     expected: Sequence[Answer]
     faults: Sequence[Fault | None]
     returns: tuple[str, ...]
+    read: Callable[[Case, Answer], Answer] = lambda case, answer: answer
 
 
 def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
@@ -84,7 +86,9 @@ def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
     if not failing or any(asked.faults[: failing[0]]):
         return ""
 
-    said = functools.cache(lambda function, i: call_own(function, asked.cases[i]))
+    @functools.cache
+    def said(function: Callable, i: int) -> Answer:
+        return asked.read(asked.cases[i], call_own(function, asked.cases[i]))
 
     # A misconception that fits everywhere, and no other with it.
     fitting = [

@@ -28,6 +28,7 @@ from detlearn.check.engine.sandbox import SECONDS, call, call_own, named
 from detlearn.check.engine.state import usual_settings
 
 SEED = 0  # of the cases that a reader sees; graders use others
+RETURNED = "your function returned"
 
 
 class NotSolved(AssertionError):
@@ -50,6 +51,9 @@ class Exercise:
         narrow: what to show of a failing case beside or instead of its arguments as they are:
             takes the case and the fault, gives one line. What it names, as in "boxes1[3] = …", is
             not shown again.
+        summary: of an exercise whose answers are random, what is compared: takes a case and the
+            tensors that all its draws returned, and gives numbers that do not depend on chance; or
+            says what came instead of tensors of the right form, as in "a mask; expected indices".
         solution: the functions whose source is the solution; the reference by default.
         allowed: names of the package's functions that the learner's may call.
         counted: what a loop would run over; the size of a case counts them.
@@ -64,6 +68,7 @@ class Exercise:
     returns: tuple[str, ...]
     draw: Callable[[Case, Fault], list[tuple[Tensor, str, str]]] = lambda case, fault: []
     narrow: Callable[[Case, Fault], str] = lambda case, fault: ""
+    summary: Callable[[Case, tuple[Tensor, ...]], tuple[Tensor, ...] | str] | None = None
     solution: tuple[Callable, ...] = ()
     allowed: frozenset[str] = field(default_factory=frozenset)
     counted: str = "boxes"
@@ -99,6 +104,15 @@ class Exercise:
         """The cases of a seed, first rung first."""
         cases = self.cases(torch.Generator().manual_seed(seed))
         return sorted(cases, key=lambda case: RUNGS.index(case.rung))
+
+    def read(self, case: Case, answer: Answer) -> Answer:
+        """The answer as it is compared: of a random one, its summary."""
+        if self.summary is None or answer.trouble:
+            return answer
+        found = self.summary(case, answer.values)
+        if isinstance(found, str):
+            return replace(answer, values=(), trouble=Trouble("type", f"{RETURNED} {found}"))
+        return replace(answer, values=found)
 
 
 # name → "right", "wrong" or "todo": what the checks found since the kernel started.
@@ -152,6 +166,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
 
     # What is wrong with each answer.
+    answers = [exercise.read(case, answer) for case, answer in zip(cases, answers)]
     arguments = parameters(exercise.reference)
     expected = [expected_answer(exercise, case) for case in cases[: len(answers)]]
     faults = [
@@ -176,7 +191,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         return Verdict("wrong", number, name, found.text)
 
     narrowed = exercise.narrow(case, found) if answer.trouble is None or answer.values else ""
-    asked = Asked(cases, answers, expected, faults, exercise.returns)
+    asked = Asked(cases, answers, expected, faults, exercise.returns, exercise.read)
 
     return Verdict(
         "wrong",
@@ -193,7 +208,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
 
 def expected_answer(exercise: Exercise, case: Case) -> Answer:
     """The right answer: as worked out by hand where a case says so, else the reference's."""
-    answer = call_own(exercise.reference, case)
+    answer = exercise.read(case, call_own(exercise.reference, case))
     if answer.trouble is not None:
         raise AssertionError(f"the reference of {exercise.name} fails: {answer.trouble.message}")
 

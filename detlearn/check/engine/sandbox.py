@@ -50,6 +50,7 @@ RETRY = 0.5  # seconds until an alarm that the function has caught is raised aga
 # at random moments, a few of which fall between two tries.
 LATER_RETRY = 2e-4
 jitter = random.Random(0)
+ORDINALS = ("first", "second", "third", "fourth")
 ATTEMPTS = 4  # to put the global state back while the alarm is set
 
 # Real numbers that can be compared.
@@ -156,7 +157,7 @@ def _arguments(case: Case) -> list[Any]:
     args = [_copy(value) for value in case.args]
 
     if case.gradient:
-        args[0].requires_grad_()
+        args[case.differentiated[1]].requires_grad_()
     if case.detached:
         for value in args:
             if isinstance(value, Tensor) and value.is_floating_point():
@@ -174,10 +175,23 @@ def _copy(value: Any) -> Any:
 
 
 def _called(function: Callable, args: list[Any], case: Case, answer: Answer) -> Any:
+    if case.draws > 1:
+        return _drawn(function, args, case.draws)
     if not case.size:
         return function(*args)
     answer.steps, returned = _counting_steps(function, args)
     return returned
+
+
+def _drawn(function: Callable, args: list[Any], draws: int) -> Any:
+    """What several calls return, in one tuple; or the first that is no tuple, as it is."""
+    together: list[Any] = []
+    for _ in range(draws):
+        returned = function(*args)
+        if not issubclass(type(returned), tuple):
+            return returned
+        together += tuple.__getitem__(returned, slice(MOST_VALUES))
+    return tuple(together)
 
 
 def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
@@ -204,7 +218,9 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
     answer.values = tuple(tensor.detach().clone() for tensor in tensors)
 
     if case.gradient:
-        _differentiate(tensors[0] if tensors else None, args[0], answer)
+        output, argument = case.differentiated
+        result = tensors[output] if output < len(tensors) else None
+        _differentiate(result, args[argument], ORDINALS[argument], answer)
 
     if case.detached and any(tensor.requires_grad for tensor in tensors):
         text = "your result carries a gradient, through which one network would train the other"
@@ -265,7 +281,7 @@ def _has_memory(value: Tensor) -> bool:
     return (last + 1) * Tensor.element_size(value) <= Tensor.untyped_storage(value).nbytes()
 
 
-def _differentiate(result: Tensor | None, argument: Tensor, answer: Answer) -> None:
+def _differentiate(result: Tensor | None, argument: Tensor, which: str, answer: Answer) -> None:
     if result is not None and result.requires_grad:
         (gradient,) = torch.autograd.grad(_weighted_sum(result), argument, allow_unused=True)
         if gradient is not None and not _plain(gradient)[1]:
@@ -273,8 +289,9 @@ def _differentiate(result: Tensor | None, argument: Tensor, answer: Answer) -> N
 
     if answer.gradient is None:
         text = (
-            "your result has no gradient with respect to the first argument, so nothing could be "
-            "trained with it; .item(), .tolist(), .detach(), torch.no_grad() and numpy all cut it"
+            f"your result has no gradient with respect to the {which} argument, so nothing could "
+            "be trained with it; .item(), .tolist(), .detach(), torch.no_grad() and numpy all cut "
+            "it"
         )
         answer.trouble = Trouble("no gradient", text)
 

@@ -1,4 +1,4 @@
-"""Exercise 1.5: average precision, the area below the precision–recall curve."""
+"""Exercise 1.7: average precision, the area below the precision–recall curve."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _goes_on(precision: Tensor, recall: Tensor) -> Tensor:
 
 
 AVERAGE_PRECISION = Exercise(
-    number="1.5",
+    number="1.7",
     name="average_precision",
     reference=average_precision,
     cases=_ap_cases,

@@ -1,4 +1,4 @@
-"""Exercise 1.2: greedy non-maximum suppression."""
+"""Exercise 1.4: greedy non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def _kept(convert: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., 
 
 
 NMS = Exercise(
-    number="1.2",
+    number="1.4",
     name="nms",
     reference=naive_nms,
     cases=_nms_cases,

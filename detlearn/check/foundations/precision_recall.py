@@ -1,4 +1,4 @@
-"""Exercise 1.4: the precision–recall curve."""
+"""Exercise 1.6: the precision–recall curve."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _with_a_point(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tens
 
 
 PRECISION_RECALL = Exercise(
-    number="1.4",
+    number="1.6",
     name="precision_recall",
     reference=precision_recall,
     cases=_curve_cases,

@@ -1,4 +1,4 @@
-"""Exercise 1.3: which detections of an image are right."""
+"""Exercise 1.5: which detections of an image are right."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def _draw_match(case: Case, found: Fault) -> Drawing:
 
 
 TRUE_POSITIVES = Exercise(
-    number="1.3",
+    number="1.5",
     name="true_positives",
     reference=true_positives,
     cases=_match_cases,

@@ -1,4 +1,4 @@
-"""Exercise 2.6: read a feature map between its cells, as RoIAlign does."""
+"""Exercise 2.8: read a feature map between its cells, as RoIAlign does."""
 
 from __future__ import annotations
 
@@ -388,7 +388,7 @@ def _show(case: Case, found: Fault) -> str:
 
 
 BILINEAR_SAMPLE = Exercise(
-    number="2.6",
+    number="2.8",
     name="bilinear_sample",
     reference=bilinear_sample,
     cases=_cases,

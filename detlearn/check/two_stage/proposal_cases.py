@@ -1,4 +1,4 @@
-"""What exercise 2.5 asks: predictions of an RPN and the proposals that come of them."""
+"""What exercise 2.7 asks: predictions of an RPN and the proposals that come of them."""
 
 from __future__ import annotations
 

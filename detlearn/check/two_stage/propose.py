@@ -1,4 +1,4 @@
-"""Exercise 2.5: from the predictions of an RPN to proposals."""
+"""Exercise 2.7: from the predictions of an RPN to proposals."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def _draw(case: Case, found: Fault) -> Drawing:
 
 
 PROPOSE = Exercise(
-    number="2.5",
+    number="2.7",
     name="propose",
     reference=propose,
     cases=proposal_cases,

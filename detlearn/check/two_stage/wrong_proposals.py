@@ -1,4 +1,4 @@
-"""Wrong ways to propose, as people write them, for exercise 2.5."""
+"""Wrong ways to propose, as people write them, for exercise 2.7."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exercise 1.5: answers."""
+"""Exercise 1.7: answers."""
 
 import numpy as np
 import torch

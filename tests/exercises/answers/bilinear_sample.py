@@ -1,4 +1,4 @@
-"""Exercise 2.6: answers."""
+"""Exercise 2.8: answers."""
 
 import torch
 import torch.nn.functional as F

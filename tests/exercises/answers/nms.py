@@ -1,4 +1,4 @@
-"""Exercise 1.2: answers. `box_iou` is at hand there."""
+"""Exercise 1.4: answers. `box_iou` is at hand there."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Exercise 1.4: answers."""
+"""Exercise 1.6: answers."""
 
 import numpy as np
 import torch

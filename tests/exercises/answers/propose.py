@@ -1,4 +1,4 @@
-"""Exercise 2.5: answers. `nms` is at hand there; `decode` is what exercise 2.4 leaves behind."""
+"""Exercise 2.7: answers. `nms` is at hand there; `decode` is what exercise 2.4 leaves behind."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Exercise 1.3: answers. `box_iou` is at hand there."""
+"""Exercise 1.5: answers. `box_iou` is at hand there."""
 
 import torch
 
