@@ -8,7 +8,12 @@ from torchvision.models.detection._utils import (
 from torchvision.models.detection._utils import Matcher as Oracle
 
 from detlearn.boxes import box_iou
-from detlearn.matching import BalancedPositiveNegativeSampler, Matcher, match_anchors
+from detlearn.matching import (
+    BalancedPositiveNegativeSampler,
+    Matcher,
+    match_anchors,
+    sample_anchors,
+)
 
 IOU = torch.tensor(
     [
@@ -106,6 +111,26 @@ def test_counts(positive, negative, chosen):
     (picked,), (dropped,) = BalancedPositiveNegativeSampler(16, 0.5)([labels])
     assert (int(picked.sum()), int(dropped.sum())) == chosen
     assert (labels[picked.bool()] >= 1).all() and (labels[dropped.bool()] == 0).all()
+
+
+def test_a_sample_by_hand():
+    labels = torch.tensor([-1, 3, -2, 0, -1, -2, -1, 1])
+    positive, negative = sample_anchors(labels, 100, 0.5)
+    assert sorted(positive.tolist()) == [1, 3, 7] and sorted(negative.tolist()) == [0, 4, 6]
+    positive, negative = sample_anchors(labels, 5, 0.5)
+    assert (len(positive), len(negative)) == (2, 3)
+    assert positive.dtype == negative.dtype == torch.int64
+    assert [len(chosen) for chosen in sample_anchors(labels[:0], 5, 0.5)] == [0, 0]
+
+
+def test_the_sampler_draws_what_the_function_draws():
+    labels = torch.arange(300) % 7 - 2
+    torch.manual_seed(3)
+    positive, negative = sample_anchors(labels, 64, 0.25)
+    torch.manual_seed(3)
+    (picked,), (dropped,) = BalancedPositiveNegativeSampler(64, 0.25)([labels + 1])
+    assert torch.equal(picked.nonzero()[:, 0], positive.sort().values)
+    assert torch.equal(dropped.nonzero()[:, 0], negative.sort().values)
 
 
 def test_each_is_drawn_equally_often():

@@ -10,7 +10,13 @@ from detlearn import models
 from detlearn.losses import giou_loss
 from detlearn.models import images as batching
 from detlearn.models import point
-from detlearn.models.point import PointDetector, PointOutputs, grid_points, point_targets
+from detlearn.models.point import (
+    PointDetector,
+    PointOutputs,
+    grid_points,
+    heatmap_targets,
+    point_targets,
+)
 from detlearn.nets.small import SmallBackbone
 from detlearn.training import fit
 
@@ -146,6 +152,16 @@ class TestTargets:
         heatmap, assigned = targets_of_one(torch.zeros(0, 4), torch.zeros(0).long(), 3, 4, 5)
         assert heatmap.shape == (3, 4, 5) and heatmap.count_nonzero() == 0
         assert assigned.shape == (4, 5) and (assigned == -1).all()
+
+    def test_the_batch_has_the_heat_maps_of_its_images(self):
+        random = torch.Generator().manual_seed(4)
+        images = []
+        for number in (5, 0, 9):
+            boxes = random_boxes(number, 64, 48, random)
+            images.append({"boxes": boxes, "labels": torch.randint(3, (number,), generator=random)})
+        together = point_targets(images, 3, 12, 16).heatmap
+        for one, heatmap in zip(images, together):
+            assert torch.equal(heatmap_targets(one["boxes"], one["labels"], 3, 12, 16), heatmap)
 
     def test_the_peak_is_exactly_1(self):
         """The loss looks for ones: none may be lost to rounding."""

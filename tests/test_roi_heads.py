@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from detlearn.models.base import Detector
-from detlearn.models.roi_heads import BoxPredictor, RoIHeads, RoISample
+from detlearn.models.roi_heads import BoxPredictor, RoIHeads, RoISample, second_stage_loss
 
 
 def heads(**options):
@@ -57,6 +57,23 @@ def test_loss_by_hand():
     losses["loss_box_reg"].backward()
     touched = deltas.grad.abs().sum(-1) > 0
     assert touched.tolist() == [[False, False, True], [False] * 3], "the own class's box alone"
+
+
+def test_loss_equals_a_loop_over_proposals():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 4, generator=generator)
+    deltas, wanted = torch.randn(40, 4, 4, generator=generator), torch.randn(40, 4)
+    labels = torch.randint(4, (40,), generator=generator)
+    wanted[labels == 0] = torch.nan  # what background should be is never read
+
+    classes, boxes = 0.0, 0.0
+    for i, label in enumerate(labels.tolist()):
+        classes -= logits[i].log_softmax(dim=0)[label].item() / 40
+        for pred, goal in zip(deltas[i, label].tolist(), wanted[i].tolist()):
+            error = abs(pred - goal) if label > 0 else 0.0
+            boxes += (4.5 * error**2 if error < 1 / 9 else error - 1 / 18) / 40
+    found = second_stage_loss(logits, deltas, labels, wanted)
+    assert [loss.item() for loss in found] == pytest.approx([classes, boxes], rel=1e-5)
 
 
 def test_class_agnostic_loss_uses_the_only_box():

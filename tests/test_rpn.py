@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from detlearn.boxes import box_iou
 from detlearn.coders import BoxCoder
 from detlearn.models import RegionProposalNetwork
-from detlearn.models.rpn import RPNOutputs
+from detlearn.models.rpn import RPNOutputs, flatten_predictions
 
 
 def target(boxes):
@@ -31,6 +31,17 @@ def pyramid(images=2, height=40, width=56):
 
 
 # --- predictions and anchors -----------------------------------------------------------------
+
+
+def test_flattened_predictions_are_sorted_by_place():
+    """Each prediction says which place it comes from."""
+    b, a, i, j = torch.meshgrid(*map(torch.arange, (2, 3, 4, 5)), indexing="ij")
+    places = (1000 * b + 100 * i + 10 * j + a).float()  # (B, A, h, w)
+    deltas = (places[:, :, None] + torch.arange(4)[:, None, None] / 10).flatten(1, 2)
+    flat, moves = flatten_predictions(places, deltas)
+    assert torch.equal(flat, flat.sort(dim=1).values)
+    assert_close(moves, flat[..., None] + torch.arange(4) / 10)
+    assert flat[1, (2 * 5 + 3) * 3 + 1] == 1231
 
 
 def test_one_map_is_the_paper():

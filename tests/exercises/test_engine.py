@@ -442,6 +442,56 @@ def test_not_implemented_later_is_not_blank():
     assert judged(partly).status == "wrong"
 
 
+def a_die(sides):
+    return (torch.randint(1, sides + 1, (1,)),)
+
+
+DIE = Exercise(
+    number="1",
+    name="a_die",
+    reference=a_die,
+    cases=lambda random: [Case("random", (n,), f"{n} sides", draws=90) for n in (2, 3)],
+    misconceptions=(Misconception("the last side never comes up", lambda n: a_die(n - 1)),),
+    returns=("the lowest number", "the highest number"),
+    summary=lambda case, values: (
+        (min(values), max(values)) if len(values) == case.draws else f"{len(values)} numbers"
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "hint"),
+    [
+        (a_die, "right in 2 cases", ""),
+        (lambda n: a_die(n - 1), "on 2 sides: the highest number[0] is 1; expected 2", "last side"),
+        (lambda n: (*a_die(n), *a_die(n)), "on 2 sides: your function returned 180 numbers", ""),
+        (lambda n: a_die(n)[0], "on 2 sides: your function returned 1 numbers", ""),
+        (lambda n: None, "on 2 sides: your function returned None", ""),
+    ],
+)
+def test_of_a_random_answer_the_summary_of_many_draws_is_compared(function, text, hint):
+    cases = DIE.ladder(0)
+    said = judge(DIE, cases, ask(function, cases))
+    assert said.text.startswith(text)
+    assert hint in said.hint
+
+
+@pytest.mark.parametrize("argument", [0, 1])
+def test_the_gradient_may_be_that_of_any_argument(argument):
+    def both(a, b):
+        return a * 2, b * 3
+
+    def first_detached(a, b):
+        return a.detach() * 2, b * 3
+
+    case = Case("gradient", (tensor(1.0), tensor(2.0)), "two numbers", gradient=True)
+    case = replace(case, differentiated=(argument, argument))
+    assert sandbox.call(both, case).gradient.tolist() == [2.0 + argument]
+    trouble = sandbox.call(first_detached, case).trouble
+    assert (trouble is None) == (argument == 1)
+    assert sandbox.call(lambda a, b: a, replace(case, differentiated=(1, 0))).trouble is not None
+
+
 def test_an_exception_shows_the_learners_line_and_not_the_packages():
     def calls_the_package(boxes):
         return box_iou(boxes, boxes[:, :3])
@@ -718,15 +768,16 @@ def no_state():
 
 
 def test_progress_lists_every_exercise_and_what_is_done(no_state, capsys):
-    assert repr(check.progress()).startswith("0 of 15 exercises are right\n⏳ 1.1  box_iou")
+    assert repr(check.progress()).startswith("0 of 20 exercises are right\n⏳ 1.1  box_iou")
     check.box_iou(box_iou)
     check.nms(3)
     lines = repr(check.progress()).splitlines()
-    assert lines[:3] == ["1 of 15 exercises are right", "✅ 1.1  box_iou", "❌ 1.2  nms"]
+    assert lines[:2] == ["1 of 20 exercises are right", "✅ 1.1  box_iou"]
+    assert lines[4] == "❌ 1.4  nms"
     assert len(lines) == 1 + len(check.EXERCISES)
     page = check.progress()._repr_html_()
     assert page.count("<tr>") == len(check.EXERCISES)
-    assert "1 of 15" in page
+    assert "1 of 20" in page
 
 
 def test_progress_is_a_record_and_not_a_window(no_state, capsys):
@@ -745,7 +796,9 @@ def test_a_solution_is_the_packages_source(name):
 
 
 def test_an_unknown_solution_lists_the_exercises():
-    with pytest.raises(ValueError, match="no exercise is called 'iou'; there are: box_iou, nms"):
+    with pytest.raises(
+        ValueError, match="no exercise is called 'iou'; there are: box_iou, heat"
+    ):
         check.solution("iou")
 
 

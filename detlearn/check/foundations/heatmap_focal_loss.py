@@ -84,6 +84,8 @@ def _sure_and_wrong() -> list[Case]:
     """Make cases in which p rounds to 0 or to 1."""
     return [
         _case("a centre with a logit of −20, p = 0.000000002", [-20.0], [1.0], 20.0),
+        # 1 − p has one digit left: naively 15.94.
+        _case("a location without object with a logit of 16", [16.0], [0.0], 16.0),
         _case("a location without object with a logit of 20", [20.0], [0.0], 20.0),
         _case("a centre with a logit of −100", [-100.0], [1.0], 100.0),
         _case("a location without object with a logit of 100", [100.0], [0.0], 100.0),

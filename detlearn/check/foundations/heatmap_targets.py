@@ -17,7 +17,9 @@ SPREAD = 0.12
 # Of a box with this side the standard deviation is 4 pixels, one location at stride 4.
 SIDE = 4 / SPREAD
 # The Gaussian one, two and three standard deviations from its peak.
-E1, E2, E3 = (math.exp(-(d**2) / 2) for d in (1, 2, 3))
+E1, E2 = (math.exp(-(d**2) / 2) for d in (1, 2))
+# The same for a side of 32, of which no rounding moves the middle from the border it lies on.
+F1, F2, F3 = (math.exp(-((4 * d / (SPREAD * 32)) ** 2) / 2) for d in (1, 2, 3))
 
 # ---- what is asked ----
 
@@ -114,11 +116,15 @@ def _where() -> list[Case]:
         ),
         _hand(
             "an object whose centre is on the border of two locations",
-            *([_around(8, 4)], [0], ([E1, 1.0, E1], [E2, E1, 1.0, E1])),
+            *([_around(8, 4, 32, 32)], [0], ([F1, 1.0, F1], [F2, F1, 1.0, F1])),
+        ),
+        _hand(
+            "an object whose centre is on the border of two rows",
+            *([_around(6, 8, 32, 32)], [0], ([F2, F1, 1.0], [F1, 1.0])),
         ),
         _hand(
             "an object whose centre is on the lower right corner of the map",
-            *([_around(16, 8)], [0], ([E1, 1.0], [E3, E2, E1, 1.0])),
+            *([_around(16, 8, 32, 32)], [0], ([F1, 1.0], [F3, F2, F1, 1.0])),
         ),
         _hand(
             "an object whose centre is outside of the map, to the left",

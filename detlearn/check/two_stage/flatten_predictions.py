@@ -273,10 +273,6 @@ MISCONCEPTIONS = (
     Misconception(
         "only the order changes; the scores stay logits, without a sigmoid", _with_sigmoid
     ),
-    Misconception(
-        "a layer that is trained needs its gradient; detach() and .data cut it",
-        lambda *maps: tuple(each.detach() for each in flatten_predictions(*maps)),
-    ),
 )
 
 # ---- how it is shown ----

@@ -159,7 +159,7 @@ def squashes(scores, deltas):
     return torch.sigmoid(scores), deltas
 
 
-@wrong("detach() and .data cut it")
+@wrong("no gradient with respect to the first argument")
 def with_data(scores, deltas):
     return with_permute_and_reshape(scores.data, deltas.data)
 
