@@ -796,9 +796,7 @@ def test_a_solution_is_the_packages_source(name):
 
 
 def test_an_unknown_solution_lists_the_exercises():
-    with pytest.raises(
-        ValueError, match="no exercise is called 'iou'; there are: box_iou, heat"
-    ):
+    with pytest.raises(ValueError, match="no exercise is called 'iou'; there are: box_iou, heat"):
         check.solution("iou")
 
 
