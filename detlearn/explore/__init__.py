@@ -5,8 +5,16 @@
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.page import Explorable
+from detlearn.explore.roi_sampling import roi_sampling
 from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
 from detlearn.explore.two_boxes import two_boxes
 
-__all__ = ["Explorable", "anchors_and_objects", "scores_to_ap", "source", "two_boxes"]
+__all__ = [
+    "Explorable",
+    "anchors_and_objects",
+    "roi_sampling",
+    "scores_to_ap",
+    "source",
+    "two_boxes",
+]
