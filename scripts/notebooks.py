@@ -198,6 +198,12 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
     for key in ("widgets", "jupytext"):
         notebook.metadata.pop(key, None)
 
+    # A widget is dead on the page; the picture that came along with it stands there instead.
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "text/html" in output.get("data", {}):
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
+
     # Whatever kernel ran it here, the reader's is called python3.
     notebook.metadata["kernelspec"] = {
         "display_name": "Python 3",

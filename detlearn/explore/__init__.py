@@ -5,6 +5,7 @@
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.page import Explorable
+from detlearn.explore.play import Player, play
 from detlearn.explore.roi_sampling import roi_sampling
 from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
@@ -12,7 +13,9 @@ from detlearn.explore.two_boxes import two_boxes
 
 __all__ = [
     "Explorable",
+    "Player",
     "anchors_and_objects",
+    "play",
     "roi_sampling",
     "scores_to_ap",
     "source",

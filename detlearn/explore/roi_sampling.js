@@ -3,8 +3,8 @@
 // The arithmetic is that of roi_pool, and of roi_align with aligned=True.
 
 const STEP = 0.25; // pixels by which hand and keys move the box
-const MARGIN = 1.6; // cells around the map in which the box can still be seen
-const OUTSIDE = 14; // pixels by which a box may leave the image
+const MARGIN = 1.1; // cells around the map in which the box can still be seen
+const OUTSIDE = 8; // pixels by which a box may leave the image
 
 // ---- RoIPool -----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ FEATURES = (
     (1, 0, 0, 1, 1, 1, 0, 0, 0, 1),
     (2, 1, 0, 0, 0, 0, 0, 0, 0, 0),
 )
-START = {"x": 19.0, "y": 11.5, "width": 29.0, "height": 26.0}  # of the box, in pixels
+START = {"x": 17.0, "y": 9.0, "width": 24.0, "height": 24.0}  # of the box, in pixels
 BINS = 2
 POINTS = 2  # along each side of a bin
 

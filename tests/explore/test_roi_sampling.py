@@ -73,8 +73,8 @@ def test_a_step_within_a_cell_moves_roi_align_alone(open_figures) -> None:
     after = figure.get()
     assert after["x"] == before["x"] + 0.25
     assert after["pool"] == before["pool"]
-    assert all(new != old for new, old in zip(after["align"], before["align"]))
-    assert box.get_attribute("aria-valuetext") == "left 19.25, top 11.50, 29.00 wide, 26.00 high"
+    assert sum(new != old for new, old in zip(after["align"], before["align"])) >= 3
+    assert box.get_attribute("aria-valuetext") == "left 17.25, top 9.00, 24.00 wide, 24.00 high"
 
     # From 20 pixels on, 2.5 cells, the left side is rounded to the next cell.
     figure.set({"x": 19.75})
@@ -88,18 +88,18 @@ def test_keys_drag_and_sliders_move_the_box(open_figures) -> None:
     figure.page.locator("[aria-label='box under RoIAlign, bottom right corner']").focus()
     figure.page.keyboard.press("Shift+ArrowDown")
     figure.page.keyboard.press("ArrowLeft")
-    assert (figure.get()["width"], figure.get()["height"]) == (28.75, 28.5)
+    assert (figure.get()["width"], figure.get()["height"]) == (23.75, 26.5)
 
     picture = figure.page.locator("[aria-label='box under RoIPool'] rect").first
     area = picture.bounding_box()
-    pixel = area["width"] / 28.75
+    pixel = area["width"] / 23.75
     x, y = area["x"] + area["width"] / 3, area["y"] + area["height"] / 3
     figure.page.mouse.move(x, y)
     figure.page.mouse.down()
     figure.page.mouse.move(x + 3 * pixel, y - 5 * pixel)
     figure.page.mouse.up()
-    assert figure.get()["x"] == pytest.approx(22, abs=0.5)
-    assert figure.get()["y"] == pytest.approx(6.5, abs=0.5)
+    assert figure.get()["x"] == pytest.approx(20, abs=0.5)
+    assert figure.get()["y"] == pytest.approx(4, abs=0.5)
     assert figure.get()["x"] * 4 % 1 == 0
 
     figure.page.get_by_label("left, px").fill("-3.25")
@@ -113,7 +113,7 @@ def test_keys_drag_and_sliders_move_the_box(open_figures) -> None:
     figure.page.get_by_role("radio", name="one a cell").check()
     assert figure.get()["points"] == 0
     figure.page.get_by_text("back to the start").click()
-    assert figure.get()["x"] == 19
+    assert figure.get()["x"] == 17
 
 
 def test_it_says_what_is_read(open_figures) -> None:
@@ -122,7 +122,7 @@ def test_it_says_what_is_read(open_figures) -> None:
     text = figure.page.locator(".detlearn-explore").inner_text()
     assert "columns 2 to 4, rows 2 to 4. Bin 1 reads 9 cells: their maximum is 9." in text
     assert "Bin 1 reads 1 point (4.50): their mean is 4.50." in text
-    figure.set({"x": -14, "width": 2})
+    figure.set({"x": -20, "width": 2})
     assert "no cell on the map" in figure.page.locator(".detlearn-explore").inner_text()
 
 

@@ -107,6 +107,18 @@ def test_the_status_table_by_hand() -> None:
     ]
 
 
+def test_of_a_widget_with_a_picture_the_picture_is_stored() -> None:
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}}
+    notebook = nbformat.v4.new_notebook()
+    for data in ({"text/html": "<p>", **view}, {"text/plain": "Slider", **view}):
+        output = nbformat.v4.new_output("display_data", data)
+        notebook.cells.append(nbformat.v4.new_code_cell(outputs=[output]))
+
+    notebooks.strip_volatile(notebook)
+    assert notebook.cells[0].outputs[0]["data"] == {"text/html": "<p>"}
+    assert set(view) < set(notebook.cells[1].outputs[0]["data"])  # which the book's rules refuse
+
+
 @pytest.mark.parametrize(("alpha", "mode"), [(255, "RGB"), (128, "RGBA")])
 def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
     pixels = torch.randint(0, 256, (9, 7, 4), generator=torch.Generator().manual_seed(0))
