@@ -9,6 +9,7 @@ from detlearn.explore.play import Player, play
 from detlearn.explore.roi_sampling import roi_sampling
 from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
+from detlearn.explore.training_steps import training_steps
 from detlearn.explore.two_boxes import two_boxes
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "roi_sampling",
     "scores_to_ap",
     "source",
+    "training_steps",
     "two_boxes",
 ]

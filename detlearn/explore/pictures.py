@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+from collections.abc import Mapping, Sequence
 
+import torch
 from PIL import Image
 from torch import Tensor
+
+SIDE = 128  # pixels of a scene of ToyTown
+
+# Colour, dashes: the line styles of all figures of the book.
+LOOKS = {
+    "found": ("#2fd6a8", ""),
+    "false": ("#ff8a3c", "5 3"),
+    "missed": ("#f0e442", "1.2 2.2"),
+}
 
 
 def webp(image: Tensor, quality: int = 85) -> str:
@@ -23,3 +35,79 @@ def webp(image: Tensor, quality: int = 85) -> str:
     pixels = image.permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
     Image.fromarray(pixels).save(file, "WEBP", quality=quality, method=6)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def matches_as_svg(
+    image: str,
+    target: Mapping[str, Tensor],
+    detections: Mapping[str, Tensor],
+    matched: Tensor,
+    class_names: Sequence[str],
+) -> str:
+    """Draw what a detector found, made up and missed in one scene of ToyTown.
+
+    Mistakes say what they are; a pointer that rests on a box reads the rest.
+
+    Args:
+        image: the scene as a data URI.
+        target: "boxes" (N, 4), "labels" (N,).
+        detections: "boxes" (D, 4), "labels" (D,), "scores" (D,).
+        matched: (D,) as `match_detections` returns it.
+        class_names: names for the labels.
+
+    Returns:
+        An `<svg>` as wide as its place.
+    """
+    shapes = []
+    is_missed = torch.ones(len(target["boxes"]), dtype=torch.bool)
+    is_missed[matched[matched >= 0]] = False
+
+    for i in is_missed.nonzero().flatten().tolist():
+        name = class_names[int(target["labels"][i])]
+        shapes.append(_box(target["boxes"][i], "missed", name, f"missed: {name}"))
+
+    rows = zip(detections["boxes"], detections["scores"], detections["labels"], matched)
+    for box, score, label, found in rows:
+        kind = "found" if found >= 0 else "false"
+        name = class_names[int(label)]
+        words = f"{kind}: {name}, score {float(score):.2f}"
+        shapes.append(_box(box, kind, "" if kind == "found" else name, words))
+
+    counts = f"{int((matched >= 0).sum())} found, {int((matched < 0).sum())} false, "
+    return (
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" style="width:100%;height:auto" '
+        f'aria-label="{counts}{int(is_missed.sum())} missed">'
+        f'<image href="{image}" width="{SIDE}" height="{SIDE}"/>{"".join(shapes)}</svg>'
+    )
+
+
+def _box(box: Tensor, kind: str, tag: str, words: str) -> str:
+    """Draw a box on a dark casing, with a tag above or below it."""
+    x1, y1, x2, y2 = box.tolist()
+    rect = f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
+    colour, dashes = LOOKS[kind]
+    drawn = (
+        f'{rect} fill="transparent" stroke="#111" stroke-width="2.2"/>'
+        f'{rect} fill="none" stroke="{colour}" stroke-width="1.2" stroke-dasharray="{dashes}"/>'
+    )
+
+    if tag:
+        width = 3.3 * len(tag) + 3
+        x = min(max(x1 - 1, 0), SIDE - width)
+        y = y1 - 8.2 if y1 >= 8.2 else min(y2 + 0.8, SIDE - 8)
+        drawn += (
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="7.6" fill="#111"/>'
+            f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" fill="{colour}" '
+            f'style="font:6.6px sans-serif;fill:{colour}">{html.escape(tag)}</text>'
+        )
+    return f"<g><title>{html.escape(words)}</title>{drawn}</g>"
+
+
+def line_sample(kind: str) -> str:
+    """Draw a piece of the line of one kind, for a legend."""
+    colour, dashes = LOOKS[kind]
+    return (
+        '<svg viewBox="0 0 28 8" width="28" aria-hidden="true"><rect width="28" height="8" '
+        f'fill="#111"/><path d="M2 4h24" stroke="{colour}" stroke-width="2.4" '
+        f'stroke-dasharray="{dashes}"/></svg>'
+    )

@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets
-import torch
 from torch import Tensor, nn
 
 from detlearn.data import ToyTown
 from detlearn.data.toytown import SCENARIOS
-from detlearn.explore.pictures import webp
+from detlearn.explore.pictures import line_sample, matches_as_svg, webp
 from detlearn.metrics import coco_metrics, predict
 from detlearn.nms import batched_nms
 from detlearn.plotting.matches import match_detections
 
 LOWEST_SCORE = 0.05  # the score slider begins here; the model is asked for nothing lower
-MOST_CANDIDATES = 1000  # of an image, before NMS
+MOST_CANDIDATES = 100_000  # of an image: all of them
 KEEP_ALL = 1.0  # no IoU is above it, so NMS drops nothing
 SAME_OBJECT = 0.5  # IoU from which on a detection counts as found, in the pictures
 MOST_OBJECTS = 20  # end of the slider
@@ -272,7 +271,7 @@ class Player:
         """Return the scenes as HTML, with what is found, false and missed."""
         result = self.result
         scenes = "".join(
-            _scene(image, target, detections, matched, self.town.class_names)
+            matches_as_svg(image, target, detections, matched, self.town.class_names)
             for image, target, detections, matched in zip(
                 self._images, targets, result.detections, result.matched
             )
@@ -283,8 +282,8 @@ class Player:
             f"scenario {self.scenario.value}, seed {self.seed.value}"
         )
         legend = "".join(
-            f'<span style="display:inline-flex;align-items:center;gap:.35em">{_sample(kind)}{word}'
-            "</span>"
+            '<span style="display:inline-flex;align-items:center;gap:.35em">'
+            f"{line_sample(kind)}{word}</span>"
             for kind, word in (("found", "found"), ("false", "false"), ("missed", "missed object"))
         )
         return (
@@ -323,76 +322,3 @@ def _wide_open(model: nn.Module) -> Iterator[None]:
                         undo.callback(setattr, part, name, getattr(part, name))
                         setattr(part, name, value)
         yield
-
-
-# ---- drawing
-
-# Colour, dashes: the line styles of all figures of the book.
-LOOKS = {
-    "found": ("#2fd6a8", ""),
-    "false": ("#ff8a3c", "5 3"),
-    "missed": ("#f0e442", "1.2 2.2"),
-}
-
-
-def _scene(
-    image: str,
-    target: Mapping[str, Tensor],
-    detections: Mapping[str, Tensor],
-    matched: Tensor,
-    class_names: tuple[str, ...],
-) -> str:
-    """Draw one scene. Mistakes say what they are; a pointer that rests on a box reads the rest."""
-    side = 128
-    shapes = []
-    is_missed = torch.ones(len(target["boxes"]), dtype=torch.bool)
-    is_missed[matched[matched >= 0]] = False
-
-    for i in is_missed.nonzero().flatten().tolist():
-        name = class_names[int(target["labels"][i])]
-        shapes.append(_box(target["boxes"][i], "missed", name, f"missed: {name}"))
-
-    rows = zip(detections["boxes"], detections["scores"], detections["labels"], matched)
-    for box, score, label, found in rows:
-        kind = "found" if found >= 0 else "false"
-        name = class_names[int(label)]
-        words = f"{kind}: {name}, score {float(score):.2f}"
-        shapes.append(_box(box, kind, "" if kind == "found" else name, words))
-
-    counts = f"{int((matched >= 0).sum())} found, {int((matched < 0).sum())} false, "
-    return (
-        f'<svg viewBox="0 0 {side} {side}" role="img" style="width:100%;height:auto" '
-        f'aria-label="{counts}{int(is_missed.sum())} missed">'
-        f'<image href="{image}" width="{side}" height="{side}"/>{"".join(shapes)}</svg>'
-    )
-
-
-def _box(box: Tensor, kind: str, tag: str, words: str) -> str:
-    """Draw a box on a dark casing, with a tag above or below it."""
-    x1, y1, x2, y2 = box.tolist()
-    rect = f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
-    colour, dashes = LOOKS[kind]
-    drawn = (
-        f'{rect} fill="transparent" stroke="#111" stroke-width="2.2"/>'
-        f'{rect} fill="none" stroke="{colour}" stroke-width="1.2" stroke-dasharray="{dashes}"/>'
-    )
-
-    if tag:
-        width = 3.7 * len(tag) + 3
-        x = min(max(x1 - 1, 0), 128 - width)
-        y = y1 - 8.2 if y1 >= 8.2 else min(y2 + 0.8, 120)
-        drawn += (
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="7.6" fill="#111"/>'
-            f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" fill="{colour}" '
-            f'style="font:6.6px sans-serif;fill:{colour}">{html.escape(tag)}</text>'
-        )
-    return f"<g><title>{html.escape(words)}</title>{drawn}</g>"
-
-
-def _sample(kind: str) -> str:
-    colour, dashes = LOOKS[kind]
-    return (
-        '<svg viewBox="0 0 28 8" width="28" aria-hidden="true"><rect width="28" height="8" '
-        f'fill="#111"/><path d="M2 4h24" stroke="{colour}" stroke-width="2.4" '
-        f'stroke-dasharray="{dashes}"/></svg>'
-    )
