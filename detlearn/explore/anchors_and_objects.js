@@ -464,7 +464,7 @@ function legend() {
   const sample = (fate, word) => {
     const ground = svg("rect", { width: 7, height: 7, fill: "#6b6b6b" });
     const mark = markOf({ x: 3.5, y: 3.5, fate, object: 0 });
-    const drawn = svg("svg", { viewBox: "0 0 7 7", width: 16, height: 16, "aria-hidden": true }, ground, mark);
+    const drawn = svg("svg", { viewBox: "0 0 7 7", width: 16, height: 16, "aria-hidden": "true" }, ground, mark);
     return html("span", { style: "display: inline-flex; gap: 0.35rem" }, drawn, word);
   };
   return html(
@@ -483,7 +483,7 @@ function lineSample(fate, object) {
   const line = { x1: 1, x2: 15, y1: 3, y2: 3, stroke: learns ? COLOURS[object] : "#fff" };
   return svg(
     "svg",
-    { viewBox: "0 0 16 6", width: 40, "aria-hidden": true },
+    { viewBox: "0 0 16 6", width: 40, "aria-hidden": "true" },
     svg("rect", { width: 16, height: 6, fill: "#333" }),
     svg("line", { ...line, ...LINES[fate] }),
   );

@@ -58,31 +58,33 @@ def matches_as_svg(
     Returns:
         An `<svg>` as wide as its place.
     """
-    shapes = []
+    drawn = []  # boxes and their tags
     is_missed = torch.ones(len(target["boxes"]), dtype=torch.bool)
     is_missed[matched[matched >= 0]] = False
 
     for i in is_missed.nonzero().flatten().tolist():
         name = class_names[int(target["labels"][i])]
-        shapes.append(_box(target["boxes"][i], "missed", name, f"missed: {name}"))
+        drawn.append(_box(target["boxes"][i], "missed", name, f"missed: {name}"))
 
     rows = zip(detections["boxes"], detections["scores"], detections["labels"], matched)
     for box, score, label, found in rows:
         kind = "found" if found >= 0 else "false"
         name = class_names[int(label)]
         words = f"{kind}: {name}, score {float(score):.2f}"
-        shapes.append(_box(box, kind, "" if kind == "found" else name, words))
+        drawn.append(_box(box, kind, "" if kind == "found" else name, words))
 
+    # The best detection is drawn last, and tags on top of all boxes.
+    shapes = "".join(box for box, _ in reversed(drawn)) + "".join(tag for _, tag in drawn)
     counts = f"{int((matched >= 0).sum())} found, {int((matched < 0).sum())} false, "
     return (
         f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" style="width:100%;height:auto" '
         f'aria-label="{counts}{int(is_missed.sum())} missed">'
-        f'<image href="{image}" width="{SIDE}" height="{SIDE}"/>{"".join(shapes)}</svg>'
+        f'<image href="{image}" width="{SIDE}" height="{SIDE}"/>{shapes}</svg>'
     )
 
 
-def _box(box: Tensor, kind: str, tag: str, words: str) -> str:
-    """Draw a box on a dark casing, with a tag above or below it."""
+def _box(box: Tensor, kind: str, tag: str, words: str) -> tuple[str, str]:
+    """Draw a box on a dark casing; and a tag above or below it, if there is one."""
     x1, y1, x2, y2 = box.tolist()
     rect = f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
     colour, dashes = LOOKS[kind]
@@ -91,16 +93,18 @@ def _box(box: Tensor, kind: str, tag: str, words: str) -> str:
         f'{rect} fill="none" stroke="{colour}" stroke-width="1.2" stroke-dasharray="{dashes}"/>'
     )
 
-    if tag:
-        width = 3.3 * len(tag) + 3
-        x = min(max(x1 - 1, 0), SIDE - width)
-        y = y1 - 8.2 if y1 >= 8.2 else min(y2 + 0.8, SIDE - 8)
-        drawn += (
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="7.6" fill="#111"/>'
-            f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" fill="{colour}" '
-            f'style="font:6.6px sans-serif;fill:{colour}">{html.escape(tag)}</text>'
-        )
-    return f"<g><title>{html.escape(words)}</title>{drawn}</g>"
+    box_with_title = f"<g><title>{html.escape(words)}</title>{drawn}</g>"
+    if not tag:
+        return box_with_title, ""
+
+    width = 3.3 * len(tag) + 3
+    x = min(max(x1 - 1, 0), SIDE - width)
+    y = y1 - 8.2 if y1 >= 8.2 else min(y2 + 0.8, SIDE - 8)
+    return box_with_title, (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="7.6" fill="#111"/>'
+        f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" '
+        f'style="font:6.6px sans-serif;fill:{colour}">{html.escape(tag)}</text>'
+    )
 
 
 def line_sample(kind: str) -> str:

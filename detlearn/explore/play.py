@@ -291,7 +291,7 @@ class Player:
             'style="max-width:780px;line-height:1.4">'
             f'<p style="margin:.4em 0"><b>{self._sentence()}.</b></p>'
             '<div style="display:grid;gap:6px;'
-            f'grid-template-columns:repeat(auto-fill,minmax(170px,1fr))">{scenes}</div>'
+            f'grid-template-columns:repeat(auto-fill,minmax(max(165px,30%),1fr))">{scenes}</div>'
             '<p style="display:flex;flex-wrap:wrap;gap:.2em 1.2em;margin:.4em 0">'
             f"{legend}<span>{settings}</span></p></div>"
         )

@@ -50,6 +50,15 @@ class Oracle(nn.Module):
         return found
 
 
+class RandomPredictor(nn.Module):
+    """A second stage that has not been trained gives all boxes one score; this one does not."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = torch.Generator().manual_seed(0)
+        logits = 2 * torch.randn(len(features), 10, generator=numbers)
+        return logits, torch.randn(len(features), 40, generator=numbers)
+
+
 def confident_point() -> nn.Module:
     torch.manual_seed(0)
     model = models.create("point", num_classes=10).eval()
@@ -64,7 +73,7 @@ def torchvision_detector() -> nn.Module:
     model = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=10, min_size=128, max_size=128
     )
-    nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight, std=0.5)  # no equal scores
+    model.roi_heads.box_predictor = RandomPredictor()
     return model.eval()
 
 

@@ -61,7 +61,7 @@ def test_what_the_chapter_says_of_it(stored) -> None:
 
 def test_the_scrubber_goes_through_the_moments(open_figures) -> None:
     figure = open_figures(explore.training_steps())
-    scrubber = figure.page.get_by_label("moment")
+    scrubber = figure.page.get_by_role("slider", name="moment")
     scrubber.fill("0")
     assert figure.get()["step"] == 0
     assert "not trained yet" in figure.page.locator(".detlearn-explore").inner_text()
