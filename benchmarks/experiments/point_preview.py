@@ -1,21 +1,18 @@
 """Trains the detector of chapter 1 by its recipe and stores what it finds on eight scenes.
 
-The chapter opens with them: what the reader is going to build. The same picture, drawn here into
-book/_static/cover.png, stands on the start page and in the README.
+The chapter opens with them: what the reader is going to build. `scripts/cover.py` draws some of
+them for the start page and the README.
 
     python benchmarks/experiments/point_preview.py
 """
 
-from pathlib import Path
-
 import runner
 import torch
 
-from detlearn import models, plotting, results, training
+from detlearn import models, training
 from detlearn.data import ToyTown
 
 RECIPE = training.recipe("point")
-COVER = Path(__file__).parents[2] / "book" / "_static" / "cover.png"
 
 
 def run(variant: str, seed: int) -> dict:
@@ -24,22 +21,6 @@ def run(variant: str, seed: int) -> dict:
     model = models.create(variant, num_classes=10)
     history = training.fit(model, ToyTown(2000, seed=0), seed=seed, **RECIPE.settings())
     return {"seconds": round(history.seconds), "preview": runner.detect_preview(model)}
-
-
-def draw_cover() -> None:
-    """Draw what is stored."""
-    scenes = runner.preview_scenes()
-    preview = results.load("point_preview")["preview"]
-
-    plotting.use_style()
-    figure = plotting.show_grid(
-        scenes,
-        columns=4,
-        class_names=scenes.class_names,
-        detections=results.as_tensors(preview["detections"]),
-    )
-
-    figure.savefig(COVER)
 
 
 EXPERIMENT = runner.Experiment(
@@ -52,4 +33,3 @@ EXPERIMENT = runner.Experiment(
 
 if __name__ == "__main__":
     runner.main(EXPERIMENT, about=__doc__.split("\n")[0])
-    draw_cover()

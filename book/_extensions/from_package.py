@@ -1,4 +1,4 @@
-"""Two directives that ask the package while the book is built.
+"""Three directives that ask the package while the book is built.
 
 A figure that lives, as `detlearn.explore` makes it:
 
@@ -12,12 +12,21 @@ and what a check says of an answer, with the answer above it:
         ...
     ```
 
-Neither shows anything that the package does not say today: a changed check changes the page.
+and every exercise of the book with its level and minutes, as its chapter states them:
+
+    ```{exercises}
+    ```
+
+None shows anything that package and chapters do not say today: a changed check changes the page.
 """
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -66,8 +75,54 @@ class Verdict(SphinxDirective):
         return [code, html_output(verdict._repr_html_(), "verdict")]
 
 
+HEADING = re.compile(
+    r"^### Exercise (?P<number>\d+\.\d+): (?P<title>.+)\n+"
+    r"(?:Level (?P<level>[●○]+) · (?P<minutes>\d+) minutes)?",
+    re.M,
+)
+
+
+def headings(notebook: Path) -> dict[str, dict[str, str]]:
+    """The exercises of a chapter by number: title, and level and minutes where they are said."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return {match["number"]: match.groupdict(default="") for match in HEADING.finditer(text)}
+
+
+class Exercises(SphinxDirective):
+    """A table of all exercises that have a check."""
+
+    def run(self) -> list[nodes.Node]:
+        """Ask the package for the checks and the chapters for what they say of them."""
+        from detlearn import check
+
+        chapters = sorted((Path(self.env.srcdir) / "chapters").glob("*.ipynb"))
+        said: dict[str, dict[str, str]] = {}
+        where: dict[str, str] = {}
+        for chapter in chapters:
+            self.env.note_dependency(str(chapter))
+            for number, heading in headings(chapter).items():
+                said[number] = heading
+                where[number] = f"../chapters/{chapter.stem}"
+
+        rows = ["| No. | Exercise | Function | Level | Minutes |", "|--:|---|---|---|--:|"]
+        for exercise in sorted(
+            check.EXERCISES.values(), key=lambda e: [int(n) for n in e.number.split(".")]
+        ):
+            heading = said.get(exercise.number)
+            if heading is not None:
+                rows.append(
+                    f"| {exercise.number} | [{heading['title']}]({where[exercise.number]}) "
+                    f"| `{exercise.name}` | {heading['level']} | {heading['minutes']} |"
+                )
+        table = nodes.container()
+        self.state.nested_parse(StringList(rows), self.content_offset, table)
+        return table.children
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("explorable", Explorable)
     app.add_directive("verdict", Verdict)
+    app.add_directive("exercises", Exercises)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
