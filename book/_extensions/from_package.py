@@ -71,7 +71,8 @@ class Verdict(SphinxDirective):
         verdict = judge(exercise, cases, ask(names[name], cases))
 
         call = f"{name} = check.{name}({name})"
-        code = nodes.literal_block(answer, f"{answer}\n\n\n{call}", language="python")
+        text = f"{answer}\n\n\n{call}"
+        code = nodes.literal_block(text, text, language="python")
         return [code, html_output(verdict._repr_html_(), "verdict")]
 
 
