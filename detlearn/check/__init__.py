@@ -16,7 +16,7 @@ import pkgutil
 from html import escape
 
 from detlearn.check.engine import STATE, Exercise, NotSolved
-from detlearn.check.engine.display import SIGNS
+from detlearn.check.engine.signs import SIGNS, drawn_sign
 from detlearn.explore import source
 
 
@@ -52,21 +52,23 @@ class Progress:
         self.states = states
 
     def _rows(self) -> list[tuple[str, str, str]]:
+        """State, number and name of each exercise."""
         return [
-            (SIGNS[self.states.get(name, "todo")], exercise.number, name)
+            (self.states.get(name, "todo"), exercise.number, name)
             for name, exercise in EXERCISES.items()
         ]
 
     def __repr__(self) -> str:
         done = sum(state == "right" for state in self.states.values())
-        rows = [f"{sign} {number:4} {name}" for sign, number, name in self._rows()]
+        rows = [f"{SIGNS[state]} {number:4} {name}" for state, number, name in self._rows()]
         return "\n".join([f"{done} of {len(EXERCISES)} exercises are right", *rows])
 
     def _repr_html_(self) -> str:
         head = repr(self).splitlines()[0]
         cells = "".join(
-            f"<tr><td>{sign}</td><td>{number}</td><td {LEFT}><code>{name}</code></td></tr>"
-            for sign, number, name in self._rows()
+            f"<tr><td>{drawn_sign(state)}</td><td>{number}</td>"
+            f"<td {LEFT}><code>{name}</code></td></tr>"
+            for state, number, name in self._rows()
         )
         return f'<div class="detlearn-check"><div>{head}</div><table>{cells}</table></div>'
 

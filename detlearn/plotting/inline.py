@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import html
 import io
+from itertools import combinations
 from weakref import WeakSet
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import _ImageBase
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from detlearn.plotting import svg
@@ -32,6 +34,13 @@ MAX_BYTES = 150_000
 MARGIN = 0.08  # inches around what is drawn
 SHARPNESS = 2  # pixels of a PNG for one on the page
 TIGHT = {"bbox_inches": "tight", "pad_inches": MARGIN}
+
+WIDE, NARROW = 4.9, 4.2  # inches: wider charts get a second drawing, of this width
+SWITCH = (
+    ".detlearn-chart{container-type:inline-size}"
+    "@container(max-width:480px){.detlearn-chart>style+div:not(:last-child){display:none}}"
+    "@container(min-width:480.1px){.detlearn-chart>div+div:last-child{display:none}}"
+)
 
 _too_large: WeakSet[Figure] = WeakSet()  # IPython asks for the PNG after it asked for the HTML
 
@@ -69,7 +78,7 @@ def chart_html(figure: Figure) -> str | None:
         return None
 
     label = html.escape(describe(figure), quote=True)
-    drawing = svg.draw(figure, tight_box(figure))
+    drawing = drawn_for_all_widths(figure)
     text = f'<div class="detlearn-chart" role="img" aria-label="{label}">{drawing}</div>'
 
     _too_large.discard(figure)
@@ -77,6 +86,45 @@ def chart_html(figure: Figure) -> str | None:
         _too_large.add(figure)
         return None
     return text
+
+
+def drawn_for_all_widths(figure: Figure) -> str:
+    """Return the drawing of a figure; of a wide one a second, narrower drawing for a phone.
+
+    Scaled down to a phone, a chart of 7 inches has words of 7 pixels. Panels side by side move
+    below each other by themselves; a single panel is laid out anew.
+    """
+    wide = svg.draw(figure, tight_box(figure))
+    width, height = figure.get_size_inches()
+    if width <= WIDE or not has_one_column(figure):
+        return wide
+
+    crowded = collisions(figure)
+    try:
+        figure.set_size_inches(NARROW, max(0.85 * height, 0.6 * NARROW), forward=False)
+        narrow = svg.draw(figure, tight_box(figure))
+        fits = collisions(figure) <= crowded
+    finally:
+        figure.set_size_inches(width, height, forward=False)
+        figure.draw_without_rendering()
+
+    return f"<style>{SWITCH}</style><div>{wide}</div><div>{narrow}</div>" if fits else wide
+
+
+def has_one_column(figure: Figure) -> bool:
+    """Return whether no panel stands beside another."""
+    specs = [ax.get_subplotspec() for ax in figure.axes]
+    return all(spec is not None and spec.get_gridspec().ncols == 1 for spec in specs)
+
+
+def collisions(figure: Figure) -> int:
+    """Count the pairs of words in a figure that lie over each other."""
+    boxes = [
+        text.get_window_extent()
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip()
+    ]
+    return sum(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 def scene_png(figure: Figure) -> tuple[bytes, dict[str, int]] | None:

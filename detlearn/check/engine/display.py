@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-SIGNS = {"right": "✅", "wrong": "❌", "todo": "⏳"}
+from detlearn.check.engine.signs import BORDERS, SIGNS, drawn_sign
+
 # Readable on white and on black, and told apart in grey by their dashes.
 STYLES = {"a": ("#2f7ed8", ""), "b": ("#d9660d", "6 4"), "c": ("#8a8a8a", "2 3")}
-BORDERS = {"right": "#2a9d63", "wrong": "#d9660d", "todo": "#8a8a8a"}
 WIDTH, HEIGHT = 260, 150  # of the picture
 ROWS, COLUMNS = 10, 100  # of what the function printed
 
@@ -63,7 +63,7 @@ class Verdict:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = f"{SIGNS[self.status]} <b>Exercise {self.number}, <code>{self.name}</code></b>"
+        head = f"{drawn_sign(self.status)} <b>Exercise {self.number}, <code>{self.name}</code></b>"
         parts = [f"<div>{head}: {_prose(_closed(self.text))}</div>"]
 
         if self.hint:

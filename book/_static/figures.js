@@ -1,0 +1,103 @@
+// Enlarges a figure on a click, a tap or Enter, and scales formulas that are wider than their column.
+
+(() => {
+  "use strict";
+
+  const PICTURES = "figure.numbered img, .bd-article .detlearn-chart";
+  const LIVE = "input, select, script, canvas"; // what is moved by hand is not enlarged by a click
+  const ICON =
+    '<svg viewBox="0 0 16 16" width="14" height="14" fill="none" stroke="currentColor" ' +
+    'stroke-width="1.6" aria-hidden="true"><path d="M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4"/></svg>';
+
+  function dialog() {
+    const box = document.createElement("dialog");
+    box.className = "enlarged";
+    box.setAttribute("aria-label", "Enlarged figure");
+    box.innerHTML =
+      '<button type="button" class="close" aria-label="Close">×</button>' +
+      '<div class="picture"></div><p class="words"></p>';
+    // Escape closes a dialog by itself, and the browser gives the focus back to where it was.
+    box.addEventListener("click", () => box.close());
+    document.body.append(box);
+    return box;
+  }
+
+  function enlarge(box, picture, words) {
+    const copy = picture.cloneNode(true);
+    copy.removeAttribute("width");
+    copy.removeAttribute("height");
+    box.querySelector(".picture").replaceChildren(copy);
+    box.querySelector(".words").textContent = words;
+    box.showModal();
+  }
+
+  function captionOf(picture) {
+    const caption = picture.closest("figure")?.querySelector("figcaption .caption-text, figcaption p");
+    if (!caption) return "";
+    const copy = caption.cloneNode(true);
+    copy.querySelectorAll(".headerlink").forEach((link) => link.remove());
+    return copy.textContent.trim();
+  }
+
+  function prepare() {
+    let box = null;
+    for (const picture of new Set(document.querySelectorAll(PICTURES))) {
+      const frame = picture.closest("figure") || picture.parentElement;
+      if (picture.closest("a, dialog") || frame.querySelector(LIVE)) continue;
+
+      const words = captionOf(picture);
+      const name = (words.match(/^Figure \d+\.\d+/) || ["the figure"])[0];
+      const holder = document.createElement("div");
+      holder.className = "enlargeable";
+      picture.replaceWith(holder);
+
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "enlarge";
+      button.setAttribute("aria-label", `Enlarge ${name}`);
+      button.innerHTML = ICON;
+      holder.append(picture, button);
+
+      const show = () => {
+        box = box || dialog();
+        button.focus({ preventScroll: true }); // where the focus comes back to
+        enlarge(box, picture, words);
+      };
+      picture.addEventListener("click", show);
+      button.addEventListener("click", show);
+    }
+  }
+
+  // A formula that is wider than its place becomes smaller, down to a size that can still be read.
+  const SMALLEST = 0.55;
+
+  function fit() {
+    for (const place of document.querySelectorAll(".bd-article div.math, .bd-article span.math")) {
+      const formula = place.firstElementChild;
+      if (!formula) continue;
+      place.style.fontSize = "";
+      const room = place.tagName === "DIV" ? place : place.closest("p, li, td, th, dd, figcaption, summary");
+      if (!room || !room.clientWidth) continue;
+
+      const number = place.querySelector(".eqno");
+      const style = getComputedStyle(room);
+      const width =
+        room.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) -
+        (number ? number.offsetWidth : 0);
+      const needed = Math.max(...[...place.querySelectorAll("mjx-math, math, svg")]
+        .map((part) => part.getBoundingClientRect().width), 0);
+      if (needed > width) place.style.fontSize = `${100 * Math.max(SMALLEST, (0.99 * width) / needed)}%`;
+    }
+  }
+
+  function fitWhenSet() {
+    const ready = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
+    (ready || Promise.resolve()).then(fit);
+  }
+
+  document.addEventListener("DOMContentLoaded", prepare);
+  window.addEventListener("load", fitWhenSet);
+  window.addEventListener("resize", fit);
+  window.addEventListener("beforeprint", fit);
+  document.addEventListener("toggle", fit, true); // a formula in a fold has no width before
+})();

@@ -1,0 +1,24 @@
+// Prints the page as a book: in light colours, and with ?solutions in the address with the answers.
+
+(() => {
+  "use strict";
+
+  const ANSWERS = ".bd-article details:not(.hide)";
+  const withAnswers = new URLSearchParams(location.search).has("solutions");
+  const page = document.documentElement;
+  let before = null;
+
+  document.addEventListener("DOMContentLoaded", () => {
+    if (withAnswers) document.querySelectorAll(ANSWERS).forEach((fold) => (fold.open = true));
+  });
+
+  window.addEventListener("beforeprint", () => {
+    before = page.dataset.theme;
+    page.dataset.theme = "light";
+    document.querySelectorAll("img[loading=lazy]").forEach((image) => (image.loading = "eager"));
+  });
+
+  window.addEventListener("afterprint", () => {
+    page.dataset.theme = before;
+  });
+})();
