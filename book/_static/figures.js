@@ -68,10 +68,31 @@
     }
   }
 
-  // A formula that is wider than its place becomes smaller, down to a size that can still be read.
-  const SMALLEST = 0.55;
+  // What is wider than its place becomes smaller, down to a size that can still be read.
+  const SMALLEST = 0.55; // of a formula
+  const SMALLEST_TABLE = 0.72;
 
   function fit() {
+    fitFormulas();
+    fitTables();
+  }
+
+  function fitTables() {
+    for (const place of document.querySelectorAll(".bd-article .pst-scrollable-table-container")) {
+      const table = place.querySelector("table");
+      table.style.fontSize = "";
+      if (!place.clientWidth) continue;
+
+      // Columns get narrower by steps, and padding does not shrink with every letter: try.
+      const size = parseFloat(getComputedStyle(table).fontSize);
+      for (let share = 0.96; share >= SMALLEST_TABLE; share -= 0.04) {
+        if (place.scrollWidth <= place.clientWidth + 1) break;
+        table.style.fontSize = `${share * size}px`;
+      }
+    }
+  }
+
+  function fitFormulas() {
     for (const place of document.querySelectorAll(".bd-article div.math, .bd-article span.math")) {
       const formula = place.firstElementChild;
       if (!formula) continue;

@@ -1,0 +1,225 @@
+"""What a chapter looks like: figures, folds, frames, numbers, nothing cut off, printing.
+
+``make book`` must have run. Each test opens the chapters as they are built; the last ones look at
+pages that are wrong on purpose, so that the measuring itself is tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+CHAPTERS = ("01_foundations", "02_two_stage", "06_iou_losses")
+WIDTHS = (390, 1280, 1440, 1920)
+
+# What is wider than its place, as a reader sees it: cut off, or to be scrolled sideways.
+TOO_WIDE = """
+() => {
+  const found = [];
+  for (const element of document.querySelectorAll(".bd-article *")) {
+    if (element.closest("svg, mjx-container") || !element.clientWidth) continue;
+    const over = element.scrollWidth - element.clientWidth;
+    if (over > 1 && getComputedStyle(element).display !== "inline")
+      found.push([element.tagName, String(element.className), over, element.textContent.trim()]);
+  }
+  return found.map(([tag, kind, over, text]) => ({
+    what: `${tag} ${kind}`, over, text: text.slice(0, 60)
+  }));
+}
+"""
+SETTLED = """
+async () => {
+  if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+  await new Promise((done) => setTimeout(done, 200));
+}
+"""
+
+
+@pytest.fixture
+def visit(browser: object) -> Iterator[Callable]:
+    """Opens an address at a width and in a scheme, and waits until its formulas are set."""
+    contexts = []
+
+    def visit(address: str, width: int = 1280, scheme: str = "light") -> object:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, is_mobile=width < 600
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(address)
+        page.evaluate(SETTLED)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def too_wide(page: object, phone: bool) -> list[str]:
+    """Faults: what does not fit; on a phone a table may scroll in its own box."""
+    return [
+        f"{item['what']}: {item['over']} px too wide: {item['text']}"
+        for item in page.evaluate(TOO_WIDE)
+        if not (phone and re.search(r"table|TABLE", item["what"]))
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_nothing_is_cut_off(visit: Callable, book_address: str, chapter: str, width: int) -> None:
+    page = visit(f"{book_address}/chapters/{chapter}.html", width)
+    faults = too_wide(page, phone=width < 600)
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_are_numbered_and_said_in_words(site: Path, chapter: str) -> None:
+    text = (site / "chapters" / f"{chapter}.html").read_text(encoding="utf-8")
+    figures = re.findall(r'<figure class="[^"]*numbered.*?</figure>', text, re.S)
+    number = int(chapter[:2])
+    captions = [re.search(r'caption-number">Figure (\d+\.\d+)\.<', figure) for figure in figures]
+    assert [caption and caption[1] for caption in captions] == [
+        f"{number}.{index}" for index in range(1, len(figures) + 1)
+    ]
+    assert len(figures) >= 10
+
+    # An image has an alt text and a drawing a label, of some length.
+    for figure in figures:
+        words = re.findall(r'\b(?:alt|aria-label)="([^"]*)"', figure)
+        assert any(len(word) > 15 for word in words), figure[:300]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_headings_and_sidebars_carry_the_chapter_s_number(
+    visit: Callable, book_address: str, chapter: str
+) -> None:
+    page = visit(f"{book_address}/chapters/{chapter}.html")
+    number = int(chapter[:2])
+    texts = page.locator("article h1, article h2").all_inner_texts()
+    assert texts[0].startswith(f"{number} ")
+    for index, text in enumerate(texts[1:], start=1):
+        assert text.startswith(f"{number}.{index} "), text
+
+    contents = page.locator(".bd-sidebar-secondary").inner_text()
+    assert f"{number}.1 " in contents
+    assert re.search(rf"^{number} \w", page.locator(".bd-sidebar-primary").inner_text(), re.M)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_an_exercise_stands_in_a_frame(visit: Callable, book_address: str, chapter: str) -> None:
+    page = visit(f"{book_address}/chapters/{chapter}.html")
+    frames = page.locator("section.exercise")
+    assert frames.count() >= 4
+    for index in range(frames.count()):
+        frame = frames.nth(index)
+        title = frame.locator("h2, h3, h4").first.inner_text()
+        assert re.match(rf"Exercise {int(chapter[:2])}\.{index + 1}\b", title), title
+        assert frame.locator("div.cell").count() >= 3, title  # stub, check, solution
+        assert frame.evaluate("(e) => parseFloat(getComputedStyle(e).borderLeftWidth)") >= 4
+
+        # The solution is there, folded, and its cell's code is not.
+        solution = frame.locator("details.solution")
+        assert solution.count() == 1 and not solution.evaluate("(e) => e.open"), title
+        assert not frame.locator("div.cell.solution > .cell_input").is_visible(), title
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_folded_code_is_folded_and_named(visit: Callable, book_address: str, chapter: str) -> None:
+    page = visit(f"{book_address}/chapters/{chapter}.html")
+    folds = page.locator("details.hide")
+    assert folds.count() >= 5
+    assert all(text.startswith("Code") for text in folds.locator("> summary").all_inner_texts())
+    assert page.locator("details.hide[open]").count() == 0
+    assert "@title" not in page.locator("article").inner_html()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_figure_is_enlarged_by_click_and_by_keyboard(
+    visit: Callable, book_address: str, width: int
+) -> None:
+    page = visit(f"{book_address}/chapters/01_foundations.html", width)
+    button = page.locator("figure.numbered button.enlarge").first
+    dialog = page.locator("dialog.enlarged")
+    assert dialog.count() == 0
+    assert button.get_attribute("aria-label") == "Enlarge Figure 1.1"
+
+    # By keyboard: Enter opens, Escape closes, the focus is back.
+    button.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    assert dialog.locator(".words").inner_text().startswith("Figure 1.1. ")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert button.evaluate("(e) => e === document.activeElement")
+
+    # By pointer: the picture opens it, another click closes.
+    page.locator("figure.numbered .enlargeable > :first-child").first.click()
+    assert dialog.is_visible()
+    shown = dialog.locator(".picture > *").first.bounding_box()["width"]
+    assert shown > 300
+    dialog.click(position={"x": 8, "y": 8})
+    assert not dialog.is_visible()
+
+
+def test_signs_are_drawn(site: Path) -> None:
+    for path in [*(site / "chapters").glob("*.html"), site / "book" / "how_to_use.html"]:
+        text = path.read_text(encoding="utf-8")
+        outside_code = re.sub(r"<pre.*?</pre>", "", text, flags=re.S)
+        assert not re.search("[⏳✅❌]", outside_code), path.name
+    assert 'class="detlearn-sign" role="img" aria-label="to do"' in text
+
+
+# ---- printing ----
+
+
+def test_print_is_light_without_controls_and_fits(visit: Callable, book_address: str) -> None:
+    page = visit(f"{book_address}/chapters/06_iou_losses.html", 700, "dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(255, 255, 255)"
+    for controls in (".bd-sidebar-primary", ".bd-header-article", "button.enlarge", ".headerlink"):
+        assert not page.locator(controls).first.is_visible(), controls
+    assert not page.locator("details.solution").first.is_visible()
+    faults = too_wide(page, phone=False)
+    assert not faults, "\n".join(faults)
+
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_print_has_the_solutions_by_choice(visit: Callable, book_address: str) -> None:
+    page = visit(f"{book_address}/chapters/06_iou_losses.html?solutions")
+    page.emulate_media(media="print")
+    solution = page.locator("details.solution").first
+    assert solution.evaluate("(e) => e.open") and solution.locator("pre").is_visible()
+
+
+def test_a_chapter_prints_to_pdf(visit: Callable, book_address: str, tmp_path: Path) -> None:
+    page = visit(f"{book_address}/chapters/06_iou_losses.html")
+    page.pdf(path=tmp_path / "chapter.pdf", format="A4", print_background=True)
+    data = (tmp_path / "chapter.pdf").read_bytes()
+    assert data.startswith(b"%PDF")
+    assert 10 <= len(re.findall(rb"/Type\s*/Page\b", data)) <= 60
+
+
+# ---- the measuring itself ----
+
+
+@pytest.mark.parametrize(
+    ("content", "fits"),
+    [
+        ("<pre style='width: 200px; overflow: auto'>" + "x" * 200 + "</pre>", False),
+        ("<div style='width: 200px; overflow: hidden'><img width=400 alt=''></div>", False),
+        ("<pre style='width: 200px; white-space: pre-wrap'>" + "x " * 100 + "</pre>", True),
+    ],
+)
+def test_what_does_not_fit_is_found(visit: Callable, content: str, fits: bool) -> None:
+    page = visit("data:text/html,<article class='bd-article'>" + content + "</article>")
+    assert (not too_wide(page, phone=False)) == fits
