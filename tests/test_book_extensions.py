@@ -17,6 +17,10 @@ PNG = (
 )
 ALT = {"mystnb": {"image": {"alt": "A street with six boxes"}}}
 LONG = "value = function_with_a_long_name(first_argument, second_argument)"
+THREE = (
+    r"L = 1 - U + \frac{d^2}{c^2} + a v, \qquad v = \frac{4}{\pi^2}"
+    r"\left(\arctan \frac{w}{h}\right)^2, \qquad a = \frac{v}{(1 - U) + v \text{ or \qquad 0}}"
+)
 CHECK = '<div class="detlearn-check"><svg></svg> not attempted</div>'
 SOLUTION = (
     "<details><summary>Solution: <code>nms</code></summary><pre>def nms(a):\n"
@@ -52,11 +56,15 @@ CELLS = [
     shows('check.solution("nms")', "text/html", SOLUTION),
     new_markdown_cell("After the exercise."),
     shows(f"if True:\n    {LONG}"),
+    new_markdown_cell(f"Three formulas:\n\n$${THREE}$$\n\nTwo short ones: $$a,\\qquad b$$"),
+    shows('say("✅")', "text/html", '<div class="detlearn-check">⏳ to do</div>'),
+    new_markdown_cell("A ✅ in the text, `❌` in code."),
     new_markdown_cell("### A small heading\n\nText."),
 ]
 CONF = """
-extensions = ["myst_nb", "chapter_numbers", "code_lines", "exercise_frames", "figure_captions",
-              "folded_code"]
+extensions = ["myst_nb", "chapter_numbers", "code_lines", "drawn_signs", "exercise_frames",
+              "figure_captions", "folded_code", "formula_lines"]
+myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "off"
 html_theme = "basic"
 html_secnumber_suffix = " "
@@ -155,3 +163,18 @@ def test_code_is_the_same_text_as_before(page: str) -> None:
     blocks = re.findall(r"<pre>(.*?)</pre>", page, re.S)
     texts = [re.sub(r"<[^>]+>", "", block) for block in blocks]
     assert f"if True:\n    {LONG}\n" in texts
+
+
+def test_a_row_of_formulas_becomes_lines_where_it_is_long(page: str) -> None:
+    formulas = re.findall(r'<div class="math[^>]*>(.*?)</div>', page, re.S)
+    assert formulas[0].count(r"\\[0.4em]") == 2  # the gap inside the braces stays
+    assert r"\text{ or \qquad 0}" in formulas[0]
+    assert "gathered" not in formulas[1]
+
+
+def test_signs_are_drawn_except_in_code(page: str) -> None:
+    assert re.search(
+        r'A <svg class="detlearn-sign" role="img" aria-label="right".*?</svg> in', page
+    )
+    assert re.search(r'<div class="detlearn-check"><svg [^>]*aria-label="to do"', page)
+    assert "⏳" not in page and page.count("✅") == 1

@@ -14,7 +14,7 @@ from typing import Any
 from docutils import nodes
 from notebook_cells import bundles_of, chapter_number, html_in, is_cell
 from sphinx.application import Sphinx
-from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 
 PICTURE = re.compile(r"<(svg|img|picture|canvas)\b")
@@ -83,13 +83,14 @@ class FigureCaptions(SphinxTransform):
                 make_figure(picture, paragraph, f"{chapter}.{count}")
 
 
-def count_alone(app: Sphinx, config: Config) -> None:
-    """Turns Sphinx's own numbers off, which go through the whole book."""
-    config.numfig = False
+def count_alone(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Takes away Sphinx's own numbers, which go through the whole book."""
+    env.toc_fignumbers.clear()
+    return []
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("config-inited", count_alone)
+    app.connect("env-get-updated", count_alone, priority=900)
     app.add_transform(FigureCaptions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

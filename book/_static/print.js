@@ -9,6 +9,12 @@
   let before = null;
 
   document.addEventListener("DOMContentLoaded", () => {
+    // The theme prints a title of its own, which lacks the chapter's number.
+    const printed = document.querySelector("#jb-print-docs-body h1");
+    const title = document.querySelector(".bd-article h1")?.cloneNode(true);
+    title?.querySelector(".headerlink")?.remove();
+    if (printed && title) printed.textContent = title.textContent;
+
     if (withAnswers) document.querySelectorAll(ANSWERS).forEach((fold) => (fold.open = true));
   });
 

@@ -25,6 +25,13 @@ TOO_WIDE = """
     if (over > 1 && getComputedStyle(element).display !== "inline")
       found.push([element.tagName, String(element.className), over, element.textContent.trim()]);
   }
+
+  // A formula reports no width of its own that scrolls; it must end where the text does.
+  const edge = document.querySelector(".bd-article").getBoundingClientRect().right;
+  for (const formula of document.querySelectorAll(".bd-article mjx-math")) {
+    const over = formula.getBoundingClientRect().right - edge;
+    if (over > 1) found.push(["FORMULA", "", over, formula.textContent.trim()]);
+  }
   return found.map(([tag, kind, over, text]) => ({
     what: `${tag} ${kind}`, over, text: text.slice(0, 60)
   }));
@@ -216,7 +223,10 @@ def test_a_chapter_prints_to_pdf(visit: Callable, book_address: str, tmp_path: P
     ("content", "fits"),
     [
         ("<pre style='width: 200px; overflow: auto'>" + "x" * 200 + "</pre>", False),
-        ("<div style='width: 200px; overflow: hidden'><img width=400 alt=''></div>", False),
+        (
+            "<div style='width: 200px; overflow: hidden'><div style='width: 400px'>a</div></div>",
+            False,
+        ),
         ("<pre style='width: 200px; white-space: pre-wrap'>" + "x " * 100 + "</pre>", True),
     ],
 )
