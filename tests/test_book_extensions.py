@@ -41,7 +41,7 @@ CELLS = [
     new_markdown_cell("*Scenes with their **boxes**.*\n\n## First\n\nText.\n\n*Not a caption.*"),
     shows("show()", "image/png", PNG, **ALT),
     shows("assert True"),
-    new_markdown_cell("*Moved up.*\n\n## Second, see [First](#first)"),
+    new_markdown_cell("*Moved up.*\n\n## Second"),
     shows("chart()", "text/html", '<div class="detlearn-chart"><svg></svg></div>'),
     new_markdown_cell("*A chart.*"),
     shows("f = check.f(f)", "text/html", CHECK),
@@ -56,7 +56,7 @@ CELLS = [
     shows('check.solution("nms")', "text/html", SOLUTION),
     new_markdown_cell("After the exercise."),
     shows(f"if True:\n    {LONG}"),
-    new_markdown_cell(f"Three formulas:\n\n$${THREE}$$\n\nTwo short ones: $$a,\\qquad b$$"),
+    new_markdown_cell(f"Three formulas:\n\n$${THREE}$$\n\nTwo short ones:\n\n$$a,\\qquad b$$"),
     shows('say("✅")', "text/html", '<div class="detlearn-check">⏳ to do</div>'),
     new_markdown_cell("A ✅ in the text, `❌` in code."),
     new_markdown_cell("### A small heading\n\nText."),
@@ -81,7 +81,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     (source / "chapters").mkdir()
     (source / "conf.py").write_text(CONF)
     (source / "index.md").write_text("# Book\n\n```{toctree}\nchapters/06_losses\n```\n")
-    nbformat.write(new_notebook(cells=CELLS), source / "chapters" / "06_losses.ipynb")
+    metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    nbformat.write(
+        new_notebook(cells=CELLS, metadata=metadata), source / "chapters" / "06_losses.ipynb"
+    )
 
     out = source / "out"
     Sphinx(source, source, out, source / "trees", "html", status=None, warning=sys.stderr).build()
@@ -146,7 +149,7 @@ def test_headings_are_numbered_by_the_file_s_name(page: str) -> None:
     assert plain == [
         "6 Losses",
         "6.1 First",
-        "6.2 Second, see First",
+        "6.2 Second",
         "Exercise 6.1: a loss",
         "A small heading",
     ]

@@ -104,11 +104,12 @@ def highlight_solution(cell: nodes.Element) -> None:
 
 def is_guess(node: nodes.Node) -> bool:
     """Whether a node is a paragraph that asks the reader to guess first."""
-    return (
-        is_paragraph(node)
-        and isinstance(node.children[0], nodes.strong)
-        and node.children[0].astext().startswith("Guess first")
-    )
+    if not isinstance(node, nodes.paragraph):
+        return False
+
+    # The parser may leave an empty text before the bold one.
+    first = next((child for child in node.children if child.astext()), None)
+    return isinstance(first, nodes.strong) and first.astext().startswith("Guess first")
 
 
 def is_raw(node: nodes.Node, tag: str) -> bool:

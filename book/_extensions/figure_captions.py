@@ -23,11 +23,12 @@ VERDICT = "detlearn-check"  # the verdict of an exercise holds a drawn sign, but
 
 def is_caption(node: nodes.Node) -> bool:
     """Whether a node is a paragraph that stands in italics as a whole."""
-    return (
-        isinstance(node, nodes.paragraph)
-        and len(node.children) == 1
-        and isinstance(node.children[0], nodes.emphasis)
-    )
+    if not isinstance(node, nodes.paragraph):
+        return False
+
+    # The parser may leave an empty text before or after the one in italics.
+    parts = [child for child in node.children if child.astext().strip()]
+    return len(parts) == 1 and isinstance(parts[0], nodes.emphasis)
 
 
 def is_picture(bundle: nodes.Element) -> bool:
@@ -54,7 +55,7 @@ def picture_before(caption: nodes.paragraph) -> nodes.Element | None:
 def make_figure(picture: nodes.Element, paragraph: nodes.paragraph, number: str) -> None:
     """Puts a picture and the words of a paragraph into one figure, where the picture stood."""
     label = nodes.inline("", f"Figure {number}.", classes=["caption-number"])
-    words = paragraph.children[0].children
+    words = next(paragraph.findall(nodes.emphasis)).children
     caption = nodes.caption(paragraph.rawsource, "", label, nodes.Text(" "), *words)
     caption.source, caption.line = paragraph.source, paragraph.line
     paragraph.parent.remove(paragraph)

@@ -224,7 +224,7 @@ def test_a_chapter_prints_to_pdf(visit: Callable, book_address: str, tmp_path: P
     [
         ("<pre style='width: 200px; overflow: auto'>" + "x" * 200 + "</pre>", False),
         (
-            "<div style='width: 200px; overflow: hidden'><div style='width: 400px'>a</div></div>",
+            "<div style='width: 9em; overflow: hidden'><p style='width: 20em'>a</p></div>",
             False,
         ),
         ("<pre style='width: 200px; white-space: pre-wrap'>" + "x " * 100 + "</pre>", True),
