@@ -235,6 +235,8 @@ def _dtype_hint(text: str, empty: bool) -> str:
             "or name the dtype where numpy or Python's numbers become a tensor"
         )
 
+    if "expected bool" in text:
+        return "True and False are asked for: name the dtype, dtype=torch.bool, or end with .bool()"
     if "expected int64" in text:
         return "indices and labels are int64, which is what they index with: end with .long()"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,6 +96,26 @@ def _trapezoids(envelope: bool, from_zero: bool) -> Callable[[Tensor, Tensor], T
     return function
 
 
+def _at_the_right_ones(envelope: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the mean of the precisions at the detections that are right."""
+
+    def function(precision: Tensor, recall: Tensor) -> Tensor:
+        heights = _envelope(precision) if envelope else precision
+        heights = heights[torch.diff(recall, prepend=torch.zeros(1)) > 0]
+        return heights.mean() if len(heights) else torch.tensor(0.0)
+
+    return function
+
+
+def _interpolated(precision: Tensor, recall: Tensor) -> Tensor:
+    """Join the points of the monotone curve with straight lines."""
+    if len(precision) == 0:
+        return torch.tensor(0.0)
+    heights = _envelope(precision).double().numpy()
+    levels = np.linspace(0, 1, 101)
+    return torch.tensor(np.interp(levels, recall.double().numpy(), heights, right=0.0).mean())
+
+
 def _goes_on(precision: Tensor, recall: Tensor) -> Tensor:
     if len(precision) == 0:
         return torch.tensor(0.0)
@@ -146,6 +167,17 @@ AVERAGE_PRECISION = Exercise(
             _trapezoids(envelope=True, from_zero=False),
             _trapezoids(envelope=False, from_zero=False),
             _trapezoids(envelope=False, from_zero=True),
+        ),
+        Misconception(
+            "this is the mean over the right detections; read the curve at 101 levels of recall, "
+            "of which those that are never reached count zero",
+            _at_the_right_ones(envelope=True),
+            _at_the_right_ones(envelope=False),
+        ),
+        Misconception(
+            "between two points the curve is a step: a level has the best precision at this recall "
+            "or more; yours joins the points with straight lines",
+            _interpolated,
         ),
         Misconception(
             "a level that is never reached counts 0; yours counts as if the curve went on",

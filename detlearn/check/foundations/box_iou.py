@@ -244,6 +244,10 @@ BOX_IOU = Exercise(
             _iou_with(lambda i, a, b: i / (a + b + 1e-9)),
         ),
         Misconception(
+            "the area is (x2 − x1) · (y2 − y1); yours is x2 · y2, measured from the image's corner",
+            _iou_with_areas(lambda a, b: (a[:, 2] * a[:, 3])[:, None] + b[:, 2] * b[:, 3]),
+        ),
+        Misconception(
             "this is 2·I / (A + B), the Dice coefficient; the IoU is I / (A + B − I)",
             _iou_with(lambda i, a, b: 2 * i / (a + b + 1e-9)),
         ),

@@ -132,7 +132,11 @@ def _logs_of(p: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, 
     return lambda logits: (p(logits).log(), (1 - p(logits)).log())
 
 
-def _plain_logs(clamp: float | None = None, added: float = 0.0) -> Function:
+def _plain_logs(
+    clamp: float | None = None,
+    added: float = 0.0,
+    finish: Callable[[Tensor], Tensor] = lambda loss: loss.sum(),
+) -> Function:
     """Return the loss with logarithms of p itself, which may be clamped or have something added."""
 
     def function(logits: Tensor, targets: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
@@ -141,7 +145,7 @@ def _plain_logs(clamp: float | None = None, added: float = 0.0) -> Function:
             p = p.clamp(clamp, 1 - clamp)
         at_centre = -((1 - p) ** alpha) * torch.log(p + added)
         beside = -((1 - targets) ** beta) * p**alpha * torch.log(1 - p + added)
-        return torch.where(targets == 1, at_centre, beside).sum()
+        return finish(torch.where(targets == 1, at_centre, beside))
 
     return function
 
@@ -163,6 +167,11 @@ def _soft(logits: Tensor, targets: Tensor, alpha: float = 2.0, beta: float = 4.0
 
 def _per_centre(loss: Tensor, targets: Tensor) -> Tensor:
     return loss.sum() / (targets == 1).sum().clamp(min=1)
+
+
+def _mean_of_the_others(loss: Tensor, targets: Tensor) -> Tensor:
+    centre = targets == 1
+    return loss[centre].sum() + loss[~centre].sum() / (~centre).sum().clamp(min=1)
 
 
 def _without_gradient(p: Tensor, q: Tensor, y: Tensor, a: float, b: float) -> Tensor:
@@ -280,6 +289,8 @@ MISCONCEPTIONS = (
         _plain_logs(),
         _by_masks,
         _loss(logs=_logs_of(torch.sigmoid)),
+        lambda *args: _plain_logs(finish=lambda loss: loss.nan_to_num(posinf=0).sum())(*args),
+        lambda *args: _plain_logs(finish=lambda loss: loss.nan_to_num().sum())(*args),
     ),
     Misconception(
         "nothing is clamped: where p is, a wrong score of great certainty costs too little and has "
@@ -311,6 +322,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the loss is the sum over all locations; yours is the mean",
         _loss(finish=lambda loss, y: loss.mean()),
+    ),
+    Misconception(
+        "the loss is one sum over all locations; yours is the sum over the centres and the mean "
+        "over the others",
+        _loss(finish=_mean_of_the_others),
     ),
     Misconception(
         "the loss is the sum; whoever calls it divides by the number of objects",

@@ -301,6 +301,23 @@ def _always_four(
     return heatmap_targets(boxes, labels, classes, height, width)
 
 
+def _deviation_in_locations(
+    boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
+) -> Tensor:
+    drawn = _drawn(deviations=lambda w, h: (SPREAD * w / stride, SPREAD * h / stride))
+    return drawn(boxes, labels, classes, height, width, stride)
+
+
+def _filled(
+    boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
+) -> Tensor:
+    """Write 1 into all locations that a box touches."""
+    heatmap = torch.zeros(classes, height, width)
+    for (x1, y1, x2, y2), label in zip((boxes / stride).long().tolist(), labels.tolist()):
+        heatmap[label, max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 1
+    return heatmap
+
+
 def _each_object(
     boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
 ) -> Tensor:
@@ -374,6 +391,10 @@ MISCONCEPTIONS = (
         _drawn(in_pixels=False),
     ),
     Misconception(
+        "distances are pixels, the deviation too; yours divides only the deviation by the stride",
+        _deviation_in_locations,
+    ),
+    Misconception(
         "the stride is the one you are given; yours is always 4",
         _always_four,
     ),
@@ -407,6 +428,11 @@ MISCONCEPTIONS = (
     Misconception(
         "around the centre the values fall off like a Gaussian; yours are 0 there",
         _drawn(form=_points_only),
+    ),
+    Misconception(
+        "only the location of the centre is 1, the others fall off like a Gaussian; yours are 1 in "
+        "the whole box",
+        _filled,
     ),
     Misconception(
         "the Gaussian does not end at the box's border; yours is cut off there",

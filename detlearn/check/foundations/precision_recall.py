@@ -109,6 +109,17 @@ def _not_cumulated(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Ten
     return right / torch.arange(1, len(right) + 1), right / num_objects
 
 
+def _right_ones_first(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    return precision_recall(right.float(), right, num_objects)
+
+
+def _all_wrong_ones(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    """Count the wrong detections below the cut as well."""
+    found = right[scores.argsort(descending=True, stable=True)].cumsum(0)
+    _, recall = precision_recall(scores, right, num_objects)
+    return found / (found + (~right).sum()).clamp(min=1), recall
+
+
 def envelope(precision: Tensor) -> Tensor:
     """The curve made monotone: at each point the best precision from there on."""
     return precision.flip(0).cummax(0).values.flip(0)
@@ -166,6 +177,20 @@ PRECISION_RECALL = Exercise(
         Misconception(
             "the count of listed detections starts at 1, not at 0: the first cut lists one",
             _curve_with(precision=lambda f, n, g: f / (n - 1)),
+        ),
+        Misconception(
+            "the verdicts belong to the scores: bring them into the order of the scores, "
+            "right[order]; yours are sorted by themselves, the right ones first",
+            _right_ones_first,
+        ),
+        Misconception(
+            "at a cut only the wrong detections above it count, their cumsum; yours counts all",
+            _all_wrong_ones,
+        ),
+        Misconception(
+            "recall is the share of all objects that was found: divide by num_objects alone",
+            _curve_with(recall=lambda f, n, g: f / (n + g)),
+            _curve_with(recall=lambda f, n, g: f / (n - f + g)),
         ),
         Misconception(
             "each cut lists all detections down to it: sum the right ones up (cumsum)",

@@ -160,6 +160,7 @@ def _match_with(
     retake: bool = False,
     always_takes: bool = False,
     first: bool = False,
+    stops: bool = False,
 ) -> Callable[[Tensor, Tensor, float], Tensor]:
     """Return greedy matching with something changed.
 
@@ -169,6 +170,7 @@ def _match_with(
         retake: an object that is taken can be found again.
         always_takes: a detection takes its object even if their IoU is too small.
         first: of the objects that are good enough the first is taken, not the best.
+        stops: after the first detection that is wrong none has its turn.
     """
 
     def function(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
@@ -183,6 +185,8 @@ def _match_with(
             hit = bool(reaches(scores[best], iou_threshold))
             right[d] = hit and (retake or not taken[best])
             taken[best] |= hit or always_takes
+            if stops and not hit:
+                break
 
         return right
 
@@ -272,6 +276,10 @@ TRUE_POSITIVES = Exercise(
         Misconception(
             "a detection that fails the threshold must not take the object away from a later one",
             _match_with(always_takes=True),
+        ),
+        Misconception(
+            "after a detection that is wrong the others have their turn: continue, do not break",
+            _match_with(stops=True),
         ),
         Misconception(
             "of the objects above the threshold take the one with the largest IoU, not the first",

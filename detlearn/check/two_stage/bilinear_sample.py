@@ -184,6 +184,21 @@ def _along_the_diagonal(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return read.masked_fill(_outside(x, y, width, height), 0)
 
 
+def _by_inverse_distance(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Weight each of the four cells with one over its distance."""
+    height, width = features.shape[1:]
+    left, right, _ = (cell.long() for cell in _clamped(x, width))
+    top, bottom, _ = (cell.long() for cell in _clamped(y, height))
+    outside = _outside(x, y, width, height)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+
+    total, weights = torch.zeros(len(features), len(x)), torch.zeros(len(x))
+    for row, column in ((top, left), (top, right), (bottom, left), (bottom, right)):
+        weight = 1 / (torch.hypot(x - column, y - row) + 1e-6)
+        total, weights = total + features[:, row, column] * weight, weights + weight
+    return (total / weights).masked_fill(outside, 0)
+
+
 def _each_x_with_each_y(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     columns = x.repeat(len(y))
     rows = y.repeat_interleave(len(x))
@@ -282,6 +297,11 @@ MISCONCEPTIONS = (
         "at the last row and column both cells are the same one and your shares add up to 0, "
         "not to 1; take x − left for one and 1 minus that for the other",
         _lost_at_the_border,
+    ),
+    Misconception(
+        "a cell's share is the product of two linear ones, (1 − |x − column|) · (1 − |y − row|); "
+        "yours is one over its distance",
+        _by_inverse_distance,
     ),
     # Where the map ends.
     Misconception(

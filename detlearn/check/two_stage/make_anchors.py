@@ -265,6 +265,17 @@ MISCONCEPTIONS = (
         _made(centre=lambda i, j, stride: (j * stride, i * stride)),
     ),
     Misconception(
+        "anchors stand in the middle of their cell in both directions; in yours the half is "
+        "missing in one: ((j + ½) · stride, (i + ½) · stride)",
+        _made(centre=lambda i, j, stride: ((j + 0.5) * stride, i * stride)),
+        _made(centre=lambda i, j, stride: (j * stride, (i + 0.5) * stride)),
+    ),
+    Misconception(
+        "the stride is missing in one direction: ((j + ½) · stride, (i + ½) · stride)",
+        _made(centre=lambda i, j, stride: ((j + 0.5) * stride, i + 0.5)),
+        _made(centre=lambda i, j, stride: (j + 0.5, (i + 0.5) * stride)),
+    ),
+    Misconception(
         "half of an odd stride is no whole number: stride / 2, not stride // 2",
         _made(centre=lambda i, j, s: (j * s + s // 2, i * s + s // 2)),
     ),

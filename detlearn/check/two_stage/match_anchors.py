@@ -288,6 +288,19 @@ def _forced_background(iou: Tensor, matched: Tensor) -> Tensor:
     return (_are_best(iou) & (iou > 0)).any(dim=0) & (matched == BACKGROUND)
 
 
+def _forced_if_it_is_mutual(iou: Tensor, matched: Tensor) -> Tensor:
+    own = torch.arange(len(iou))[:, None] == iou.argmax(dim=0)
+    return (_are_best(iou) & (iou > 0) & own).any(dim=0)
+
+
+def _wiped_out(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+    """Force, and set background afterwards."""
+    matched = match_anchors(iou, high, low)
+    if iou.numel() == 0:
+        return matched
+    return matched.masked_fill(iou.amax(dim=0) < low, BACKGROUND)
+
+
 def _guarded_by_the_anchor(iou: Tensor, matched: Tensor) -> Tensor:
     return _are_best(iou).any(dim=0) & (iou.amax(dim=0) > 0)
 
@@ -376,8 +389,14 @@ MISCONCEPTIONS = (
     ),
     Misconception(
         "an object's best anchors become positive whatever their IoU; yours must reach the low "
-        "threshold",
+        "threshold, or are made background afterwards",
         _match(at_least=-1),
+        _wiped_out,
+    ),
+    Misconception(
+        "an object's best anchor becomes positive also where it overlaps another object more; it "
+        "then learns that one",
+        _forcing(_forced_if_it_is_mutual),
     ),
     Misconception(
         "an object's best anchor becomes positive whatever it was before: an ignored anchor too, "

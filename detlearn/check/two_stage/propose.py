@@ -183,6 +183,11 @@ MISCONCEPTIONS = (
         proposing(rank=wrong.likely),
     ),
     Misconception(
+        "NMS returns the best first; yours turns the order round, so that the worst come first",
+        proposing(suppress=lambda *args: wrong.nms(*args).flip(0)),
+        proposing(suppress=lambda *args: wrong.nms(*args).sort(descending=True).values),
+    ),
+    Misconception(
         "the proposals stand in the order of the anchors; return the best first",
         proposing(
             rank=lambda logits: torch.arange(len(logits)),

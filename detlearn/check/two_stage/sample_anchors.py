@@ -90,6 +90,8 @@ def _no_indices(value: Tensor) -> str:
     """Return what a tensor is, if it is no list of indices."""
     if value.dtype in (torch.bool, torch.uint8):
         return "a mask"
+    if value.numel() == 0 and value.dtype == torch.float32:
+        return "an empty tensor of dtype float32, which torch.tensor makes of an empty list,"
     if value.dtype != torch.int64:
         return f"numbers of dtype {str(value.dtype).removeprefix('torch.')}"
     if value.ndim != 1:
@@ -308,6 +310,14 @@ MISCONCEPTIONS = (
         _sampled(negatives=lambda batch, fraction, p: batch),
     ),
     Misconception(
+        "the sample holds batch_size anchors; yours has a negative more",
+        _sampled(negatives=lambda batch, fraction, p: batch - p + 1),
+    ),
+    Misconception(
+        "the sample holds batch_size anchors; yours has a negative less",
+        _sampled(negatives=lambda batch, fraction, p: batch - p - 1),
+    ),
+    Misconception(
         "the negatives fill the sample, as many as there are positives is not asked for",
         _sampled(negatives=lambda batch, fraction, p: p),
     ),
@@ -369,8 +379,8 @@ MISCONCEPTIONS = (
         ),
     ),
     Misconception(
-        "torch.randint may give one number twice, which counts an anchor twice; torch.randperm "
-        "gives each once",
+        "an anchor is drawn twice, as torch.randint and random.choices may do; torch.randperm "
+        "gives each number once",
         _sampled(choose=_with_replacement),
     ),
     Misconception(

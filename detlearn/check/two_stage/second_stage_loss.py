@@ -92,6 +92,12 @@ def _by_hand() -> list[Case]:
         ),
         Case(
             "by hand",
+            (torch.zeros(2, 3), deltas.repeat(2, 1, 1), torch.tensor([1, 0]), target.repeat(2, 1)),
+            "a proposal of class 1 and one of background",
+            (LN3, torch.tensor(one / 2)),
+        ),
+        Case(
+            "by hand",
             (torch.zeros(4, 3), four, labels, targets),
             "four proposals, of which one is positive",
             (LN3, torch.tensor(two / 4)),
@@ -275,6 +281,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the box of class k stands at place k, background included; yours is one place before",
         _losses(choose=lambda deltas, labels: _of_own_class(deltas, (labels - 1).clamp(min=0))),
+    ),
+    Misconception(
+        "the box of class k stands at place k, background included; yours is one place behind: "
+        "do not cut the background's box off",
+        _losses(choose=lambda deltas, labels: _of_own_class(deltas[:, 1:], labels)),
     ),
     Misconception(
         "each class has a box of its own: take the one at place labels[i]; yours is always the "

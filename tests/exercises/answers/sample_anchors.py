@@ -157,7 +157,7 @@ def shuffles_positives_only(labels, batch_size, positive_fraction):
     return pos, torch.where(labels == -1)[0][: batch_size - len(pos)]
 
 
-@wrong("which counts an anchor twice")
+@wrong("an anchor is drawn twice")
 def with_randint(labels, batch_size, positive_fraction):
     pos = torch.where(labels >= 0)[0]
     neg = torch.where(labels == -1)[0]
