@@ -242,3 +242,22 @@ def sums_rectangles(precision, recall):
     for height, r in zip(p, recall):
         area, last = area + height * (r - last), r
     return area
+
+
+@wrong("this is the mean over the right detections")
+def mean_at_the_hits(precision, recall):
+    if len(precision) == 0:
+        return torch.tensor(0.0)
+    best = precision.flip(0).cummax(0).values.flip(0)
+    hit = recall > torch.cat((torch.zeros(1), recall[:-1]))
+    return best[hit].mean() if hit.any() else torch.tensor(0.0)
+
+
+@wrong("joins the points with straight lines")
+def with_numpys_interp(precision, recall):
+    if len(precision) == 0:
+        return torch.tensor(0.0)
+    best = precision.flip(0).cummax(0).values.flip(0)
+    levels = np.linspace(0, 1, 101)
+    mean = np.interp(levels, recall.numpy(), best.numpy(), right=0).mean()
+    return torch.tensor(mean, dtype=torch.float32)

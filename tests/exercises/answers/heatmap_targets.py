@@ -268,3 +268,33 @@ def one(box, height, width, stride):
     dx = (x - column) * stride / (0.12 * (box[2] - box[0]))
     dy = (y - row) * stride / (0.12 * (box[3] - box[1]))
     return torch.exp(-(dx**2 + dy**2) / 2)
+
+
+@wrong("divides only the deviation by the stride")
+def deviations_in_locations(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        row = ((box[1] + box[3]) / 2 / stride).floor().clamp(0, height - 1)
+        column = ((box[0] + box[2]) / 2 / stride).floor().clamp(0, width - 1)
+        sx, sy = 0.12 * (box[2] - box[0]) / stride, 0.12 * (box[3] - box[1]) / stride
+        z = ((x - column) * stride / sx) ** 2 + ((y - row) * stride / sy) ** 2
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-z / 2))
+    return heatmap
+
+
+@wrong("the whole box")
+def fills_the_boxes(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    for box, k in zip(boxes, labels):
+        x1, y1, x2, y2 = (box / stride).long().tolist()
+        heatmap[k, max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 1
+    return heatmap
+
+
+@wrong("yours is one map before")
+def counts_classes_from_one(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    for box, k in zip(boxes, labels):
+        heatmap[k - 1] = torch.maximum(heatmap[k - 1], one(box, height, width, stride))
+    return heatmap

@@ -420,3 +420,28 @@ def half_sides_rounded_down(height, width, stride, sizes, aspect_ratios):
 @wrong("height counts the rows")
 def width_first(height, width, stride, sizes, aspect_ratios):
     return with_repeats(width, height, stride, sizes, aspect_ratios)
+
+
+@wrong("the stride is missing in one direction")
+def stride_for_x_only(height, width, stride, sizes, aspect_ratios):
+    boxes = []
+    for i in range(height):
+        for j in range(width):
+            for r in aspect_ratios:
+                for s in sizes:
+                    w, h = s / math.sqrt(r), s * math.sqrt(r)
+                    x, y = (j + 0.5) * stride, i + 0.5
+                    boxes.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+    return torch.tensor(boxes)
+
+
+@wrong("missing in one")
+def half_for_x_only(height, width, stride, sizes, aspect_ratios):
+    x = (torch.arange(width) + 0.5) * stride
+    y = torch.arange(height).float() * stride
+    ratios, lengths = torch.tensor(aspect_ratios).float(), torch.tensor(sizes).float()
+    w = (lengths[None] / ratios[:, None].sqrt()).flatten()
+    h = (lengths[None] * ratios[:, None].sqrt()).flatten()
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    centres = torch.stack((x, y, x, y), dim=-1)[:, :, None]
+    return (centres + torch.stack((-w, -h, w, h), dim=-1) / 2).reshape(-1, 4)

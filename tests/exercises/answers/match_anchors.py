@@ -510,3 +510,32 @@ def object_0_where_there_is_none(iou, high=0.7, low=0.3):
     if iou.shape[0] == 0:
         return torch.zeros(iou.shape[1], dtype=torch.int64)
     return with_where(iou, high, low)
+
+
+@wrong("or are made background afterwards")
+def background_last(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.full_like(which, -2)
+    top = iou.max(dim=1, keepdim=True).values
+    forced = ((iou == top) & (top > 0)).any(dim=0)
+    match[best >= high] = which[best >= high]
+    match[forced] = which[forced]
+    match[best < low] = -1
+    return match
+
+
+@wrong("where it overlaps another object more")
+def only_mutual_bests(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = which.clone()
+    match[best < high] = -2
+    match[best < low] = -1
+    for g in range(len(iou)):
+        for a in (iou[g] == iou[g].max()).nonzero()[:, 0]:
+            if iou[g].max() > 0 and which[a] == g:
+                match[a] = g
+    return match

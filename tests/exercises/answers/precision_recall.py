@@ -205,3 +205,24 @@ def recall_ends_at_one(scores, right, num_objects):
 def recall_before_precision(scores, right, num_objects):
     p, r = with_numpy(scores, right, num_objects)
     return r, p
+
+
+@wrong("divide by num_objects alone")
+def recall_of_everything(scores, right, num_objects):
+    hits = right[scores.argsort(descending=True)].float()
+    tp, fp = hits.cumsum(0), (1 - hits).cumsum(0)
+    return tp / (tp + fp), tp / (tp + fp + num_objects)
+
+
+@wrong("yours counts all")
+def all_false_positives_at_once(scores, right, num_objects):
+    hits = right[scores.argsort(descending=True)].float()
+    tp = hits.cumsum(0)
+    return tp / (tp + (1 - hits).sum()), tp / num_objects
+
+
+@wrong("sorted by themselves")
+def sorts_the_verdicts(scores, right, num_objects):
+    hits = right.float().sort(descending=True).values
+    tp = hits.cumsum(0)
+    return tp / torch.arange(1, len(hits) + 1), tp / num_objects

@@ -563,3 +563,19 @@ def deltas_not_sorted(logits, deltas, anchors, sizes, pre=1000, post=100, overla
         boxes = decode(moves[: len(best)], anchors[best])
         proposals.append(finish(boxes, scores, size, post, overlap, least))
     return proposals
+
+
+@wrong("yours turns the order round")
+def the_worst_first(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    found = []
+    with torch.no_grad():
+        for scores, moves, (height, width) in zip(logits, deltas, sizes):
+            scores, best = scores.topk(min(pre, len(anchors)))
+            boxes = decode(moves[best], anchors[best])
+            boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width)
+            boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height)
+            large = (boxes[:, 2:] - boxes[:, :2] >= least).all(dim=1)
+            boxes, scores = boxes[large], scores[large]
+            keep = nms(boxes, scores, overlap).sort(descending=True).values
+            found.append(boxes[keep[:post]])
+    return found

@@ -236,3 +236,30 @@ def marks_what_it_has_drawn(labels, batch_size, positive_fraction):
     labels[:] = -2
     labels[positive], labels[negative] = 1, 0
     return positive, negative
+
+
+@wrong("an anchor is drawn twice")
+def with_random_choices(labels, batch_size, positive_fraction):
+    pos = [i for i, label in enumerate(labels.tolist()) if label >= 0]
+    neg = [i for i, label in enumerate(labels.tolist()) if label == -1]
+    p = min(len(pos), int(batch_size * positive_fraction))
+    n = min(len(neg), batch_size - p)
+    chosen = random.choices(pos, k=p) if pos else []
+    rest = random.choices(neg, k=n) if neg else []
+    return torch.tensor(chosen, dtype=torch.int64), torch.tensor(rest, dtype=torch.int64)
+
+
+@wrong("which torch.tensor makes of an empty list")
+def empty_lists(labels, batch_size, positive_fraction):
+    pos = [i for i, label in enumerate(labels.tolist()) if label >= 0]
+    neg = [i for i, label in enumerate(labels.tolist()) if label == -1]
+    pos = random.sample(pos, min(len(pos), int(batch_size * positive_fraction)))
+    neg = random.sample(neg, min(len(neg), batch_size - len(pos)))
+    return torch.tensor(pos), torch.tensor(neg)
+
+
+@wrong("yours has a negative more")
+def one_too_many(labels, batch_size, positive_fraction):
+    pos, neg = torch.where(labels >= 0)[0], torch.where(labels == -1)[0]
+    pos = pos[torch.randperm(len(pos))[: int(batch_size * positive_fraction)]]
+    return pos, neg[torch.randperm(len(neg))[: batch_size - len(pos) + 1]]

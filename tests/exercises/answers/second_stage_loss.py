@@ -231,3 +231,19 @@ def multiplies_with_the_mask(class_logits, deltas, labels, delta_targets):
     own = deltas[torch.arange(len(labels)), labels]
     loss = F.smooth_l1_loss(own, delta_targets, beta=1 / 9, reduction="none").sum(1)
     return F.cross_entropy(class_logits, labels), (loss * (labels > 0)).sum() / len(labels)
+
+
+@wrong("yours is one place behind")
+def cuts_the_background_off(class_logits, deltas, labels, delta_targets):
+    pos = labels > 0
+    boxes = deltas[:, 1:]
+    rows = torch.arange(len(labels))
+    pred = boxes[rows, labels][pos]
+    box = F.smooth_l1_loss(pred, delta_targets[pos], beta=1 / 9, reduction="sum")
+    return F.cross_entropy(class_logits, labels), box / len(labels)
+
+
+@wrong("the background is a class as well")
+def ignores_index_0(class_logits, deltas, labels, delta_targets):
+    _, box = with_indices(class_logits, deltas, labels, delta_targets)
+    return F.cross_entropy(class_logits, labels, ignore_index=0), box

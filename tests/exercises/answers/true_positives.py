@@ -286,3 +286,33 @@ def marks_the_best_object_as_voc_does(boxes, gt_boxes, iou_threshold=0.5):
 def sorts_what_is_sorted(boxes, gt_boxes, iou_threshold=0.5):
     tp = with_numpy(torch.flip(boxes, dims=[0]), gt_boxes, iou_threshold)
     return torch.flip(tp, dims=[0])
+
+
+@wrong("end with .bool()")
+def returns_zeros_and_ones(boxes, gt_boxes, iou_threshold=0.5):
+    tp, used = torch.zeros(len(boxes)), set()
+    iou = box_iou(boxes, gt_boxes)
+    for d in range(len(boxes)):
+        best, found = iou_threshold, -1
+        for g in range(len(gt_boxes)):
+            if g not in used and iou[d, g] >= best:
+                best, found = iou[d, g], g
+        if found >= 0:
+            tp[d] = 1
+            used.add(found)
+    return tp
+
+
+@wrong("continue, do not break")
+def breaks_at_the_first_miss(boxes, gt_boxes, iou_threshold=0.5):
+    tp = torch.zeros(len(boxes), dtype=torch.bool)
+    iou = box_iou(boxes, gt_boxes).clone()
+    for d in range(len(boxes)):
+        if len(gt_boxes) == 0:
+            break
+        value, g = iou[d].max(0)
+        if value < iou_threshold:
+            break
+        tp[d] = True
+        iou[:, g] = -1
+    return tp
