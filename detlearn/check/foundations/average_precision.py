@@ -47,6 +47,12 @@ def _ap_cases(random: torch.Generator) -> list[Case]:
 
     return [
         *by_hand,
+        Case(
+            "by hand",
+            (torch.tensor([1, 1 / 2, 1 / 3, 1 / 2]), torch.tensor([1 / 2, 1 / 2, 1 / 2, 1])),
+            "right, wrong, wrong, right, with two objects",
+            torch.tensor((51 * 1 + 50 * 1 / 2) / 101),
+        ),
         Case("degenerate", (torch.zeros(0), torch.zeros(0)), "no detections"),
         Case("degenerate", (torch.zeros(4), torch.zeros(4)), "nothing but false positives"),
         *(Case("random", curve, f"{len(curve[0])} detections") for curve in curves),
