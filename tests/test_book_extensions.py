@@ -40,7 +40,8 @@ CELLS = [
     shows("#@title Draw the scenes\nshow()", "image/png", PNG, tags=["hide-input"], **ALT),
     new_markdown_cell("*Scenes with their **boxes**.*\n\n## First\n\nText.\n\n*Not a caption.*"),
     shows("show()", "image/png", PNG, **ALT),
-    shows("assert True"),
+    shows("# Counts them: twice\nassert True", tags=["hide-input"]),
+    shows("assert True", tags=["hide-input"]),
     new_markdown_cell("*Moved up.*\n\n## Second"),
     shows("chart()", "text/html", '<div class="detlearn-chart"><svg></svg></div>'),
     new_markdown_cell("*A chart.*"),
@@ -112,7 +113,12 @@ def test_other_italics_stay_where_they_are(page: str) -> None:
 
 def test_a_fold_has_the_cell_s_title_and_the_code_has_it_no_more(page: str) -> None:
     summaries = re.findall(r'<details class="hide[^>]*>\s*<summary>(.*?)</summary>', page)
-    assert summaries == ["Code: Set up the page", "Code: Draw the scenes"]
+    assert summaries == [
+        "Code: Set up the page",
+        "Code: Draw the scenes",
+        "Code: Counts them",
+        "Code",
+    ]
     assert "@title" not in page
 
 

@@ -20,6 +20,15 @@ from sphinx.transforms import SphinxTransform
 TITLE = re.compile(r"^#\s*@title[ \t]+(?P<title>[^\n]*?)[ \t]*(?:\{[^\n]*\})?(?:\n+|$)")
 
 
+COMMENT = re.compile(r"^# ([^\n:.]{3,60})[:.\n]")  # what a cell without a title says it does
+
+
+def name_of(title: str, code: str) -> str:
+    """What a fold is called: its title, else the comment that the code begins with, if any."""
+    comment = COMMENT.match(code)
+    return title or (comment[1].strip() if comment else "")
+
+
 def split_title(code: str) -> tuple[str, str]:
     """A cell's title and the code below it; the title is empty where the code has none."""
     match = TITLE.match(code)
@@ -47,7 +56,8 @@ class FoldTitles(SphinxTransform):
             # myst-nb folds later, and asks for two texts: one for each state of the fold.
             if cell.get("hide_mode"):
                 kind = "Code and output" if cell["hide_mode"] == "all" else "Code"
-                cell["prompt_show"] = cell["prompt_hide"] = f"{kind}: {title}" if title else kind
+                name = name_of(title, code)
+                cell["prompt_show"] = cell["prompt_hide"] = f"{kind}: {name}" if name else kind
 
 
 def open_fold(writer: Any, node: nodes.Element) -> None:

@@ -104,7 +104,8 @@
       const style = getComputedStyle(room);
       const width =
         room.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) -
-        (number ? number.offsetWidth : 0);
+        (number ? number.offsetWidth : 0) -
+        (place.tagName === "SPAN" ? 8 : 0); // the comma that follows must not break off
       const needed = Math.max(...[...place.querySelectorAll("mjx-math, math, svg")]
         .map((part) => part.getBoundingClientRect().width), 0);
       if (needed > width) place.style.fontSize = `${100 * Math.max(SMALLEST, (0.99 * width) / needed)}%`;

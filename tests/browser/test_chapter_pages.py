@@ -20,7 +20,7 @@ TOO_WIDE = """
 () => {
   const found = [];
   for (const element of document.querySelectorAll(".bd-article *")) {
-    if (element.closest("svg, mjx-container") || !element.clientWidth) continue;
+    if (element.closest("svg, mjx-container, th, td") || !element.clientWidth) continue;
     const over = element.scrollWidth - element.clientWidth;
     if (over > 1 && getComputedStyle(element).display !== "inline")
       found.push([element.tagName, String(element.className), over, element.textContent.trim()]);
