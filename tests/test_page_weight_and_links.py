@@ -55,15 +55,16 @@ def test_images_wait_and_know_their_size(tmp_path: Path) -> None:
 
 
 def test_a_page_goes_without_icons_and_mathjax() -> None:
-    from light_pages import lighter_page
+    from light_pages import LIGHT_OR_DARK, lighter_page
 
     library = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
     formulas = '<script defer="defer" src="../_static/mathjax/startup.js"></script>'
     page = f"<head>{library}{formulas}</head><article>{{}}</article>"
+    head = f"<head>{LIGHT_OR_DARK}</head>"
 
     plain = lighter_page(page.format("text"), Path("a.html"))
     with_formula = lighter_page(page.format('<span class="math">x</span>'), Path("a.html"))
-    assert plain == "<head></head><article>text</article>"
+    assert plain == f"{head}<article>text</article>"
     assert "mathjax" in with_formula and "fontawesome" not in with_formula
     assert lighter_page(with_formula, Path("a.html")) == with_formula
 

@@ -38,6 +38,13 @@ MATHJAX = {
 # Scripts and style sheets that no page of the book uses, by a part of their name.
 UNUSED = ("design-tabs", "sphinx-design", "sphinx-thebe", "fontawesome")
 SEARCH_ENGINE = ("searchtools.js", "language_data.js", "searchindex.js")
+# The theme settles on light or dark in a script that waits for the whole page; this one does not,
+# so that a reader at night sees no white page first.
+LIGHT_OR_DARK = (
+    "<script>if (!/^(light|dark)$/.test(document.documentElement.dataset.theme))"
+    " document.documentElement.dataset.theme ="
+    ' matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";</script>\n'
+)
 # Style sheets that are cut down; the book's own are left alone.
 THEME_SHEETS = ("pydata-sphinx-theme.css", "sphinx-book-theme.css", "basic.css", "mystnb.")
 # Scripts with so many words in them that nothing could be cut.
@@ -95,6 +102,9 @@ def lighter_page(text: str, path: Path) -> str:
     text = re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>\s*", "", text)
     text = re.sub(r'<script type="text/x-thebe-config">.*?</script>\s*', "", text, flags=re.S)
     text = re.sub(r"<script>kernelName = '[^']*'</script>\s*", "", text)
+
+    if LIGHT_OR_DARK not in text:
+        text = text.replace("</head>", f"{LIGHT_OR_DARK}</head>", 1)
 
     # A list of works as a screen reader knows lists, and the sidebar as a landmark.
     text = text.replace('role="doc-biblioentry"', 'role="listitem"')

@@ -14,7 +14,8 @@ window.addEventListener("beforeprint", () => {
       const ours = element.dataset.scrolls !== undefined;
       if (!ours && element.tabIndex >= 0) continue;
       const wide =
-        element.scrollWidth > element.clientWidth + 1 &&
+        (element.scrollWidth > element.clientWidth + 1 ||
+          element.scrollHeight > element.clientHeight + 12) &&
         element.clientWidth > 0 &&
         /auto|scroll/.test(getComputedStyle(element).overflowX);
       if (wide === ours) continue;

@@ -20,7 +20,8 @@ def open_page(browser, address: str, scheme: str = "light", width: int = 1280, t
     )
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="load")
+    page.wait_for_load_state("networkidle")
     page.add_style_tag(content=STILL)
     return page
 

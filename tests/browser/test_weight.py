@@ -26,7 +26,9 @@ def loaded_files(browser, address: str, site: Path, width: int = 1280) -> dict[s
             files[path.relative_to(site).as_posix()] = path.stat().st_size
 
     page.on("request", note)
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="load")
+    page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => 0)")
+    page.wait_for_load_state("networkidle")
     context.close()
     return files
 
