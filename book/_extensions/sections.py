@@ -26,7 +26,7 @@ def text_of(node: nodes.Node) -> str:
     if isinstance(node, nodes.container) and "cell" in node.get("classes", []):
         return " "
     inside = "".join(text_of(c) for c in node.children if not isinstance(c, nodes.section))
-    return inside if isinstance(node, nodes.inline | nodes.TextElement) else f"{inside} "
+    return inside if isinstance(node, nodes.Inline | nodes.TextElement) else f"{inside} "
 
 
 def sections_of(doctree: nodes.document, page: str) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@
     plain(query)
       .split(/[^\p{L}\p{N}_]+/u)
       .filter(Boolean)
-      .map((word) => (word.length > 3 ? word.replace(/s$/, "") : word));
+      .map((word) => (word.length > 3 ? word.replace(/(?<=x)es$|s$/, "") : word));
   const startOf = (word, flags) => new RegExp(`(?<![\\p{L}\\p{N}_])${escaped(word)}`, flags);
 
   const count = (text, word) => (text.match(startOf(word, "gu")) || []).length;
@@ -33,7 +33,9 @@
         if (!hits) { score = 0; break; }
         score += hits;
       }
-      if (title === plain(query.trim())) score += 60;
+      // A title that is little more than the query comes first.
+      const length = wordsOf(title).length;
+      if (score && length <= words.length) score += 60;
       if (score) found.push({ section, score });
     }
     return found.sort((a, b) => b.score - a.score);
