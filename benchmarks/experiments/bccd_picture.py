@@ -30,8 +30,8 @@ LENGTH = "--epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
 MIN_SCORE = 0.4
 
 # Of the test split: which picture, and the left upper corner of the part of it that is shown.
-CROPS = ((0, 0, 0), (1, 0, 0), (2, 0, 0))
-SIDE = 200  # pixels of a crop
+CROPS = ((7, 90, 100), (16, 290, 30), (19, 100, 80))
+SIDE = 300  # pixels of a crop
 
 PICTURE = {
     "alt": "Three crops of blood smears, above with what chapter 1's detector finds, below with "
@@ -82,7 +82,7 @@ def draw() -> Image.Image:
     fig, axes = plt.subplots(2, len(CROPS), figsize=(7, 5.2), dpi=200)
 
     for (model, title), row in zip(MODELS.items(), axes):
-        detector = load_detector(f"{folder(model)}/model.safetensors").model.eval()
+        detector = load_detector(f"{folder(model)}/detector.safetensors").model.eval()
         for (index, left, top), ax in zip(CROPS, row):
             image, target = test[index]
             with torch.no_grad():
