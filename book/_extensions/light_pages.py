@@ -146,7 +146,7 @@ def lazy_image(tag: str, folder: Path, first: bool) -> str:
         given = re.search(r'\bwidth="(\d+)"', tag)
         if given:
             added += f' height="{round(height * int(given.group(1)) / width)}"'
-        elif "width=" not in tag and "width:" not in tag:
+        elif "width=" not in tag:
             added += f' width="{width}" height="{height}"'
     return re.sub(r"\s*/?>$", added + ">", tag)
 
