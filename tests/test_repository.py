@@ -226,7 +226,7 @@ def test_every_chapter_is_in_the_book(root: Path) -> None:
         assert any((root / f"{name}{end}").is_file() for end in (".md", ".ipynb")), name
     for notebook in all_notebooks():
         assert f"chapters/{notebook.stem}" in listed
-        assert f"(../chapters/{notebook.stem}" in read(root, "book/intro.md")
+        assert f"../chapters/{notebook.stem}" in read(root, "book/intro.md")
 
 
 def test_the_status_table_belongs_to_the_notebooks(root: Path) -> None:
