@@ -3,7 +3,7 @@
 (() => {
   "use strict";
 
-  const PICTURES = "figure.numbered img, .bd-article .detlearn-chart";
+  const PICTURES = "figure.numbered img, figure.numbered .detlearn-flow, .bd-article .detlearn-chart";
   const LIVE = "input, select, script, canvas"; // what is moved by hand is not enlarged by a click
   const ICON =
     '<svg viewBox="0 0 16 16" width="14" height="14" fill="none" stroke="currentColor" ' +
@@ -41,6 +41,11 @@
 
   function prepare() {
     let box = null;
+
+    // Sphinx links a scaled picture to its file, for readers without scripts; here it is enlarged.
+    for (const link of document.querySelectorAll("figure.numbered a.image-reference"))
+      link.replaceWith(...link.childNodes);
+
     for (const picture of new Set(document.querySelectorAll(PICTURES))) {
       const frame = picture.closest("figure") || picture.parentElement;
       if (picture.closest("a, dialog") || frame.querySelector(LIVE)) continue;

@@ -240,6 +240,9 @@ def test_every_page_opens_from_disk_without_an_error(site: Path, browser: object
     page.on("requestfailed", lambda request: faults.append(f"{page.url}: failed {request.url}"))
     for path in html_files(site):
         page.goto(path.as_uri(), wait_until="networkidle")
+        # To leave while fonts are on their way would look like a missing file.
+        page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => 0)")
+        page.evaluate("document.fonts.ready.then(() => 0)")
     assert not faults, "\n".join(faults)
     page.goto((site / "book" / "glossary.html").as_uri(), wait_until="networkidle")
     assert page.locator(".math mjx-container").count() >= 3

@@ -20,7 +20,8 @@ TOO_WIDE = """
 () => {
   const found = [];
   for (const element of document.querySelectorAll(".bd-article *")) {
-    if (element.closest("svg, mjx-container, th, td") || !element.clientWidth) continue;
+    // What is spoken alone is cut off on purpose.
+    if (element.closest("svg, mjx-container, th, td, .spoken") || !element.clientWidth) continue;
     const over = element.scrollWidth - element.clientWidth;
     if (over > 1 && getComputedStyle(element).display !== "inline")
       found.push([element.tagName, String(element.className), over, element.textContent.trim()]);

@@ -26,7 +26,7 @@ def loaded_files(browser, address: str, site: Path, width: int = 1280) -> dict[s
             files[path.relative_to(site).as_posix()] = path.stat().st_size
 
     page.on("request", note)
-    page.goto(address, wait_until="load")
+    page.goto(address, wait_until="networkidle")  # the start page leads on to another
     page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => 0)")
     page.wait_for_load_state("networkidle")
     context.close()
@@ -62,7 +62,7 @@ def test_images_know_their_size_and_wait(site: Path, book_address: str, browser:
             "article img[src*='_images']",
             "all => all.map(i => [i.getAttribute('width'), i.getAttribute('height'), i.loading])",
         )
-        assert len(images) > 5
+        assert images
         assert all(width and height for width, height, _ in images)
         assert [loading for _, _, loading in images].count("lazy") >= len(images) - 1
     page.close()

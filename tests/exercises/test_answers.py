@@ -39,7 +39,8 @@ pytestmark = pytest.mark.xdist_group("answers")
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch):
-    """No test sees what the checks of another found, and none fails on a slow machine."""
+    """No test sees what another's checks found, none fails on a slow machine or by chance."""
+    torch.manual_seed(0)
     monkeypatch.setattr(engine, "SECONDS", PATIENCE)
     engine.STATE.clear()
     yield
@@ -203,7 +204,10 @@ def test_a_seed_gives_the_same_cases_twice_and_another_seed_gives_others(name):
         return [value for case in EXERCISES[name].ladder(seed) for value in case.args]
 
     def same(a, b):
-        return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        if not isinstance(a, torch.Tensor):
+            return a == b
+        # NaN stands where nothing may be read, and equals itself here.
+        return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
     first, again, other = values(3), values(3), values(4)
     assert all(same(a, b) for a, b in zip(first, again, strict=True))

@@ -148,6 +148,7 @@ def said(name, function, seconds=PATIENCE):
 @pytest.mark.parametrize("name", TWO_STAGE)
 def test_each_hint_is_given_without_a_doubt(name):
     """No other mistake looks like it, and two failing cases with different answers show it."""
+    torch.manual_seed(0)  # sample_anchors draws
     exercise = EXERCISES[name]
     cases = exercise.ladder(1)
     for known in exercise.misconceptions:

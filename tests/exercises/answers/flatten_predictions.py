@@ -80,9 +80,9 @@ def columns_first(scores, deltas):
 
 
 @wrong("goes down the columns")
-def with_capital_t(scores, deltas):
+def with_all_axes_reversed(scores, deltas):
     b = scores.shape[0]
-    flat = torch.stack([one.T.reshape(-1) for one in scores.unbind(0)])
+    flat = torch.stack([one.permute(2, 1, 0).reshape(-1) for one in scores.unbind(0)])
     return flat, deltas.permute(0, 3, 2, 1).reshape(b, -1, 4)
 
 

@@ -288,7 +288,7 @@ def sorts_what_is_sorted(boxes, gt_boxes, iou_threshold=0.5):
     return torch.flip(tp, dims=[0])
 
 
-@wrong("end with .bool()")
+@wrong("dtype float32; expected bool")
 def returns_zeros_and_ones(boxes, gt_boxes, iou_threshold=0.5):
     tp, used = torch.zeros(len(boxes)), set()
     iou = box_iou(boxes, gt_boxes)
