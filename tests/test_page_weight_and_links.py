@@ -1,5 +1,7 @@
 """The book's Sphinx extensions, on small inputs: what they keep, link and write."""
 
+import base64
+import re
 import sys
 from pathlib import Path
 
@@ -146,3 +148,21 @@ def test_glossary_entries_keep_formulas_and_lose_links() -> None:
     document += nodes.definition_list("", item)
     formula = '<span class="math notranslate nohighlight">\\(a &lt; b\\)</span>'
     assert entries_of(document) == {"term-GIoU": f"IoU of {formula}"}
+
+
+def test_a_large_picture_in_the_text_becomes_a_file(tmp_path):
+    from light_pages import in_a_file
+
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "chapters").mkdir()
+    data = bytes(range(256)) * 60
+    text = base64.b64encode(data).decode()
+    tag = f'<img src="data:image/webp;base64,{text}" width="3" height="4">'
+
+    found = in_a_file(tag, tmp_path / "chapters")
+    name = re.fullmatch(r'<img src="(.*)" width="3" height="4">', found)[1]
+    assert name.startswith("../_images/") and name.endswith(".webp")
+    assert (tmp_path / "chapters" / name).read_bytes() == data
+
+    small = '<img src="data:image/webp;base64,AAAA">'
+    assert in_a_file(small, tmp_path / "chapters") == small

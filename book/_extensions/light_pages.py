@@ -6,6 +6,7 @@ one file with what no page of ours needs. When the pages are written, this exten
 * takes the icon library out (`site.css` draws the icons that are used),
 * keeps of the theme's style sheets the rules whose classes occur in some page or script,
 * loads of MathJax only TeX, its HTML output and the MathML that screen readers read,
+* gives large pictures that stand in the page's own text a file, so that they need not come first,
 * marks images as lazy, with their sizes, so that nothing jumps when they arrive,
 * leaves out the theme's search engine (`sections.py` has the book's own), and MathJax where a page
   has no formula.
@@ -13,6 +14,9 @@ one file with what no page of ours needs. When the pages are written, this exten
 `tests/browser/test_weight.py` measures the result.
 """
 
+import base64
+import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +49,7 @@ LIGHT_OR_DARK = (
     " document.documentElement.dataset.theme ="
     ' matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";</script>\n'
 )
+FEW_CHARACTERS = 10_000  # of a picture in a page's text
 # Style sheets that are cut down; the book's own are left alone.
 THEME_SHEETS = ("pydata-sphinx-theme.css", "sphinx-book-theme.css", "basic.css", "mystnb.")
 # Scripts with so many words in them that nothing could be cut.
@@ -122,9 +127,25 @@ def lighter_page(text: str, path: Path) -> str:
     images = iter(range(len(article)))
     return head + re.sub(
         r"<img\b[^>]*>",
-        lambda tag: lazy_image(tag.group(), path.parent, first=next(images) == 0),
+        lambda tag: lazy_image(
+            in_a_file(tag.group(), path.parent), path.parent, first=next(images) == 0
+        ),
         article,
     )
+
+
+def in_a_file(tag: str, folder: Path) -> str:
+    """The image's tag with a file in place of data in its text, where these are many."""
+    found = re.search(r'src="data:image/(webp|png|jpeg);base64,([^"]+)"', tag)
+    if found is None or len(found[2]) < FEW_CHARACTERS:
+        return tag
+
+    site = next(place for place in (folder, *folder.parents) if (place / "_static").is_dir())
+    data = base64.b64decode(found[2])
+    file = site / "_images" / f"{hashlib.sha256(data).hexdigest()[:32]}.{found[1]}"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(data)
+    return tag.replace(found[0], f'src="{os.path.relpath(file, folder)}"')
 
 
 def has_formula(text: str) -> bool:
