@@ -181,6 +181,7 @@ class AnchorGenerator(nn.Module):
                 f"{len(grid_sizes)} feature maps and {len(strides)} strides came to anchors of "
                 f"{len(self.sizes)} levels: give one size tuple for every feature map"
             )
+
         levels = zip(grid_sizes, strides, self.sizes, self.aspect_ratios)
         return [
             make_anchors(

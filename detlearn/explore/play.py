@@ -270,26 +270,32 @@ class Player:
     def _drawn(self, targets: list[dict[str, Tensor]]) -> str:
         """Return the scenes as HTML, with what is found, false and missed."""
         result = self.result
+        sentence = self._sentence()
+
         scenes = "".join(
             matches_as_svg(image, target, detections, matched, self.town.class_names)
             for image, target, detections, matched in zip(
                 self._images, targets, result.detections, result.matched
             )
         )
+
         settings = (
             f"score threshold {self.score_threshold.value:.2f}, "
             f"NMS threshold {self.nms_threshold.value:.2f}, "
             f"scenario {self.scenario.value}, seed {self.seed.value}"
         )
+
         legend = "".join(
             '<span style="display:inline-flex;align-items:center;gap:.35em">'
             f"{line_sample(kind)}{word}</span>"
             for kind, word in (("found", "found"), ("false", "false"), ("missed", "missed object"))
         )
+
+        # The sentence above, as many scenes in a row as the page is wide, the legend below.
         return (
-            f'<div role="group" aria-label="{html.escape(self._sentence())}" '
+            f'<div role="group" aria-label="{html.escape(sentence)}" '
             'style="max-width:780px;line-height:1.4">'
-            f'<p style="margin:.4em 0"><b>{self._sentence()}.</b></p>'
+            f'<p style="margin:.4em 0"><b>{sentence}.</b></p>'
             '<div style="display:grid;gap:6px;'
             f'grid-template-columns:repeat(auto-fill,minmax(max(165px,30%),1fr))">{scenes}</div>'
             '<p style="display:flex;flex-wrap:wrap;gap:.2em 1.2em;margin:.4em 0">'

@@ -34,6 +34,7 @@ def roi_sampling() -> Explorable:
     numbers are those of `roi_pool` and of `roi_align` with ``aligned=True``.
     """
     rows, columns = len(FEATURES), len(FEATURES[0])
+
     return Explorable(
         name="roi_sampling",
         title="RoIPool and RoIAlign under a box that moves",

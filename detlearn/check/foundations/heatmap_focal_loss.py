@@ -23,22 +23,34 @@ def _cases(random: torch.Generator) -> list[Case]:
     logits, targets = _maps((2, 3, 5, 4), random)
     flat, line = _maps((30,), random)
     sure = 60 * torch.randn(24, generator=random)
-    return [
-        *_by_hand(),
-        *_sure_and_wrong(),
+
+    nothing = [
         Case("degenerate", (torch.zeros(0, 3, 4, 4),) * 2, "maps of no image"),
         Case("degenerate", (logits, torch.zeros_like(targets)), "maps without any object"),
+    ]
+
+    values = [
         Case("random", (logits, targets), "maps of 2 images and 3 classes"),
         Case("random", (flat, line), "30 locations in a row"),
         Case("random", (logits, targets, 1.0, 2.0), "the same with alpha = 1 and beta = 2"),
         Case("random", (flat, line, 3.0, 1.0), "30 locations with alpha = 3 and beta = 1"),
+    ]
+
+    twice = logits.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1, 1)
+    properties = [
         Case("property", (flat.flip(0), line.flip(0)), "the locations in another order"),
-        Case("property", (logits.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1, 1)), "all twice"),
+        Case("property", twice, "all twice"),
         Case("property", (4 * logits, targets), "the same with logits four times as large"),
+    ]
+
+    gradients = [
         Case("gradient", (logits, targets), "maps of 2 images and 3 classes", gradient=True),
         Case("gradient", (sure, line[:24]), "logits up to ±100", gradient=True),
-        *(Case("no loop", (flat[:n], line[:n]), f"{n} locations", size=n) for n in (4, 30)),
     ]
+
+    growing = [Case("no loop", (flat[:n], line[:n]), f"{n} locations", size=n) for n in (4, 30)]
+    by_hand = [*_by_hand(), *_sure_and_wrong()]
+    return [*by_hand, *nothing, *values, *properties, *gradients, *growing]
 
 
 def _maps(shape: tuple[int, ...], random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -57,14 +69,21 @@ def _case(
 
 
 def _by_hand() -> list[Case]:
-    return [
+    undecided = [
         _case("a centre with p = 0.5", [0.0], [1.0], LN2 / 4),
         _case("a location far from all objects with p = 0.5", [0.0], [0.0], LN2 / 4),
         _case("a location with y = 0.5 and p = 0.5", [0.0], [0.5], LN2 / 64),
         _case("three locations with p = 0.5", [0.0] * 3, [1.0, 0.0, 0.5], LN2 * (33 / 64)),
+    ]
+
+    rather_sure = [
         _case("a centre with p = 0.75", [LN3], [1.0], (LN4 - LN3) / 16),
         _case("a location without object with p = 0.75", [LN3], [0.0], LN4 * 9 / 16),
         _case("a location with y = 0.9, which is no centre", [LN3], [0.9], LN4 * 9 / 16 * 1e-4),
+    ]
+
+    # The two exponents where they are not 2 and 4, so that neither can be typed in.
+    other_exponents = [
         _case(
             "two centres and a location, alpha = 1 and beta = 2",
             *([LN3, 0.0, LN3], [1.0, 1.0, 0.5]),
@@ -78,6 +97,8 @@ def _by_hand() -> list[Case]:
             *(0.0, 1.0),
         ),
     ]
+
+    return [*undecided, *rather_sure, *other_exponents]
 
 
 def _sure_and_wrong() -> list[Case]:

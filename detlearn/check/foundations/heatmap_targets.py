@@ -25,34 +25,46 @@ F1, F2, F3 = (math.exp(-((4 * d / (SPREAD * 32)) ** 2) / 2) for d in (1, 2, 3))
 
 
 def _cases(random: torch.Generator) -> list[Case]:
-    boxes, more = random_boxes(6, random), random_boxes(9, random) * torch.tensor([0.6, 1, 0.6, 1])
-    labels, others = torch.tensor([0, 2, 2, 1, 0, 2]), torch.arange(9) % 2
-    none, no_labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    boxes = random_boxes(6, random)
+    labels = torch.tensor([0, 2, 2, 1, 0, 2])
+    narrow = random_boxes(9, random) * torch.tensor([0.6, 1, 0.6, 1])  # for a map of 25 × 15
+
     # Many of one class close together, so that their Gaussians meet.
     crowd = random_boxes(7, random, size=50.0, smallest=16.0)
-    return [
-        *_one_object(),
-        *_where(),
-        *_several(),
+    one_class = torch.zeros(7, dtype=torch.int64)
+
+    none, no_labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    small = [
         Case("degenerate", (none, no_labels, 2, 3, 4), "no objects"),
         Case("degenerate", (boxes[:1] / 8, labels[:1], 1, 1, 1, 16), "a map of one location"),
-        Case("random", (boxes, labels, 3, 25, 25), "6 objects of 3 classes"),
-        Case("random", (more, others, 2, 25, 15), "9 objects of 2 classes on a map of 25 × 15"),
-        Case("random", (crowd, torch.zeros(7).long(), 1, 13, 13), "7 objects of one class"),
-        Case("random", (boxes, labels, 4, 12, 13, 8), "6 objects with stride 8"),
-        Case(
-            "property", (boxes.flip(0), labels.flip(0), 3, 25, 25), "the objects in another order"
-        ),
-        Case(
-            "property", (boxes + torch.tensor([8.0, 4, 8, 4]), labels, 3, 26, 27), "objects moved"
-        ),
-        Case("property", (boxes * 2, labels, 3, 25, 25, 8), "all twice as large, and stride 8"),
-        # Counted by rows, so that a loop over rows alone shows as well.
-        *(
-            Case("no loop", (boxes, labels, 3, n, n), f"a map of {n} × {n} locations", size=n)
-            for n in (8, 32)
-        ),
     ]
+
+    values = [
+        Case("random", (boxes, labels, 3, 25, 25), "6 objects of 3 classes"),
+        Case(
+            "random",
+            (narrow, torch.arange(9) % 2, 2, 25, 15),
+            "9 objects of 2 classes on a map of 25 × 15",
+        ),
+        Case("random", (crowd, one_class, 1, 13, 13), "7 objects of one class"),
+        Case("random", (boxes, labels, 4, 12, 13, 8), "6 objects with stride 8"),
+    ]
+
+    turned = boxes.flip(0), labels.flip(0)
+    moved = boxes + torch.tensor([8.0, 4, 8, 4])
+    properties = [
+        Case("property", (*turned, 3, 25, 25), "the objects in another order"),
+        Case("property", (moved, labels, 3, 26, 27), "objects moved"),
+        Case("property", (boxes * 2, labels, 3, 25, 25, 8), "all twice as large, and stride 8"),
+    ]
+
+    # Counted by rows, so that a loop over rows alone shows as well.
+    growing = [
+        Case("no loop", (boxes, labels, 3, n, n), f"a map of {n} × {n} locations", size=n)
+        for n in (8, 32)
+    ]
+    by_hand = [*_one_object(), *_where(), *_several()]
+    return [*by_hand, *small, *values, *properties, *growing]
 
 
 def _around(x: float, y: float, width: float = SIDE, height: float = SIDE) -> list[float]:
@@ -85,11 +97,16 @@ def _hand(
 
 
 def _one_object() -> list[Case]:
-    return [
+    """Make cases of one object in the middle of a location, of several shapes and strides."""
+    square = [
         _hand(
             "a square object in the middle of location (1, 1)",
             *([_around(6, 6)], [0], ([E1, 1.0, E1], [E1, 1.0, E1])),
         ),
+    ]
+
+    # Each direction has the spread of its own side.
+    oblong = [
         _hand(
             "a wide object",
             *([_around(10, 6, 2 * SIDE)], [0]),
@@ -99,6 +116,9 @@ def _one_object() -> list[Case]:
             "a tall object of half that width",
             *([_around(6, 10, SIDE / 2, SIDE)], [0], ([E2, E1, 1.0, E1], [E2, 1.0, E2])),
         ),
+    ]
+
+    other_stride = [
         _hand(
             "a square object with stride 8",
             *([_around(12, 12, 2 * SIDE, 2 * SIDE)], [0], ([E1, 1.0, E1], [E1, 1.0, E1, E2])),
@@ -106,14 +126,20 @@ def _one_object() -> list[Case]:
         ),
     ]
 
+    return [*square, *oblong, *other_stride]
+
 
 def _where() -> list[Case]:
     """Make cases of centres anywhere in their location, on its border, and outside of the map."""
-    return [
+    off_the_middle = [
         _hand(
             "an object whose centre is not in the middle of location (1, 1)",
             *([_around(7.5, 5)], [0], ([E1, 1.0, E1], [E1, 1.0, E1, E2])),
         ),
+    ]
+
+    # A border belongs to the location that begins there; the map's last one, to its last location.
+    on_a_border = [
         _hand(
             "an object whose centre is on the border of two locations",
             *([_around(8, 4, 32, 32)], [0], ([F1, 1.0, F1], [F2, F1, 1.0, F1])),
@@ -126,18 +152,21 @@ def _where() -> list[Case]:
             "an object whose centre is on the lower right corner of the map",
             *([_around(16, 8, 32, 32)], [0], ([F1, 1.0], [F3, F2, F1, 1.0])),
         ),
+    ]
+
+    outside = [
         _hand(
             "an object whose centre is outside of the map, to the left",
             *([_around(-3, 6)], [0], ([E1, 1.0, E1], [1.0, E1, E2])),
         ),
     ]
 
+    return [*off_the_middle, *on_a_border, *outside]
+
 
 def _several() -> list[Case]:
-    both = _hand("two objects of one class", [_around(2, 2), _around(10, 2)], [0, 0], ([1.0], [1]))
-    across = torch.tensor([[[1.0, E1, 1.0, E1]]])
-    near = Case("by hand", (*both.args[:3], 1, 4), both.note, across)
-    return [
+    """Make cases of several objects, of other classes and of one."""
+    classes = [
         _hand(
             "three classes, of which the last has an object",
             *([_around(6, 2)], [2], None, None, ([1.0, E1], [E1, 1.0, E1])),
@@ -148,7 +177,15 @@ def _several() -> list[Case]:
             ([1.0, E1], [1.0, math.exp(-1 / 8)]),
             ([1.0, E1], [1.0, E1]),
         ),
-        near,
+    ]
+
+    # Two peaks are no outer product of two lists of factors.
+    side_by_side = boxes_of(_around(2, 2), _around(10, 2)), torch.tensor([0, 0])
+    two_peaks = torch.tensor([[[1.0, E1, 1.0, E1]]])
+    near = Case("by hand", (*side_by_side, 1, 1, 4), "two objects of one class", two_peaks)
+
+    # The higher Gaussian stays, whichever comes first.
+    one_class = [
         _hand(
             "a small object before a large one at the same place, of the same class",
             *([_around(2, 2, SIDE, SIDE), _around(2, 2, 2 * SIDE, 2 * SIDE)], [0, 0]),
@@ -160,6 +197,8 @@ def _several() -> list[Case]:
             ([1.0, math.exp(-1 / 8), E1], [1.0, math.exp(-1 / 8)]),
         ),
     ]
+
+    return [*classes, near, *one_class]
 
 
 # ---- wrong answers ----

@@ -35,41 +35,54 @@ def _random(batch: int, anchors: int, height: int, width: int, random: torch.Gen
 
 
 def _cases(random: torch.Generator) -> list[Case]:
-    wide, tall = _random(2, 3, 4, 5, random), _random(3, 2, 5, 3, random)
-    return [
-        *_by_hand(),
+    wide = _random(2, 3, 4, 5, random)
+    tall = _random(3, 2, 5, 3, random)
+    square = _random(2, 4, 4, 4, random)
+
+    small = [
         Case("degenerate", _numbered(1, 1, 1, 1), "one location with one anchor"),
         Case("degenerate", _numbered(2, 3, 1, 1), "one location with three anchors, two images"),
         Case("degenerate", _numbered(2, 1, 2, 3), "one anchor at each location, two images"),
+    ]
+
+    values = [
         Case("random", wide, "2 images, 3 anchors, 4 rows of 5 columns"),
         Case("random", tall, "3 images, 2 anchors, 5 rows of 3 columns"),
-        Case("random", _random(2, 4, 4, 4, random), "2 images, 4 anchors, 4 rows of 4 columns"),
+        Case("random", square, "2 images, 4 anchors, 4 rows of 4 columns"),
         Case("property", tuple(x.flip(0) for x in wide), "the images in another order"),
         Case("property", tuple(x.mT for x in wide), "rows and columns exchanged"),
-        *(
-            Case(
-                "gradient",
-                wide,
-                "2 images, 3 anchors, 4 rows of 5 columns",
-                gradient=True,
-                differentiated=(i, i),
-            )
-            for i in (0, 1)
-        ),
-        # Counted by rows, so that a loop over rows alone shows as well.
-        *(
-            Case("no loop", _random(1, 3, n, n, random), f"a map of {n} × {n} locations", size=n)
-            for n in (4, 16)
-        ),
     ]
+
+    # Of the scores by the scores, then of the deltas by the deltas.
+    gradients = [
+        Case(
+            "gradient",
+            wide,
+            "2 images, 3 anchors, 4 rows of 5 columns",
+            gradient=True,
+            differentiated=(i, i),
+        )
+        for i in (0, 1)
+    ]
+
+    # Counted by rows, so that a loop over rows alone shows as well.
+    growing = [
+        Case("no loop", _random(1, 3, n, n, random), f"a map of {n} × {n} locations", size=n)
+        for n in (4, 16)
+    ]
+    return [*_by_hand(), *small, *values, *gradients, *growing]
 
 
 def _by_hand() -> list[Case]:
-    return [
+    """Make cases of numbered maps: 1000 an image, 100 an anchor, 10 a row, 1 a column."""
+    one_anchor = [
         _hand(_numbered(1, 1, 1, 3), "a row of three locations with one anchor each", [0, 1, 2]),
         _hand(
             _numbered(1, 1, 2, 2), "two rows of two locations with one anchor each", [0, 1, 10, 11]
         ),
+    ]
+
+    several_anchors = [
         _hand(
             _numbered(1, 2, 1, 2),
             "two locations with two anchors each",
@@ -86,6 +99,8 @@ def _by_hand() -> list[Case]:
             [0, 100, 1, 101, 1000, 1100, 1001, 1101],
         ),
     ]
+
+    return [*one_anchor, *several_anchors]
 
 
 def _hand(maps: Pair, note: str, order: list[int]) -> Case:

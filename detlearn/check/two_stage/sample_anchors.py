@@ -141,7 +141,7 @@ def _cases(random: torch.Generator) -> list[Case]:
 
 def _by_hand() -> list[Case]:
     labels = [0, -1, 2, -2, -1, 0, -1, 1, -1, -2, 3, -1, -1, -2]  # 5 positives, 6 of background
-    return [
+    limits = [
         _case("by hand", labels, 6, 0.5, "5 positives, of which 3 are drawn", 3, 3),
         _case("by hand", labels, 6, 0.25, "a quarter of 6, which is 1.5 positives", 1, 5),
         _case("by hand", labels, 7, 0.4, "two fifths of 7, which are 2.8 positives", 2, 5),
@@ -149,6 +149,10 @@ def _by_hand() -> list[Case]:
         _case("by hand", labels, 8, 1.0, "a sample of 8 that may all be positive", 5, 3),
         _case("by hand", labels, 5, 0.0, "a sample without any positive", 0, 5),
         _case("by hand", labels, 256, 0.5, "a sample larger than there are anchors", 5, 6),
+    ]
+
+    # Negatives stand in for missing positives; nothing stands in for missing negatives.
+    too_few = [
         _case(
             "by hand",
             [-1, 1, -1, -1, -2, -1, -1, -1],
@@ -168,6 +172,8 @@ def _by_hand() -> list[Case]:
         _case("by hand", [-1, -1, -2, -1, -1, -1], 4, 0.5, "no positives", 0, 4),
         _case("by hand", [0, 2, -2, 1, 0, 3], 4, 0.5, "no background", 2, 0),
     ]
+
+    return [*limits, *too_few]
 
 
 # ---- wrong answers ----

@@ -20,29 +20,41 @@ LN2, LN3 = torch.tensor(2.0).log(), torch.tensor(3.0).log()
 
 
 def _cases(random: torch.Generator) -> list[Case]:
-    many, few = _random(24, 4, 0.4, random), _random(15, 2, 0.2, random)
+    many = _random(24, 4, 0.4, random)
+    few = _random(15, 2, 0.2, random)
+
     nothing = (*many[:2], torch.zeros(24, dtype=torch.int64), many[3])
     all_positive = (*many[:2], many[2].clamp(min=1), many[3].nan_to_num(nan=0.3))
     order = torch.randperm(24, generator=random)
     surely = (8 * many[0], *many[1:])
-    return [
-        *_by_hand(),
+
+    one_sided = [
         Case("degenerate", nothing, "nothing but background"),
         Case("degenerate", tuple(value[:1] for value in nothing), "a single proposal"),
+    ]
+
+    values = [
         Case("random", many, "24 proposals and 4 classes"),
         Case("random", few, "15 proposals and 2 classes"),
         Case("random", all_positive, "24 proposals, all of them positive"),
+    ]
+
+    properties = [
         Case("property", tuple(value[order] for value in many), "the proposals in another order"),
         Case("property", surely, "the same with logits eight times as large"),
         Case("property", (many[0] + 50, *many[1:]), "the same with 50 added to each logit"),
-        *(
-            Case(
-                "gradient", many, "24 proposals and 4 classes", gradient=True, differentiated=(i, i)
-            )
-            for i in (0, 1)
-        ),
-        *(Case("no loop", _random(n, 3, 0.5, random), f"{n} proposals", size=n) for n in (8, 64)),
     ]
+
+    # Of the class loss by the logits, then of the box loss by the deltas.
+    gradients = [
+        Case("gradient", many, "24 proposals and 4 classes", gradient=True, differentiated=(i, i))
+        for i in (0, 1)
+    ]
+
+    growing = [
+        Case("no loop", _random(n, 3, 0.5, random), f"{n} proposals", size=n) for n in (8, 64)
+    ]
+    return [*_by_hand(), *one_sided, *values, *properties, *gradients, *growing]
 
 
 def _random(number: int, classes: int, share: float, random: torch.Generator) -> tuple[Tensor, ...]:
