@@ -6,8 +6,6 @@ trained.
     python benchmarks/experiments/bccd_boxes.py
 """
 
-from io import BytesIO
-
 import matplotlib.pyplot as plt
 import runner
 from PIL import Image
@@ -43,9 +41,7 @@ def draw() -> Image.Image:
     fig, ax = plt.subplots(figsize=(WIDTH, WIDTH * height / width), dpi=200)
     plotting.show(image, target, class_names=test.class_names, ax=ax)
 
-    file = BytesIO()
-    fig.savefig(file, format="png", dpi=200)
-    return Image.open(file)
+    return runner.as_picture(fig)
 
 
 EXPERIMENT = runner.Experiment(

@@ -8,7 +8,6 @@ continue where they were stopped when the script is started again; a quarter of 
 
 import argparse
 import json
-from io import BytesIO
 
 import matplotlib.pyplot as plt
 import runner
@@ -100,9 +99,7 @@ def draw() -> Image.Image:
         row[0].set_title(title, loc="left")
 
     plotting.match_legend(fig)
-    file = BytesIO()
-    fig.savefig(file, format="png", dpi=200)
-    return Image.open(file)
+    return runner.as_picture(fig)
 
 
 EXPERIMENT = runner.Experiment(

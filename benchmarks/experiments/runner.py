@@ -14,10 +14,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from detlearn import metrics, results, training
 from detlearn.data import ToyTown
@@ -191,6 +194,13 @@ def _short(numbers: Mapping[str, Any]) -> str:
 def coco_numbers(scores: metrics.CocoMetrics, keys: Sequence[str]) -> dict[str, float]:
     """Return some of the metrics, rounded to what three seeds can tell."""
     return {key: round(getattr(scores, key), 4) for key in keys}
+
+
+def as_picture(fig: Figure) -> Image.Image:
+    """Return a figure of matplotlib as a picture, with two pixels for one of the page."""
+    file = BytesIO()
+    fig.savefig(file, format="png", dpi=200)
+    return Image.open(file)
 
 
 def preview_scenes() -> ToyTown:
