@@ -446,3 +446,23 @@ def test_a_thread_of_the_learners_ends_in_silence(capfd):
     state.restore(before)
     assert state.differences(before) == []
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("seconds", [1.0, 1_000_000.0], ids=["slowly", "never"])
+def test_a_thread_has_time_to_say_why_it_ends(seconds, monkeypatch):
+    """Told again while it reports, it would break off there, which is not silent."""
+    reported = []
+
+    def report(_):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        reported.append(True)
+
+    monkeypatch.setattr(threading, "excepthook", report)
+    before = state.snapshot()
+    leave_a_thread()
+    state.restore(before)
+    assert state.differences(before) == []
+    assert reported == ([True] if seconds < state.PATIENCE_WITH_THREADS / 2 else [])

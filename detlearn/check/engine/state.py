@@ -368,7 +368,8 @@ def _write_limits(before: dict[str, tuple[int, int]]) -> None:
 
 # ---- threads and processes that were started and left running ----
 
-PATIENCE = 1.0  # seconds for them to end
+PATIENCE = 1.0  # seconds for a child to end
+PATIENCE_WITH_THREADS = 4.0  # seconds for all of them together
 SECONDS_TO_END = 0.3  # for each thread, before it is told again
 GUARD = "detlearn's check"  # the name of the thread that stops functions; it comes and goes
 
@@ -381,16 +382,31 @@ def _end_threads(before: list[int]) -> None:
     known = (*before, threading.get_ident())
     left = [t for t in threading.enumerate() if t.ident not in known and t.name != GUARD]
 
-    until = time.monotonic() + PATIENCE
-    while left and time.monotonic() < until:
+    started = time.monotonic()
+    while left and (waited := time.monotonic() - started) < PATIENCE_WITH_THREADS:
+        # A second exception in a thread that ends would not be silent, so it is given time; but
+        # not all, since what it calls at its end may be the learner's and may never return.
         for thread in left:
-            stop_thread(thread.ident, SystemExit)  # which ends a thread in silence
+            if waited > PATIENCE_WITH_THREADS / 2 or not _is_ending(thread):
+                stop_thread(thread.ident, SystemExit)  # which ends a thread in silence
 
-        # Time to end: a second exception in a thread that is ending would not be silent. Only one
-        # that catches the first is alive after it.
         for thread in left:
             thread.join(SECONDS_TO_END)
         left = [thread for thread in left if thread.is_alive()]
+
+
+def _is_ending(thread: threading.Thread) -> bool:
+    """Return whether a thread has left its function and reports, slowly perhaps, what ended it."""
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None:
+        if frame.f_code is _REPORT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+# What `threading` calls when a function of a thread has raised: it ends in `threading.excepthook`.
+_REPORT = threading._make_invoke_excepthook().__code__
 
 
 def stop_thread(ident: int, error: type[BaseException]) -> None:
