@@ -4,7 +4,8 @@ The box losses are one minus a relative of the IoU, taken box by box: `iou_loss`
 (Rezatofighi et al. 2019, arXiv 1902.09630), `diou_loss` and `ciou_loss` (Zheng et al. 2020, arXiv
 1911.08287). The penalties that tell them apart stand in `detlearn.boxes`. `sigmoid_focal_loss` is
 RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerNet's (Law and Deng
-2018, arXiv 1808.01244), which CenterNet uses too.
+2018, arXiv 1808.01244), which CenterNet uses too. `distribution_focal_loss` is of a distance that
+is predicted as a distribution (Li et al. 2020, arXiv 2006.04388).
 
 Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
 least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
@@ -238,6 +239,49 @@ def heatmap_focal_loss(
     return reduce_loss(loss, reduction)
 
 
+# ---- distances ----
+
+
+def distribution_focal_loss(logits: Tensor, targets: Tensor, reduction: str = "none") -> Tensor:
+    """Return the cross-entropy of a distribution over bins with the two bins around the target.
+
+        DFL = −(j + 1 − y) log p_j − (y − j) log p_{j+1},   j = ⌊y⌋
+
+    p is the softmax over the R bins, of which bin i stands for the distance i, so that the mean of
+    a distribution with the loss's least value, p_j = j + 1 − y and p_{j+1} = y − j, is y itself.
+    Li et al. 2020 (arXiv 2006.04388), equation 6.
+
+    Targets are clamped to [0, R − 1.01], as in YOLOv8: a distance beyond the last bin is learnt as
+    almost that bin.
+
+    Args:
+        logits: (..., R), before the softmax; R is at least 2.
+        targets: (...) distances y in bins.
+        reduction: "none", "mean" (0 if there are no distances) or "sum".
+
+    Returns:
+        (...) for "none", else a scalar.
+
+    Raises:
+        TypeError: for what is no tensor.
+        ValueError: for fewer than two bins, shapes that do not fit, or an unknown reduction.
+    """
+    _check_bins(logits, targets, reduction)
+    logits = at_least_float32(logits)
+    num_bins = logits.shape[-1]
+
+    # The two bins around the target, and the share of each. The clamp leaves a bin to the right.
+    targets = targets.to(logits.dtype).clamp(min=0, max=num_bins - 1.01)
+    left = targets.floor().long()  # (...)
+    right_share = targets - left  # (...)
+
+    log_p = logits.log_softmax(dim=-1)  # (..., R)
+    log_left = log_p.gather(-1, left[..., None])[..., 0]  # (...)
+    log_right = log_p.gather(-1, left[..., None] + 1)[..., 0]  # (...)
+    loss = -(1 - right_share) * log_left - right_share * log_right
+    return reduce_loss(loss, reduction)
+
+
 # ---- what comes in ----
 
 
@@ -250,6 +294,22 @@ def _check_pairs(pred_boxes: Tensor, target_boxes: Tensor, reduction: str) -> No
 
 def _check_scores(logits: Tensor, targets: Tensor, reduction: str) -> None:
     _check_same_shape("the logits", logits, "targets", targets)
+    _check_reduction(reduction)
+
+
+def _check_bins(logits: Tensor, targets: Tensor, reduction: str) -> None:
+    for name, tensor in (("logits", logits), ("targets", targets)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if logits.ndim == 0 or logits.shape[-1] < 2:
+        raise ValueError(
+            f"logits must have shape (..., R) with at least two bins, got {tuple(logits.shape)}"
+        )
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"targets must hold one distance for each distribution, {tuple(logits.shape[:-1])}, "
+            f"got {tuple(targets.shape)}"
+        )
     _check_reduction(reduction)
 
 

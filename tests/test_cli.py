@@ -260,7 +260,7 @@ class TestRecipe:
 
         return ask
 
-    @pytest.mark.parametrize("name", ["point", "faster_rcnn", "cascade_rcnn"])
+    @pytest.mark.parametrize("name", ["point", "faster_rcnn", "cascade_rcnn", "yolov8"])
     def test_trains_as_the_chapter_does(self, asked, tmp_path, name):
         found = asked("--recipe", name)
         wanted = type(models.create(name, 2))

@@ -195,6 +195,46 @@ def test_every_variant_of_the_two_stages_can_be_built(runner):
     }
 
 
+def test_the_ladder_of_the_yolo_head_changes_one_step_at_a_time(runner):
+    ladder = importlib.import_module("yolo_head")
+    models = {name: build(10) for name, build in ladder.VARIANTS.items()}
+    looks = {
+        name: (type(m).__name__, list(m.heads), next(iter(m.heads.values())).num_bins)
+        for name, m in models.items()
+    }
+    many, one = ["one_to_many"], ["one_to_one"]
+    assert looks == {
+        "fixed centres": ("FixedCentres", many, 1),
+        "task-aligned": ("YOLOv8", many, 1),
+        "distribution": ("YOLOv8", many, 16),
+        "one-to-one": ("YOLOv8", many + one, 16),
+        "one-to-one, plain": ("YOLOv8", many + one, 1),
+        "one-to-one alone": ("YOLOv8", one, 16),
+    }
+
+
+def test_fixed_centres_by_hand(runner):
+    """Points of strides 4 and 8; two objects of one centre, a large one, one between the points."""
+    ladder = importlib.import_module("yolo_head")
+    points = torch.tensor([[18.0, 18], [22, 18], [26, 18], [14, 18], [20, 20], [60, 60]])
+    strides = torch.tensor([4.0, 4, 4, 4, 8, 8])
+    boxes = torch.tensor(
+        [
+            [[10.0, 10, 26, 26], [15, 10, 21, 26], [20.5, 20.5, 99.5, 99.5]],
+            [[18.5, 10, 21.5, 30], [0, 0, 0, 0], [0, 0, 0, 0]],
+        ]
+    )
+    assigned = ladder.fixed_centres(points, strides, boxes, [4, 8])
+    # First image: the narrow one has the first location, being smaller; the wide one the next, and
+    # the fourth is beside its middle; the third lies on its border. At stride 8 only the large one
+    # reaches far enough, and its centre is (60, 60).
+    assert assigned[0].tolist() == [1, 0, -1, 0, -1, 2]
+    # Second: no location of stride 4 inside; the one of stride 8 is too coarse for it.
+    assert assigned[1].tolist() == [-1] * 6
+    none = ladder.fixed_centres(points, strides, torch.zeros(2, 0, 4), [4, 8])
+    assert none.tolist() == [[-1] * 6] * 2
+
+
 def test_the_stretches_of_objects_by_hand(runner):
     """10 × 10 is found, 30 × 10 with another class, 50 × 10 with a score too low, 80 × 10 found."""
     two_stage = importlib.import_module("two_stage")

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from detlearn.losses import (
     ciou_loss,
     diou_loss,
+    distribution_focal_loss,
     giou_loss,
     heatmap_focal_loss,
     iou_loss,
@@ -380,3 +381,99 @@ def test_focal_losses_refuse_bad_input():
     for gamma in (-1.0, math.nan):
         with pytest.raises(ValueError, match=rf"Invalid gamma {gamma}"):
             sigmoid_focal_loss(x, x, gamma=gamma)
+
+
+# --- distribution focal loss -----------------------------------------------------------------
+
+
+def naive_distribution_focal_loss(logits, target):
+    """One distribution, in double precision, from the formula."""
+    weights = [math.exp(value - max(logits)) for value in logits]
+    p = [weight / sum(weights) for weight in weights]
+    y = min(max(target, 0.0), len(logits) - 1.01)
+    j = math.floor(y)
+    return -(j + 1 - y) * math.log(p[j]) - (y - j) * math.log(p[j + 1])
+
+
+def test_distribution_focal_loss_by_hand():
+    logits = torch.tensor([0.1, 0.6, 0.3]).log()
+    cases = [(0.0, [1, 0, 0]), (0.25, [0.75, 0.25, 0]), (1.0, [0, 1, 0]), (1.5, [0, 0.5, 0.5])]
+    for target, shares in cases:
+        expected = -sum(s * math.log(p) for s, p in zip(shares, (0.1, 0.6, 0.3)))
+        loss = distribution_focal_loss(logits, torch.tensor(target))
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_distribution_focal_loss_clamps_distances_into_the_bins():
+    logits = torch.tensor([0.1, 0.6, 0.3]).log()
+    last = -0.01 * math.log(0.6) - 0.99 * math.log(0.3)
+    for target in (1.99, 2.0, 2.5, 1e9, math.inf):
+        loss = distribution_focal_loss(logits, torch.tensor(target))
+        assert loss.item() == pytest.approx(last, rel=1e-4)
+    first = distribution_focal_loss(logits, torch.tensor(-3.0))
+    assert first.item() == pytest.approx(-math.log(0.1), rel=1e-5)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 16])
+def test_distribution_focal_loss_equals_the_loop(bins):
+    generator = torch.Generator().manual_seed(bins)
+    logits = 4 * torch.randn(40, 4, bins, generator=generator, dtype=torch.float64)
+    targets = (bins + 1) * torch.rand(40, 4, generator=generator, dtype=torch.float64) - 1
+    targets[:5] = targets[:5].round()  # exactly on a bin
+    loss = distribution_focal_loss(logits, targets)
+    expected = [
+        [naive_distribution_focal_loss(row.tolist(), y.item()) for row, y in zip(rows, ys)]
+        for rows, ys in zip(logits, targets)
+    ]
+    assert_close(loss, torch.tensor(expected, dtype=torch.float64))
+    assert_close(distribution_focal_loss(logits, targets, "sum"), loss.sum())
+    assert_close(distribution_focal_loss(logits, targets, "mean"), loss.mean())
+
+
+def test_distribution_focal_loss_is_least_for_a_distribution_with_the_right_mean():
+    target = torch.tensor(2.3, dtype=torch.float64)
+    logits = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    for _ in range(4000):
+        (gradient,) = torch.autograd.grad(distribution_focal_loss(logits, target), logits)
+        logits = (logits - 2 * gradient).detach().requires_grad_()
+    p = logits.softmax(dim=-1)
+    assert_close(p[2:4].tolist(), [0.7, 0.3], rtol=0, atol=2e-3)
+    assert (p @ torch.arange(5, dtype=torch.float64)).item() == pytest.approx(2.3, abs=5e-3)
+
+
+def test_distribution_focal_loss_gradients():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = 4 * torch.rand(6, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: distribution_focal_loss(x, targets), (logits,))
+
+    none = torch.zeros(0, 4, 16, requires_grad=True)
+    total = distribution_focal_loss(none, torch.zeros(0, 4), "mean")
+    total.backward()
+    assert total.item() == 0 and none.grad.shape == (0, 4, 16)
+
+
+def test_distribution_focal_loss_widens_half_precision():
+    logits = torch.randn(8, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = torch.linspace(0, 14.9, 8)
+    loss = distribution_focal_loss(logits, targets)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, distribution_focal_loss(logits.float(), targets))
+    whole = distribution_focal_loss(logits, torch.arange(8))
+    assert torch.equal(whole, distribution_focal_loss(logits, torch.arange(8.0)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ((torch.zeros(3, 1), torch.zeros(3)), ValueError, r"at least two bins, got \(3, 1\)"),
+        ((torch.tensor(1.0), torch.tensor(1.0)), ValueError, r"at least two bins, got \(\)"),
+        ((torch.zeros(3, 4, 16), torch.zeros(3)), ValueError, r"\(3, 4\), got \(3,\)"),
+        (([0.0, 1.0], torch.tensor(1.0)), TypeError, "logits must be a torch.Tensor, got list"),
+        ((torch.zeros(16), 3.0), TypeError, "targets must be a torch.Tensor, got float"),
+        ((torch.zeros(16), torch.tensor(3.0), "avg"), ValueError, "Invalid reduction 'avg'"),
+    ],
+)
+def test_distribution_focal_loss_refuses(arguments, error, says):
+    with pytest.raises(error, match=says):
+        distribution_focal_loss(*arguments)

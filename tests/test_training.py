@@ -596,6 +596,9 @@ class TestRecipes:
     def test_chapter_2(self, name):
         assert recipe(name) == TWO_STAGES
 
+    def test_chapter_3(self):
+        assert recipe("yolov8") == replace(recipe("point"), steps=1200)
+
     def test_fit_takes_the_settings(self):
         few = replace(recipe("faster_rcnn"), steps=2, batch_size=4)
         history = fit(foreign(), Samples(), progress=False, amp=False, **few.settings())

@@ -14,13 +14,20 @@ from detlearn.models.faster_rcnn import (
 from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector
 from detlearn.models.rpn import RegionProposalNetwork
-from detlearn.models.small import cascade_rcnn_small, faster_rcnn_small, point_small
+from detlearn.models.small import (
+    cascade_rcnn_small,
+    faster_rcnn_small,
+    point_small,
+    yolov8_small,
+)
+from detlearn.models.yolov8 import YOLOv8, YOLOv8Head
 from detlearn.nets.fpn import FeaturePyramidNetwork
 
 BUILDERS: dict[str, Callable[..., Detector]] = {
     "point": point_small,
     "faster_rcnn": faster_rcnn_small,
     "cascade_rcnn": cascade_rcnn_small,
+    "yolov8": yolov8_small,
 }
 
 
@@ -60,10 +67,13 @@ __all__ = [
     "ImageBatcher",
     "PointDetector",
     "RegionProposalNetwork",
+    "YOLOv8",
+    "YOLOv8Head",
     "cascade_rcnn_small",
     "create",
     "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
     "point_small",
+    "yolov8_small",
 ]

@@ -204,15 +204,22 @@ class Detector(nn.Module):
         return self.batcher.undo(self.decode(outputs), batch)
 
     def select_detections(
-        self, boxes: Tensor, scores: Tensor, *, max_candidates: int | None = None
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        *,
+        max_candidates: int | None = None,
+        nms: bool = True,
     ) -> Detections:
-        """Choose the detections of one image: the end of every `decode` that needs NMS.
+        """Choose the detections of one image: the end of every `decode` of many boxes.
 
         Args:
             boxes: (P, 4) or (P, 1, 4), one box whatever the class, or (P, K, 4), one for each
                 class; clipped to the image.
             scores: (P, K), without a background.
             max_candidates: so many of the best go into NMS; by default all above the threshold.
+            nms: whether to drop what overlaps a better detection of its class; not needed where
+                each object is found once.
 
         Returns:
             ``{"boxes": (N, 4), "scores": (N,), "labels": (N,)}``, the highest score first.
@@ -232,5 +239,9 @@ class Detector(nn.Module):
             boxes, scores, labels = boxes[best], scores[best], labels[best]
 
         # Within a class the better of two boxes that overlap stays; then the best over all classes.
-        keep = batched_nms(boxes, scores, labels, self.nms_threshold)[: self.max_detections]
+        if nms:
+            keep = batched_nms(boxes, scores, labels, self.nms_threshold)
+        else:
+            keep = scores.argsort(descending=True, stable=True)
+        keep = keep[: self.max_detections]
         return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}

@@ -52,6 +52,7 @@ def show_assignment(
     target: Target,
     *,
     level: int | None = None,
+    head: str | None = None,
     ax: Axes | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -66,6 +67,8 @@ def show_assignment(
         image: (3, H, W) float in [0, 1].
         target: "boxes" (N, 4) in pixels of the image, "labels" (N,) int64.
         level: draw this level alone, 0 for the finest stride.
+        head: of a detector with several heads, the one whose assignment is drawn; by default the
+            first.
         ax: axes to draw on; several panels share it side by side.
         legend: whether to explain background and ignored locations below the image.
 
@@ -78,9 +81,11 @@ def show_assignment(
     """
     check_images([image])
     check_targets([image], [target], model.num_classes)
-    picture, target, assignment = look_through(model, image, target)
+    picture, target, assignment = look_through(model, image, target, head)
 
+    # Some detectors say besides how much each place learns of its object.
     assigned = assignment.assigned[0].cpu()  # (P,)
+    weights = getattr(assignment, "weights", None)
     strides = assignment.strides.cpu()  # (P,)
     chosen = choose_strides(strides, assigned >= 0, level)
 
@@ -97,6 +102,7 @@ def show_assignment(
             assignment.points.cpu()[here],
             mine,
             anchors=None if assignment.anchors is None else assignment.anchors.cpu()[here],
+            weights=None if weights is None else weights[0].cpu()[here],
             stride=stride,
             ax=panel,
             title=f"stride {stride:g}{between}{learning} of {len(mine)} learn",
@@ -106,7 +112,7 @@ def show_assignment(
 
 
 def look_through(
-    model: Detector, image: Tensor, target: Target
+    model: Detector, image: Tensor, target: Target, head: str | None = None
 ) -> tuple[Tensor, Target, Assignment]:
     """Return the image as a model sees it (3, h, w), the target in its pixels, and who learns what.
 
@@ -118,7 +124,8 @@ def look_through(
     with eval_mode(model), torch.no_grad():
         batch, (scaled,) = model.batcher([image.to(device)], [moved])
         outputs = model.predict(batch.images, batch.sizes)
-        assignment = model.assign(outputs, [scaled])
+        which = {} if head is None else {"head": head}
+        assignment = model.assign(outputs, [scaled], **which)
 
     # Undo the normalisation, which colours cannot show.
     height, width = batch.sizes[0]
