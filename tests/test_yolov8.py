@@ -366,7 +366,7 @@ class TestPredict:
 
     def test_predictions_stand_at_their_location(self):
         """Each level has towers of its own, whose maps are read row by row."""
-        head = YOLOv8Head([1, 1], 2, num_bins=3, class_channels=4, box_channels=4, depth=0)
+        head = YOLOv8Head([1, 1], 2, num_bins=3, class_channels=1, box_channels=1, depth=0)
         for level in range(2):
             for tower in (head.class_towers[level], head.box_towers[level]):
                 channels = torch.arange(tower[-1].out_channels).float()
