@@ -115,6 +115,9 @@ class TestHelp:
             (["train", "--out", "x", "--data", "toytown"], "--epochs --steps --minutes"),
             (["train", "--steps", "1", "--epochs", "1"], "not allowed with"),
             (["train", "--augment", "twist"], "invalid choice: 'twist'"),
+            (["train", "--multi-scale", "96"], "'96' is no range of image sizes: expected MIN:MAX"),
+            (["train", "--multi-scale", "160:96"], "is no range of image sizes"),
+            (["train", "--multi-scale", "a:b"], "is no range of image sizes"),
             (["fly"], "invalid choice: 'fly'"),
         ],
     )
@@ -260,7 +263,7 @@ class TestRecipe:
 
         return ask
 
-    @pytest.mark.parametrize("name", ["point", "faster_rcnn", "cascade_rcnn", "yolov8"])
+    @pytest.mark.parametrize("name", list(training.recipes.RECIPES))
     def test_trains_as_the_chapter_does(self, asked, tmp_path, name):
         found = asked("--recipe", name)
         wanted = type(models.create(name, 2))
@@ -281,6 +284,10 @@ class TestRecipe:
             "epochs": 1.5, "lr": 0.1, "lr_warmup": 3, "clip_norm": 5.0, "batch_size": 2,
             "ema": 0.995, "seed": 0, "workers": 0,
         }  # fmt: skip
+
+    def test_several_sizes(self, asked):
+        found = asked("--recipe", "point", "--multi-scale", "90:160")
+        assert found["multi_scale"] == training.MultiScale([96, 128, 160], 10, None)
 
     def test_its_steps_are_one_length_of_two(self, asked):
         assert asked("--recipe", "point", "--steps", 7)["steps"] == 7

@@ -1,6 +1,7 @@
 """Several processes that train one model compute what one process computes."""
 
 import copy
+import itertools
 import os
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from detlearn.machine.distributed import (
 )
 from detlearn.nets import small
 from detlearn.nets.small import SmallBackbone
+from detlearn.training import MultiScale
+from detlearn.training.steps import StepBatches
 
 # What each of two processes does; it leaves its results in the folder given as argument.
 SCRIPT = """
@@ -117,12 +120,23 @@ def fitted():
     return {"state": model.state_dict(), "images": history.images, "types": types}
 
 
+def fitted_at_several_sizes():
+    # 3 images at 96 pixels: one process has two of them, the other one.
+    torch.manual_seed(7)
+    model = PointDetector(2, SmallBackbone((4, 8, 8, 8)), channels=8)
+    history = training.fit(
+        model, samples([3, 1, 0, 5, 2, 2, 1]), steps=4, batch_size=8, lr=1e-3, amp=False, ema=None,
+        progress=False, multi_scale=training.MultiScale((64, 96, 128), 1, 64), seed=1,
+    )
+    return {"state": model.state_dict(), "images": history.images, "total": history.total}
+
+
 def distributed_rank_before_the_group():
     return int(os.environ.get("RANK", 0))
 
 
 def everything():
-    results = {"fit": fitted()}
+    results = {"fit": fitted(), "several sizes": fitted_at_several_sizes()}
     assert not dist.is_initialized()  # fit left the group that it joined
     # A process that comes late must not be sought at its address in the group that was left.
     time.sleep(1.0 if distributed_rank_before_the_group() == 0 else 0)
@@ -246,6 +260,18 @@ class TestTwoProcesses:
             torch.testing.assert_close(value, wanted, rtol=1e-3, atol=3e-4)
         assert alone["fit"]["images"] == first["fit"]["images"] == second["fit"]["images"] == 12
         assert first["fit"]["types"] == ["BatchNorm2d"]  # and not the shared one
+
+    def test_fit_at_several_sizes_ends_with_the_weights_of_one(self, results):
+        """A batch that the processes cannot share evenly is still the batch of one."""
+        alone, first, second = (result["several sizes"] for result in results)
+        steps = StepBatches([0] * 7, 8, 1, None, MultiScale((64, 96, 128), 1, 64))
+        starts = [steps.first_position(step) for step in range(5)]
+        sizes = [later - start for start, later in itertools.pairwise(starts)]
+        assert 3 in sizes and len(set(sizes)) > 1
+        assert alone["images"] == first["images"] == second["images"] == sum(sizes)
+        for name, value in first["state"].items():
+            assert torch.equal(second["state"][name], value), name
+            torch.testing.assert_close(value, alone["state"][name], rtol=1e-3, atol=4e-4)
 
 
 class TestOneProcess:

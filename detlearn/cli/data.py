@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
 DATA_HELP = (
-    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets) "
-    "or coco:IMAGE_FOLDER,ANNOTATION_FILE"
+    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets), "
+    "yolo:DATA.YAML or coco:IMAGE_FOLDER,ANNOTATION_FILE"
 )
 
 
@@ -18,7 +18,7 @@ def open_dataset(text: str, split: str, *, seed: int, num_images: int) -> Datase
 
     Args:
         text: the word after ``--data``.
-        split: of a VOC data set.
+        split: of VOC or YOLO data.
         seed: of ToyTown's scenes.
         num_images: of ToyTown.
 
@@ -28,7 +28,13 @@ def open_dataset(text: str, split: str, *, seed: int, num_images: int) -> Datase
     Raises:
         ValueError: if the word is not understood.
     """
-    from detlearn.data import CocoDetection, ToyTown, VOCDetection, download_bccd
+    from detlearn.data import (
+        CocoDetection,
+        ToyTown,
+        VOCDetection,
+        YOLODetection,
+        download_bccd,
+    )
 
     kind, _, rest = text.partition(":")
 
@@ -38,6 +44,8 @@ def open_dataset(text: str, split: str, *, seed: int, num_images: int) -> Datase
         return VOCDetection(download_bccd(), split, on_bad="skip")
     if kind == "voc" and rest:
         return VOCDetection(rest, split, on_bad="skip")
+    if kind == "yolo" and rest:
+        return YOLODetection(rest, split, on_bad="skip")
     if kind == "coco" and rest.count(",") == 1:
         images, annotations = rest.split(",")
         return CocoDetection(images, annotations, on_bad="skip")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands."""
     parser.add_argument("folder", type=Path, help="the --out of the training")
     parser.add_argument("--data", required=True, help=DATA_HELP)
-    parser.add_argument("--split", default="test", help="of a VOC data set (default: test)")
+    parser.add_argument("--split", default="test", help="of VOC or YOLO data (default: test)")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")

@@ -22,6 +22,7 @@ examples:
   detlearn train --data toytown --steps 600 --out runs/toytown
   detlearn train --data bccd --min-size 240 --max-size 320 --epochs 60 --out runs/bccd
   detlearn train --data voc:path/to/VOC2007 --split trainval --epochs 20 --out runs/voc
+  detlearn train --data yolo:path/to/data.yaml --epochs 20 --multi-scale 256:384 --out runs/own
   detlearn train --data coco:path/to/images,path/to/instances.json --epochs 10 --out runs/mine
   torchrun --nproc-per-node 2 -m detlearn.cli train --data toytown --steps 600 --out runs/two
 
@@ -38,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands."""
     parser.add_argument("--model", help="which detector (default: the recipe's, or point)")
     parser.add_argument("--data", required=True, help=DATA_HELP)
-    parser.add_argument("--split", default="train", help="of a VOC data set (default: train)")
+    parser.add_argument("--split", default="train", help="of VOC or YOLO data (default: train)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the detector")
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="train as a chapter does: point, faster_rcnn, cascade_rcnn, yolov8",
+        help="train as a chapter does: point, faster_rcnn, cascade_rcnn, yolov1, yolov8",
     )
 
     length = parser.add_mutually_exclusive_group()
@@ -74,11 +75,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"any of {', '.join(AUGMENTATIONS)} (default: hflip)",
     )
 
+    parser.add_argument(
+        "--multi-scale",
+        type=size_range,
+        metavar="MIN:MAX",
+        help="draw another image size every 10 steps, a multiple of 32 from MIN to MAX",
+    )
+
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--min-size", type=int, help="resize the shorter side to this …")
     parser.add_argument("--max-size", type=int, help="… and the longer to at most this")
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+
+
+def size_range(text: str) -> tuple[int, int]:
+    """Return the two numbers of ``"96:160"``.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+    """
+    smallest, _, largest = text.partition(":")
+    if not (smallest.isdecimal() and largest.isdecimal() and int(smallest) <= int(largest)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no range of image sizes: expected MIN:MAX in pixels, such as 96:160"
+        )
+    return int(smallest), int(largest)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -136,9 +158,10 @@ def fit_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return what `fit` is told: the recipe's settings, and over them what was given explicitly.
 
     Raises:
-        ValueError: if there is no recipe of that name.
+        ValueError: if there is no recipe of that name, or no multiple of 32 between two sizes.
     """
-    from detlearn.training import recipe
+    from detlearn.training import MultiScale, recipe
+    from detlearn.training.multi_scale import sizes_between
 
     settings = recipe(options.recipe).settings() if options.recipe else {}
 
@@ -149,6 +172,8 @@ def fit_settings(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.augment is not None:
         settings["augment"] = augmentation(options.augment)
+    if options.multi_scale is not None:
+        settings["multi_scale"] = MultiScale(sizes_between(*options.multi_scale))
 
     explicit = {
         **lengths,

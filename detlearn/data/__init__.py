@@ -1,8 +1,9 @@
-"""Data sets of samples ``(image, target)``: drawn in code, or read from COCO and VOC files."""
+"""Data sets of samples ``(image, target)``, drawn in code, or read from COCO, VOC or YOLO files."""
 
 from detlearn.data.bccd import download_bccd
 from detlearn.data.coco import CocoDetection
 from detlearn.data.toytown import ToyTown
 from detlearn.data.voc import VOCDetection
+from detlearn.data.yolo import YOLODetection
 
-__all__ = ["CocoDetection", "ToyTown", "VOCDetection", "download_bccd"]
+__all__ = ["CocoDetection", "ToyTown", "VOCDetection", "YOLODetection", "download_bccd"]

@@ -1,4 +1,4 @@
-"""What the readers of COCO and Pascal VOC files share: pictures, box checks, faults.
+"""What the readers of COCO, Pascal VOC and YOLO files share: pictures, box checks, faults.
 
 Shapes: ``N`` objects of one image, ``H`` and ``W`` its height and width in pixels.
 

@@ -18,8 +18,10 @@ from detlearn.models.small import (
     cascade_rcnn_small,
     faster_rcnn_small,
     point_small,
+    yolov1_small,
     yolov8_small,
 )
+from detlearn.models.yolov1 import YOLOv1, YOLOv1Head
 from detlearn.models.yolov8 import YOLOv8, YOLOv8Head
 from detlearn.nets.fpn import FeaturePyramidNetwork
 
@@ -27,6 +29,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "point": point_small,
     "faster_rcnn": faster_rcnn_small,
     "cascade_rcnn": cascade_rcnn_small,
+    "yolov1": yolov1_small,
     "yolov8": yolov8_small,
 }
 
@@ -67,6 +70,8 @@ __all__ = [
     "ImageBatcher",
     "PointDetector",
     "RegionProposalNetwork",
+    "YOLOv1",
+    "YOLOv1Head",
     "YOLOv8",
     "YOLOv8Head",
     "cascade_rcnn_small",
@@ -75,5 +80,6 @@ __all__ = [
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
     "point_small",
+    "yolov1_small",
     "yolov8_small",
 ]

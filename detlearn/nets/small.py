@@ -40,17 +40,17 @@ def conv_bn_relu(
 
 
 class SmallBackbone(nn.Module):
-    """Four maps at strides 4, 8, 16 and 32 from nine convolutions.
+    """Four maps at strides 4, 8, 16 and 32 from nine convolutions, or the first few of them.
 
     Args:
-        channels: channels of the four maps, finest first.
+        channels: channels of the maps, finest first; as many maps as there are numbers.
 
     Attributes:
-        out_channels: the same four numbers, as a list.
-        strides: ``[4, 8, 16, 32]``.
+        out_channels: the same numbers, as a list.
+        strides: ``[4, 8, 16, 32]``, or as many of them.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int] = (48, 64, 128, 160)) -> None:
+    def __init__(self, channels: tuple[int, ...] = (48, 64, 128, 160)) -> None:
         super().__init__()
         stem, *deeper = channels
 
@@ -67,7 +67,7 @@ class SmallBackbone(nn.Module):
         )
 
         self.out_channels = list(channels)
-        self.strides = [4, 8, 16, 32]
+        self.strides = [4 * 2**level for level in range(len(channels))]
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Compute the maps.
@@ -79,15 +79,16 @@ class SmallBackbone(nn.Module):
             Ordered dict ``"4", "8", "16", "32"`` → (B, C_s, ⌈H/s⌉, ⌈W/s⌉), finest first.
 
         Raises:
-            ValueError: in training, for a single image of at most 32 × 32 pixels; not where several
-                processes train together, since `fit` then shares the statistics between them.
+            ValueError: in training, for a single image of at most 32 × 32 pixels (or one coarsest
+                stride, if that is less); not where several processes train together, since `fit`
+                then shares the statistics between them.
         """
         single_location = len(images) == 1 and max(images.shape[-2:]) <= self.strides[-1]
         if self.training and single_location and world_size() == 1:
             raise ValueError(
                 f"one image of {images.shape[-2]} × {images.shape[-1]} pixels is a single location "
-                "at stride 32, over which batch normalisation has no variance: train on larger "
-                "images or on two at a time"
+                f"at stride {self.strides[-1]}, over which batch normalisation has no variance: "
+                "train on larger images or on two at a time"
             )
 
         maps = [self.stem(images)]

@@ -2,6 +2,18 @@
 
 from detlearn.training.history import History
 from detlearn.training.loop import fit, lr_factor
+from detlearn.training.multi_scale import MultiScale, batch_size_for, multi_scale_batch
 from detlearn.training.recipes import Recipe, is_shortened, recipe, shortened
 
-__all__ = ["History", "Recipe", "fit", "is_shortened", "lr_factor", "recipe", "shortened"]
+__all__ = [
+    "History",
+    "MultiScale",
+    "Recipe",
+    "batch_size_for",
+    "fit",
+    "is_shortened",
+    "lr_factor",
+    "multi_scale_batch",
+    "recipe",
+    "shortened",
+]

@@ -33,6 +33,7 @@ from detlearn.machine.hardware import default_device, has_native_bfloat16
 from detlearn.machine.progress import progress_bar
 from detlearn.metrics import evaluate
 from detlearn.training.history import History
+from detlearn.training.multi_scale import MultiScale, batch_size_for, complete
 from detlearn.training.steps import StepBatches, seeded
 
 WARMUP_STEPS = 50
@@ -63,7 +64,7 @@ def fit(
     augment: Transform | None = flip,
     ema: float | None = 0.995,
     param_groups: Iterable[dict[str, Any]] | None = None,
-    multi_scale: tuple[Sequence[int], int] | None = None,
+    multi_scale: MultiScale | Sequence | None = None,
     workers: int = 0,
     after_step: Callable[[int, nn.Module], None] | None = None,
 ) -> History:
@@ -89,7 +90,8 @@ def fit(
         augment: transform of a training sample; mirrors half of them by default.
         ema: decay of the averaged weights that the model has in the end; None keeps the last ones.
         param_groups: AdamW's parameter groups with learning rates of their own.
-        multi_scale: ``(sizes, k)``: every k steps another image size, for models that keep it.
+        multi_scale: a `MultiScale`, or ``(sizes, k)``: every k steps another image size, and as
+            many images as take the memory of ``batch_size`` at the middle one.
         workers: processes that load images; 0 loads them in this one.
         after_step: called after each step with its number and the model that a training which
             ended there would leave, in eval mode; it may ask the model, not change it.
@@ -107,11 +109,14 @@ def fit(
         _check_length(epochs, steps, minutes)
         _check_batch(train, batch_size)
         _check_recipe(lr, lr_warmup, ema)
-        _check_multi_scale(multi_scale, model)
+        if multi_scale is not None:
+            multi_scale = complete(multi_scale)
+            _check_multi_scale(multi_scale, batch_size, model)
+        batches = StepBatches(train, batch_size, seed, augment, multi_scale)
 
         # All that decides the result. A checkpoint continues only under the same settings.
         settings = {
-            "total": steps if epochs is None else max(1, round(epochs * len(train) / batch_size)),
+            "total": steps if epochs is None else batches.num_steps(epochs),
             "minutes": minutes,
             "batch_size": batch_size,
             "lr": lr,
@@ -120,7 +125,7 @@ def fit(
             "weight_decay": weight_decay,
             "clip_norm": clip_norm,
             "train_images": len(train),
-            "multi_scale": multi_scale and [list(multi_scale[0]), multi_scale[1]],
+            "multi_scale": multi_scale and [list(multi_scale.sizes), *multi_scale[1:]],
             "lr_warmup": lr_warmup,
         }
 
@@ -144,7 +149,6 @@ def fit(
             finished = trainer.load(checkpoint)
 
         if not finished:
-            batches = StepBatches(train, batch_size, seed, augment, multi_scale)
             _run(trainer, batches, checkpoint, workers, progress, after_step)
 
         # The averaged weights are those that the caller wanted.
@@ -194,6 +198,7 @@ def _run(
     with progress_bar(total, "training", show=show_bar, initial=first, unit="step") as bar:
         for images, targets in loader:
             trainer.step(images, targets)
+            history.images = batches.first_position(trainer.steps_done)  # of all processes
             history.seconds = time.perf_counter() - start
 
             speed = f"{history.images / history.seconds:.0f}"
@@ -296,7 +301,6 @@ class Trainer:
 
         self.steps_done += 1
         self.history.log(self.steps_done, values, self.optimizer.param_groups[0]["lr"])
-        self.history.images += len(images) * distributed.world_size()
 
     def show(self, after_step: Callable[[int, nn.Module], None]) -> None:
         """Hand over the model as it would be if the training ended now; then go on with it."""
@@ -460,22 +464,30 @@ def _check_recipe(lr: float, lr_warmup: int, ema: float | None) -> None:
         raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
 
 
-def _check_multi_scale(multi_scale: tuple[Sequence[int], int] | None, model: nn.Module) -> None:
-    if multi_scale is None:
-        return
-
-    sizes, every = multi_scale
-    if min(sizes, default=0) < 1 or every < 1:
-        raise ValueError(
-            f"multi_scale is {multi_scale}: expected (sizes in pixels, number of steps)"
-        )
-
+def _check_multi_scale(multi_scale: MultiScale, batch_size: int, model: nn.Module) -> None:
     # torchvision's detectors have no batcher of ours.
     batcher = getattr(model, "batcher", None)
     if getattr(batcher, "resizes", False):
         raise ValueError(
             f"multi_scale is {multi_scale}, but the model's batcher brings every image to its own "
             "size again: build the model without min_size, max_size and fixed_size"
+        )
+
+    stride = getattr(batcher, "size_divisible", 1)
+    padded = [size for size in multi_scale.sizes if size % stride != 0]
+    if padded:
+        raise ValueError(
+            f"multi_scale has the sizes {padded}, which the model pads to the next multiple of "
+            f"{stride}: choose multiples of {stride}, or the padding is computed for nothing"
+        )
+
+    # Each process needs an image of its own, at the largest size, too.
+    largest, processes = max(multi_scale.sizes), distributed.world_size()
+    fewest = batch_size_for(largest, multi_scale.base_size, batch_size)
+    if fewest < processes:
+        raise ValueError(
+            f"at {largest} pixels a batch has {fewest} image(s) for {processes} processes: "
+            "raise batch_size, or leave out the largest size"
         )
 
 

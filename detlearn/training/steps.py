@@ -5,7 +5,9 @@ alone, not on what was drawn before. So a training can stop and continue anywher
 can share its batches, and loading can run ahead in other processes.
 
 All samples of a training stand in one long row, epoch after epoch. A sample's place in it is called
-its position: step t has the positions t·b … t·b + b − 1 where b is the batch size.
+its position: step t has the positions t·b … t·b + b − 1 where b is the batch size. Where the image
+size changes and the batch with it (`detlearn.training.multi_scale`), they begin at the sum of the
+batches before.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detlearn.data.transforms import Transform, resize
+from detlearn.data.transforms import Transform
 from detlearn.machine import distributed
+from detlearn.training.multi_scale import MultiScale, batch_size_for, complete, multi_scale_batch
 
 
 class StepBatches(Dataset):
@@ -27,9 +30,9 @@ class StepBatches(Dataset):
     Args:
         dataset: samples ``(image, target)``.
         batch_size: images of a step, over all processes.
-        seed: decides order and augmentation.
+        seed: decides order, augmentation and sizes.
         augment: transform of a sample, or None.
-        multi_scale: ``(sizes, k)``: every k steps the longer side gets another of these sizes.
+        multi_scale: at which sizes to look at the images; None to leave them as they are.
 
     An epoch visits every sample once, in an order of its own; a batch may span two epochs.
     """
@@ -40,13 +43,13 @@ class StepBatches(Dataset):
         batch_size: int,
         seed: int = 0,
         augment: Transform | None = None,
-        multi_scale: tuple[Sequence[int], int] | None = None,
+        multi_scale: MultiScale | Sequence | None = None,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self.multi_scale = multi_scale
+        self.multi_scale = None if multi_scale is None else complete(multi_scale)
 
         # Of W processes, the one of rank r has positions r, r + W, r + 2W, … of a step. Asked here:
         # a process that loads images may know nothing of the group.
@@ -56,17 +59,57 @@ class StepBatches(Dataset):
         self._epoch = -1
         self._permutation = torch.empty(0)
 
+        # The first positions of groups of k steps with one size, as far as they were asked for.
+        self._group_starts = [0]
+
     def __getitem__(self, step: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
         """Return this process's images and targets of a step; crowd objects are left out."""
-        first = step * self.batch_size
-        positions = range(first, first + self.batch_size)[self._share]
-        samples = [self._sample(position, step) for position in positions]
+        positions = range(self.first_position(step), self.first_position(step + 1))[self._share]
+        samples = [self._sample(position) for position in positions]
 
         images = [image for image, _ in samples]
         targets = [target for _, target in samples]
+        if self.multi_scale is not None:
+            size = self._size(step // self.multi_scale.every)
+            images, targets, _ = multi_scale_batch(images, targets, None, size)
         return images, targets
 
-    def _sample(self, position: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def first_position(self, step: int) -> int:
+        """Return the position of a step's first sample: how many images were seen before it."""
+        if self.multi_scale is None:
+            return step * self.batch_size
+
+        # From one group of k steps to the next, until this step's.
+        every = self.multi_scale.every
+        group, steps_in_group = divmod(step, every)
+        while len(self._group_starts) <= group:
+            last = len(self._group_starts) - 1
+            start = self._group_starts[last] + every * self._batch_size(last)
+            self._group_starts.append(start)
+        return self._group_starts[group] + steps_in_group * self._batch_size(group)
+
+    def num_steps(self, epochs: float) -> int:
+        """Return how many steps see the data set so many times, at least one."""
+        num_images = epochs * len(self.dataset)
+        if self.multi_scale is None:
+            return max(1, round(num_images / self.batch_size))
+
+        step = 1
+        while self.first_position(step) < num_images:
+            step += 1
+        return step
+
+    def _size(self, group: int) -> int:
+        """Return the image size of a group of k steps, drawn from its number."""
+        sizes = self.multi_scale.sizes
+        generator = torch.Generator().manual_seed(_mix(self.seed, group))
+        return sizes[int(torch.randint(len(sizes), (), generator=generator))]
+
+    def _batch_size(self, group: int) -> int:
+        """Return the images of each step of a group, over all processes."""
+        return batch_size_for(self._size(group), self.multi_scale.base_size, self.batch_size)
+
+    def _sample(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
         epoch, place = divmod(position, len(self.dataset))
         index = int(self._order(epoch)[place])
         image, target = self.dataset[index]
@@ -81,13 +124,6 @@ class StepBatches(Dataset):
         if self.augment is not None:
             with seeded(self.seed, position):
                 image, target = self.augment(image, target)
-
-        # The same size for all images of k steps: it is drawn from the number of this group.
-        if self.multi_scale is not None:
-            sizes, every = self.multi_scale
-            with seeded(self.seed, step // every):
-                size = sizes[int(torch.randint(len(sizes), ()))]
-            image, target = resize(image, target, size)
         return image, target
 
     def _order(self, epoch: int) -> Tensor:

@@ -1,0 +1,397 @@
+"""``YOLODetection``: what labelling tools export, whole and broken."""
+
+import pickle
+import random
+
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from detlearn.cli.data import open_dataset
+from detlearn.data import YOLODetection
+
+YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
+
+
+def add_image(root, name, *lines, split="train", size=(60, 40), ending=".jpg", **options):
+    """Write a picture and its text file; without any line there is no text file."""
+    picture = root / "images" / split / (name + ending)
+    label = root / "labels" / split / f"{name}.txt"
+    for path in (picture, label):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(picture, **options)
+    if lines:
+        label.write_text("\n".join(lines) + "\n")
+    return picture, label
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data set of one picture with two objects."""
+    (tmp_path / "data.yaml").write_text(YAML)
+    add_image(tmp_path, "a", "0 0.5 0.5 0.5 0.25", "1 0.25 0.5 0.1 0.2")
+    return tmp_path
+
+
+def boxes_of(data, index=0):
+    return data[index][1]["boxes"].tolist()
+
+
+# ------------------------------------------------------------------------------- by hand
+
+
+def test_shares_of_centre_and_size_become_corners_in_pixels(root):
+    data = YOLODetection(root / "data.yaml", "train")
+    image, target = data[0]
+    assert len(data) == 1 and data.class_names == ["cat", "dog"] and data.left_out == {}
+    assert image.shape == (3, 40, 60) and image.dtype == torch.float32
+    # centre (30, 20), 30 × 10; centre (15, 20), 6 × 8
+    torch.testing.assert_close(
+        target["boxes"], torch.tensor([[15.0, 15, 45, 25], [12, 16, 18, 24]])
+    )
+    assert target["labels"].tolist() == [0, 1] and target["labels"].dtype == torch.int64
+    torch.testing.assert_close(target["area"], torch.tensor([300.0, 48]))
+    assert target["iscrowd"].tolist() == [0, 0] and target["image_id"] == 0
+    assert target.keys() == {"boxes", "labels", "area", "iscrowd", "image_id"}
+
+
+def test_a_polygon_becomes_the_box_around_it(root):
+    add_image(root, "b", "1 0.1 0.5 0.5 0.25 0.9 0.5 0.5 0.75", "0 0 0 1 0 1 1 0 1")
+    data = YOLODetection(root, "train")
+    wanted = torch.tensor([[6.0, 10, 54, 30], [0, 0, 60, 40]])
+    torch.testing.assert_close(data[1][1]["boxes"], wanted)
+    torch.testing.assert_close(data[1][1]["area"], torch.tensor([48.0 * 20, 2400]))
+
+
+def test_no_text_file_and_an_empty_one_are_pictures_without_objects(root):
+    add_image(root, "b")
+    add_image(root, "c")[1].write_text("\n  \r\n")
+    data = YOLODetection(root, "train")
+    assert [path.name for path in data.image_paths] == ["a.jpg", "b.jpg", "c.jpg"]
+    for index in (1, 2):
+        for name, value in data[index][1].items():
+            assert name == "image_id" or len(value) == 0
+            assert value.dtype == data[0][1][name].dtype
+        assert data[index][1]["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_a_reading_by_hand(root, seed):
+    """Random lines, both forms mixed, against arithmetic on plain numbers."""
+    draw = random.Random(seed)
+    lines, wanted = [], []
+    for _ in range(20):
+        x, y = (
+            sorted(draw.uniform(0.02, 0.98) for _ in range(2)),
+            sorted(draw.uniform(0.02, 0.98) for _ in range(2)),
+        )
+        if draw.random() < 0.5:
+            numbers = [(x[0] + x[1]) / 2, (y[0] + y[1]) / 2, x[1] - x[0], y[1] - y[0]]
+        else:
+            numbers = [x[0], y[1], x[1], (y[0] + y[1]) / 2, x[0], y[0]]
+        label = draw.randrange(2)
+        lines.append(f"{label} " + " ".join(f"{n:.9f}" for n in numbers))
+        wanted.append([60 * x[0], 40 * y[0], 60 * x[1], 40 * y[1], label])
+    add_image(root, "b", *lines)
+    target = YOLODetection(root, "train")[1][1]
+    wanted = torch.tensor(wanted)
+    torch.testing.assert_close(target["boxes"], wanted[:, :4], rtol=0, atol=1e-4)
+    assert target["labels"].tolist() == wanted[:, 4].tolist()
+
+
+def test_boxes_are_clipped_and_rounded_numbers_forgiven(root):
+    add_image(root, "b", "0 0.95 0.5 0.2 1.004", "0.000000 -0.004 0.5 0.5 0.5")
+    assert boxes_of(YOLODetection(root, "train"), 1) == [
+        pytest.approx([51, 0, 60, 40]),
+        pytest.approx([0, 10, 14.76, 30], abs=1e-4),
+    ]
+
+
+def test_shares_belong_to_the_upright_picture(root):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # turned by 90 degrees
+    add_image(root, "b", "0 0.5 0.5 1 0.5", exif=exif)
+    image, target = YOLODetection(root, "train")[1]
+    assert image.shape == (3, 60, 40) and target["boxes"].tolist() == [[0, 15, 40, 45]]
+
+
+def test_tabs_windows_line_ends_and_byte_order_marks(root):
+    _, label = add_image(root, "b", "0")
+    label.write_bytes(b"\xef\xbb\xbf0\t0.5  0.5 0.5 0.5 \r\n\r\n1 0.5 0.5 0.1 0.1")
+    assert YOLODetection(root, "train")[1][1]["labels"].tolist() == [0, 1]
+
+
+def test_travels_to_the_workers_of_a_loader_and_gives_fresh_tensors(root):
+    data = pickle.loads(pickle.dumps(YOLODetection(str(root), "train")))
+    data[0][1]["boxes"].zero_()
+    assert boxes_of(data)[0] == [15, 15, 45, 25]
+    with pytest.raises(IndexError):
+        data[1]
+
+
+# ------------------------------------------------------------------- data.yaml and folders
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("names: [cat, dog]", ["cat", "dog"]),
+        ("names:\n- cat\n- dog\nnc: 2", ["cat", "dog"]),
+        ("names: {1: dog, 0: cat}", ["cat", "dog"]),
+        ("names:\n  '0': cat\n  '1': dog", ["cat", "dog"]),
+        ("names: ['no', 7, 2.5]", ["no", "7", "2.5"]),
+    ],
+)
+def test_names_as_list_or_map(root, names, wanted):
+    (root / "data.yaml").write_text(f"train: images/train\n{names}\n")
+    assert YOLODetection(root, "train").class_names == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: images/train",
+        "train: ./images/train/",
+        "train: images\\train",
+        "train: ../images/train",  # as if the file lay in a folder of its own
+        "path: .\ntrain: images/train",
+        "path: images\ntrain: train",
+        "path: {root}\ntrain: images/train",
+        "train: {root}/images/train",
+        "train: [images/train]",
+        "train: list.txt",
+        "train: images/list.txt",
+    ],
+)
+def test_where_pictures_may_be(root, text):
+    (root / "list.txt").write_text("\ufeff./images/train/a.jpg\n\n", encoding="utf-8")
+    (root / "images" / "list.txt").write_text("train\\a.jpg\r\n")
+    (root / "data.yaml").write_text(f"{text.format(root=root)}\nnames: [cat, dog]\n")
+    data = YOLODetection(root, "train")
+    assert len(data) == 1 and len(boxes_of(data)) == 2
+
+
+def test_folders_in_folders_and_several_places_of_a_split(root):
+    add_image(root, "deep", "0 0.5 0.5 1 1", split="train/more")
+    add_image(root, "b", "1 0.5 0.5 1 1", split="val", ending=".PNG")
+    (root / "data.yaml").write_text("all: [images/train, images/val]\nnames: [cat, dog]\n")
+    data = YOLODetection(root, "all")
+    assert [path.name for path in data.image_paths] == ["a.jpg", "deep.jpg", "b.PNG"]
+    assert [len(target["boxes"]) for _, target in data] == [2, 1, 1]
+
+
+def test_labels_beside_their_pictures(tmp_path):
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1")
+    (tmp_path / "README.txt").write_text("exported by hand")
+    (tmp_path / "my.yaml").write_text("val: .\nnames: {0: cat}")
+    assert boxes_of(YOLODetection(tmp_path, "val")) == [[0, 0, 10, 10]]
+
+
+def test_the_last_of_several_folders_called_images(root):
+    inner = root / "images" / "project"
+    add_image(inner, "x", "1 0.5 0.5 1 1")
+    (root / "data.yaml").write_text("train: images/project/images/train\nnames: [cat, dog]\n")
+    assert boxes_of(YOLODetection(root, "train")) == [[0, 0, 60, 40]]
+
+
+def test_other_files_among_the_pictures(root):
+    for name in ("notes.json", ".hidden.jpg", "._a.jpg", "Thumbs.db"):
+        (root / "images" / "train" / name).write_text("no picture")
+    (root / "labels" / "train" / "classes.txt").write_text("cat\ndog\n")
+    assert len(YOLODetection(root, "train")) == 1
+
+
+def test_a_list_may_leave_out_some(root):
+    add_image(root, "b", "1 0.5 0.5 1 1")
+    (root / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
+    (root / "train.txt").write_text("images/train/b.jpg\n")
+    assert boxes_of(YOLODetection(root, "train")) == [[0, 0, 60, 40]]
+
+
+def test_the_command_line_knows_it(root):
+    data = open_dataset(f"yolo:{root / 'data.yaml'}", "train", seed=0, num_images=5)
+    assert isinstance(data, YOLODetection) and len(data) == 1
+    with pytest.raises(ValueError, match=r"'yolo:' is not understood; .*yolo:DATA\.YAML"):
+        open_dataset("yolo:", "train", seed=0, num_images=5)
+
+
+# ----------------------------------------------------------- broken exports: bad annotations
+
+BAD_LINES = {  # one broken line → what the message says, and the reason in the summary
+    "pixels instead of shares": ("0 30 20 30 10", r"value 2 is 30.*0 to 1; were", "not normalised"),
+    "pixels of one side": ("0 0.5 0.5 0.5 10", "value 5 is 10", "not normalised"),
+    "a centre outside": ("0 -0.2 0.5 0.5 0.5", "value 2 is -0.2", "not normalised"),
+    "a polygon in pixels": ("0 1 1 30 1 30 20", "value 4 is 30", "not normalised"),
+    "a polygon outside": ("0 0.1 0.1 0.5 -0.5 0.3 0.3", "value 5 is -0.5", "not normalised"),
+    "no width": ("0 0.5 0.5 0 0.5", "width is 0 and its height 0.5", "box without area"),
+    "a negative height": ("0 0.5 0.5 0.5 -0.1", "height -0.1", "box without area"),
+    "a flat polygon": ("0 0.1 0.5 0.2 0.5 0.3 0.5", "height 0; both", "box without area"),
+    "a class too many": ("2 0.5 0.5 0.5 0.5", r"class is 2, expected 0 … 1", "unknown category"),
+    "classes from 1 on": ("-1 0.5 0.5 0.5 0.5", "class is -1", "unknown category"),
+    "half a class": ("0.5 0.5 0.5 0.5 0.5", "class is 0.5", "unknown category"),
+    "a name for a class": ("cat 0.5 0.5 0.5 0.5", "class is 'cat', expected a num", "no number"),
+    "a value missing": ("0 0.5 0.5 0.5", "4 values, expected five", "wrong number of values"),
+    "a confidence": ("0 0.5 0.5 0.5 0.5 0.9", "6 values.*detections are no lab", "wrong number"),
+    "half a corner": ("0 0.1 0.1 0.5 0.1 0.3 0.3 0.2", "8 values", "wrong number of values"),
+    "commas": ("0,0.5,0.5,0.5,0.5", "1 values.*with spaces between", "wrong number of values"),
+    "decimal commas": ("0 0,5 0,5 0,5 0,5", "value 2 is '0,5'", "no number"),
+    "not a number": ("0 nan 0.5 0.5 0.5", "value 2 is 'nan'", "NaN or infinity"),
+    "infinity": ("0 0.5 0.5 inf 0.5", "value 4 is 'inf'", "NaN or infinity"),
+    "given twice": ("0 0.5 0.5 0.50 0.5", "repeats line 1", "object given twice"),
+    "thinner than a float": ("0 0.5 0.5 1e-12 0.5", "nothing of the box", "box outside"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_LINES)
+def test_a_bad_line_is_named_or_left_out_with_one_summary(root, fault):
+    bad, message, reason = BAD_LINES[fault]
+    add_image(root, "b", "0 0.5 0.5 0.5 0.5", bad, "1 0.5 0.5 0.5 0.5")
+    with pytest.raises(ValueError, match=rf"labels/train/b\.txt, line 2: .*{message}.*on_bad"):
+        YOLODetection(root, "train")
+    with pytest.warns(UserWarning, match=rf"1 × {reason}") as caught:
+        data = YOLODetection(root, "train", on_bad="skip")
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert "b.txt, line 2" in str(caught[0].message)
+    assert len(data) == 2 and sum(data.left_out.values()) == 1
+    assert boxes_of(data, 1) == [[15, 10, 45, 30]] * 2
+    assert data[1][1]["labels"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe0\x00 \x00", b"\x89PNG\r\n\x1a\n\xfe"])
+def test_a_file_of_labels_that_is_no_text(root, content):
+    add_image(root, "b", "0")[1].write_bytes(content)
+    with pytest.raises(ValueError, match=r"b\.txt: no text in UTF-8 .*on_bad"):
+        YOLODetection(root, "train")
+    with pytest.warns(UserWarning, match="1 × file of labels is no text"):
+        data = YOLODetection(root, "train", on_bad="skip")
+    assert boxes_of(data, 1) == []
+
+
+# ------------------------------------------------- broken exports: what always raises
+
+BAD_YAML = {  # a broken data.yaml → what the message says
+    "cut off": ("train: [images/train\nnames: [cat", r"data\.yaml: malformed YAML \(.*line"),
+    "tabs": ("train:\n\timages/train\nnames: [cat]", "malformed YAML"),
+    "no UTF-8": (b"train: images/train\nnames: [caf\xe9]", "malformed YAML"),
+    "an object of Python": ("names: !!python/object:os.system {}", "malformed YAML"),
+    "empty": ("", "holds None, expected keys and values: names"),
+    "a list": ("- cat\n- dog", r"holds \['cat', 'dog'\], expected keys"),
+    "no names": ("train: images/train\nnc: 2", r"names is None, expected a list such as"),
+    "no classes": ("train: images/train\nnames: []", r"names is \[\], expected a list"),
+    "names as text": ("train: images/train\nnames: cat, dog", "names is 'cat, dog', expected"),
+    "a hole": ("train: images/train\nnames: {0: cat, 2: dog}", r"numbers \[0, 2\], expected 0 … 1"),
+    "from 1 on": ("train: images/train\nnames: {1: cat, 2: dog}", r"numbers \[1, 2\], expected 0"),
+    "turned round": ("train: images/train\nnames: {cat: 0}", r"numbers \['cat'\], expected 0 … 0"),
+    "twice a number": ("train: images/train\nnames: {0: cat, 0: dog}", "the key 0 is given twice"),
+    "twice a name": ("train: images/train\nnames: [cat, cat]", r"\['cat'\] more than once; names"),
+    "a truth": ("train: images/train\nnames: [yes, no]", "name 0 is True: YAML reads yes.*quotes"),
+    "no word": ("train: images/train\nnames: [cat, ]\n- x", "malformed YAML"),
+    "an empty name": ("train: images/train\nnames: [cat, '']", "name 1 is '', expected a word"),
+    "a nested name": ("train: images/train\nnames: [[cat]]", r"name 0 is \['cat'\], expected a w"),
+    "another number": ("train: images/train\nnames: [cat, dog]\nnc: 3", "nc is 3, but there are 2"),
+    "no split": ("val: images/val\ntest:\nnames: [cat]", r"no split 'train'; there are \['val'\]"),
+    "no splits": ("names: [cat]", "no split 'train'; there are none"),
+    "a number": ("train: 5\nnames: [cat]", "train is 5, expected a path"),
+    "a list of lists": ("train: [[a]]\nnames: [cat]", r"train is \['a'\], expected a path"),
+    "a bad path": ("path: [x]\ntrain: a\nnames: [cat]", r"path is \['x'\], expected a path"),
+    "another machine": ("path: /home/me/data\ntrain: a\nnames: [cat]", "which is no folder; give"),
+    "no such folder": (
+        "train: images/trian\nnames: [cat]",
+        "no such folder or list: .*/trian; paths",
+    ),
+    "one picture": ("train: images/train/a.jpg\nnames: [cat]", "neither a folder nor a .txt list"),
+    "an empty folder": ("train: empty\nnames: [cat]", r"empty: holds no picture; expected .*\.jpg"),
+    "an empty list": ("train: empty.txt\nnames: [cat]", r"empty\.txt: the list is empty"),
+    "a list elsewhere": ("train: far.txt\nnames: [cat]", r"far\.txt, line 2: no such picture: .*x"),
+    "a list that climbs": ("train: up.txt\nnames: [cat]", r"up\.txt, line 1: .*must be relative"),
+    "a list with a root": ("train: abs.txt\nnames: [cat]", r"abs\.txt, line 1: .*must be relative"),
+    "a list of bytes": ("train: bytes.txt\nnames: [cat]", r"bytes\.txt: no text in UTF-8"),
+    "twice a picture": ("train: twice.txt\nnames: [cat]", r"has .*a\.jpg more than once"),
+    "twice a folder": ("train: [images, images/train]\nnames: [cat, dog]", "more than once"),
+    "no labels at all": (
+        "train: bare\nnames: [cat]",
+        r"none of the 1 pictures has labels; .*b\.txt",
+    ),
+}
+
+
+@pytest.mark.parametrize("on_bad", ["raise", "skip"])
+@pytest.mark.parametrize("fault", BAD_YAML)
+def test_a_bad_data_yaml_always_raises(root, fault, on_bad):
+    text, message = BAD_YAML[fault]
+    (root / "empty").mkdir()
+    (root / "bare").mkdir()
+    Image.new("RGB", (4, 4)).save(root / "bare" / "b.png")
+    lists = {
+        "empty": b"\n \n",
+        "far": b"images/train/a.jpg\nimages/x.jpg\n",
+        "up": b"../a.jpg\n",
+        "abs": b"/images/train/a.jpg\n",
+        "bytes": b"\xff\xfea",
+        "twice": b"images/train/a.jpg\n./images/train/a.jpg\n",
+    }
+    for name, content in lists.items():
+        (root / f"{name}.txt").write_bytes(content)
+    (root / "data.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"(?s){message}"):
+        YOLODetection(root, "train", on_bad)
+
+
+def test_no_yaml_in_the_folder_or_too_many(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such file; expected a data\.yaml"):
+        YOLODetection(tmp_path / "nowhere", "train")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    with pytest.raises(FileNotFoundError, match=r"holds no data\.yaml\. Write one.*classes\.txt"):
+        YOLODetection(tmp_path, "train")
+    (tmp_path / "a.yaml").write_text(YAML)
+    (tmp_path / "b.yml").write_text(YAML)
+    with pytest.raises(ValueError, match=r"holds a\.yaml, b\.yml: give the one"):
+        YOLODetection(tmp_path, "train")
+    (tmp_path / "data.yaml").write_text(YAML)
+    with pytest.raises(FileNotFoundError, match="images/train"):
+        YOLODetection(tmp_path, "train")
+
+
+@pytest.mark.parametrize("on_bad", ["raise", "skip"])
+def test_pictures_are_never_left_out(root, on_bad):
+    picture, label = add_image(root, "b", "0 0.5 0.5 1 1")
+    data = YOLODetection(root, "train", on_bad)
+    content = picture.read_bytes()
+    picture.write_bytes(content[:-200])
+    with pytest.raises(ValueError, match=r"b\.jpg: cannot be read as a picture"):
+        data[1]
+    picture.write_bytes(b"<html>not found</html>")
+    with pytest.raises(ValueError, match=r"b\.jpg: cannot be read as a picture"):
+        YOLODetection(root, "train", on_bad)
+    Image.new("RGB", (30, 30)).save(picture)
+    with pytest.raises(ValueError, match=r"b\.jpg: the upright picture is 30×30 .* say 60×40"):
+        data[1]
+    picture.unlink()
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg: no such picture"):
+        data[1]
+    with pytest.raises(FileNotFoundError, match=r"b\.txt: no picture belongs to these labels"):
+        YOLODetection(root, "train", on_bad)
+    label.unlink()
+    assert len(YOLODetection(root, "train", on_bad)) == 1
+
+
+def test_two_pictures_with_one_file_of_labels(root):
+    add_image(root, "a", ending=".png")
+    with pytest.raises(ValueError, match=r"a\.txt: belongs to two pictures, a\.jpg and a\.png"):
+        YOLODetection(root, "train")
+
+
+def test_a_bomb_of_aliases_is_shown_short(root):
+    """Nine lists of nine of the one before: 10⁹ words if written out."""
+    lines = ["a0: &a0 [lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    (root / "data.yaml").write_text("\n".join([*lines, "train: *a9", "names: *a9"]))
+    with pytest.raises(ValueError) as caught:
+        YOLODetection(root, "train")
+    assert len(str(caught.value)) < 1000
+
+
+def test_on_bad(root):
+    with pytest.raises(ValueError, match='on_bad must be "raise" or "skip", got \'ignore\''):
+        YOLODetection(root, "train", on_bad="ignore")
