@@ -9,8 +9,12 @@ per location. Boxes are xyxy in pixels of the padded batch.
 **The aspect ratio is height / width**: ratio 2 is a tall box. With size s and ratio r, the width is
 s / √r and the height s · √r, so that the area stays s². (SSD and YOLO count the other way round.)
 
+Where to get shapes from: an R-CNN has a grid of sizes and ratios; YOLO looks at the objects that it
+will be trained on and takes the shapes that they group around (`kmeans_anchors`).
+
 Source: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.1; one size per level is from FPN
-(Lin et al. 2017, arXiv 1612.03144), §4.1.
+(Lin et al. 2017, arXiv 1612.03144), §4.1; anchors by k-means from YOLOv2 (Redmon and Farhadi 2017,
+arXiv 1612.08242), §2, "Dimension Clusters".
 
 Where we differ from torchvision:
     - Anchors stand in the middle of their cell, and nothing is rounded. Rounding makes of an anchor
@@ -22,6 +26,7 @@ Where we differ from torchvision:
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -213,3 +218,112 @@ class AnchorGenerator(nn.Module):
 
         anchors = torch.cat(self.grid_anchors(grid_sizes, strides, feature_maps[0].device))
         return [anchors] * len(images)
+
+
+def shape_iou(sides1: Tensor, sides2: Tensor) -> Tensor:
+    """Return the IoU of each box of one list with each of another, all on one centre.
+
+    Where a box lies is left out: this compares shapes.
+
+    Args:
+        sides1: (..., N, 2) widths and heights.
+        sides2: (..., M, 2) widths and heights.
+
+    Returns:
+        (..., N, M), in [0, 1].
+    """
+    sides1 = sides1[..., :, None, :]  # (..., N, 1, 2)
+    sides2 = sides2[..., None, :, :]  # (..., 1, M, 2)
+
+    # On one centre the intersection is as wide as the narrower and as high as the lower of the two.
+    intersection = torch.minimum(sides1, sides2).prod(dim=-1)  # (..., N, M)
+    union = sides1.prod(dim=-1) + sides2.prod(dim=-1) - intersection
+    return intersection / union
+
+
+@torch.no_grad()
+def kmeans_anchors(
+    sides: Tensor, num_anchors: int, *, seed: int = 0, max_iterations: int = 300
+) -> Tensor:
+    """Find the shapes around which the objects of a data set group.
+
+    k-means with 1 − IoU for a distance: by the Euclidean one, large boxes would draw nearly all
+    anchors to themselves, since their sides differ by more pixels (YOLOv2, §2). It starts from
+    different objects, drawn at random, and ends when no object changes its group.
+
+    Args:
+        sides: (N, 2) widths and heights of the objects, in pixels.
+        num_anchors: k.
+        seed: decides which objects it starts from.
+        max_iterations: an end if objects go to and fro between groups, which can happen: the mean
+            of a group is not the shape with the least mean distance from it.
+
+    Returns:
+        (k, 2) float32 widths and heights, smallest area first.
+
+    Raises:
+        ValueError: if sides are malformed, or fewer than k of them differ.
+    """
+    sides = checked_sides(sides)
+    distinct = sides.unique(dim=0)  # (n, 2)
+    if not 1 <= num_anchors <= len(distinct):
+        raise ValueError(
+            f"num_anchors is {num_anchors}: expected 1 … {len(distinct)}, the number of objects "
+            "that differ in width or height"
+        )
+
+    random = torch.Generator().manual_seed(seed)
+    anchors = distinct[torch.randperm(len(distinct), generator=random)[:num_anchors]]  # (k, 2)
+    group = None
+    for _ in range(max_iterations):
+        # Every object goes to the anchor that is most like it.
+        iou = shape_iou(sides, anchors)  # (N, k)
+        nearest, before = iou.argmax(dim=1), group
+        group = fill_empty_groups(nearest, iou)  # (N,)
+        if before is not None and torch.equal(group, before):
+            break
+
+        # Every anchor becomes the mean of its objects.
+        members = F.one_hot(group, num_anchors).to(sides)  # (N, k)
+        anchors = members.T @ sides / members.sum(dim=0)[:, None]  # (k, 2)
+
+    return anchors[anchors.prod(dim=1).argsort()].float()
+
+
+def fill_empty_groups(group: Tensor, iou: Tensor) -> Tensor:
+    """Give each anchor without an object the one that is least like its own anchor.
+
+    Args:
+        group: (N,) int64, the anchor of each object.
+        iou: (N, k) of each object with each anchor.
+
+    Returns:
+        (N,) int64 in which every anchor occurs. No group loses its last object.
+    """
+    group = group.clone()
+    own = iou.gather(1, group[:, None])[:, 0]  # (N,)
+    for anchor in range(iou.shape[1]):
+        counts = group.bincount(minlength=iou.shape[1])
+        if counts[anchor] == 0:
+            can_leave = counts[group] > 1  # (N,)
+            moved = own.masked_fill(~can_leave, torch.inf).argmin()
+            group[moved], own[moved] = anchor, torch.inf  # it does not move again
+    return group
+
+
+def checked_sides(sides: Tensor) -> Tensor:
+    """Return sides (N, 2) in double precision on the CPU; raise ValueError for what are none."""
+    sides = torch.as_tensor(sides).detach().cpu().double()
+    if sides.ndim != 2 or sides.shape[1] != 2:
+        raise ValueError(
+            f"sides have shape {tuple(sides.shape)}: expected (N, 2), widths and heights; of boxes "
+            "(N, 4) take boxes[:, 2:] - boxes[:, :2]"
+        )
+
+    wrong = ~(sides.isfinite() & (sides > 0)).all(dim=1)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"sides[{first}] is {sides[first].tolist()}: expected a width and a height above 0"
+        )
+    return sides

@@ -1,13 +1,17 @@
 """Detectors that were trained before: saved by ourselves, or published by others."""
 
+from detlearn.pretrained.darknet import from_darknet, load_darknet, save_darknet
 from detlearn.pretrained.saved import SavedDetector, load_detector, save_detector
 from detlearn.pretrained.torchvision import coco_names, from_torchvision, wrap_torchvision
 
 __all__ = [
     "SavedDetector",
     "coco_names",
+    "from_darknet",
     "from_torchvision",
+    "load_darknet",
     "load_detector",
+    "save_darknet",
     "save_detector",
     "wrap_torchvision",
 ]
