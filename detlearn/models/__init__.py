@@ -19,10 +19,19 @@ from detlearn.models.small import (
     faster_rcnn_small,
     point_small,
     yolov1_small,
+    yolov3_small,
     yolov8_small,
 )
 from detlearn.models.yolov1 import YOLOv1, YOLOv1Head
+from detlearn.models.yolov3 import (
+    YOLOv3,
+    YOLOv3Head,
+    YOLOv3Neck,
+    yolov3_darknet53,
+    yolov3_tiny,
+)
 from detlearn.models.yolov8 import YOLOv8, YOLOv8Head
+from detlearn.nets.darknet import Darknet53, DarknetBlock
 from detlearn.nets.fpn import FeaturePyramidNetwork
 
 BUILDERS: dict[str, Callable[..., Detector]] = {
@@ -30,6 +39,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "faster_rcnn": faster_rcnn_small,
     "cascade_rcnn": cascade_rcnn_small,
     "yolov1": yolov1_small,
+    "yolov3": yolov3_small,
     "yolov8": yolov8_small,
 }
 
@@ -64,6 +74,8 @@ def create(
 __all__ = [
     "BUILDERS",
     "CascadeRCNN",
+    "Darknet53",
+    "DarknetBlock",
     "Detector",
     "FasterRCNN",
     "FeaturePyramidNetwork",
@@ -72,6 +84,9 @@ __all__ = [
     "RegionProposalNetwork",
     "YOLOv1",
     "YOLOv1Head",
+    "YOLOv3",
+    "YOLOv3Head",
+    "YOLOv3Neck",
     "YOLOv8",
     "YOLOv8Head",
     "cascade_rcnn_small",
@@ -81,5 +96,8 @@ __all__ = [
     "fasterrcnn_resnet50_fpn_v2",
     "point_small",
     "yolov1_small",
+    "yolov3_darknet53",
+    "yolov3_small",
+    "yolov3_tiny",
     "yolov8_small",
 ]
