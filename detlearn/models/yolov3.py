@@ -515,10 +515,11 @@ class YOLOv3(Detector):
         gt_boxes, gt_labels = gt_boxes[image, objects], gt_labels[image, objects]
         wanted = encode_boxes(gt_boxes, goal.anchors[place], goal.strides[place])  # (M, 4)
 
-        # A small error matters more in a small box: weight 2 − its share of the image.
+        # A small error matters more in a small box: weight 2 − its share of the image. (A box that
+        # reaches over the border can be larger than the image.)
         areas = predictions.new_tensor([height * width for height, width in outputs.sizes])  # (B,)
         shares = (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(dim=1) / areas[image]
-        weights = (2 - shares)[:, None]  # (M, 1)
+        weights = (2 - shares.clamp(max=1))[:, None]  # (M, 1)
         xy_loss = F.binary_cross_entropy_with_logits(
             found[:, :2], wanted[:, :2], weights, reduction="sum"
         )
