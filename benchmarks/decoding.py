@@ -17,17 +17,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detlearn.models.yolov1 import decode_grid, naive_decode_grid
+from detlearn.models import yolov1 as v1
+from detlearn.models import yolov3 as v3
+from detlearn.models.small import SMALL_YOLO_ANCHORS
 
 
 def yolov1(batch: int) -> tuple[Callable, Callable, tuple]:
     """The paper's grid: 7 × 7 cells, 2 boxes, 20 classes, images of 448 pixels."""
     generator = torch.Generator().manual_seed(0)
     grid = torch.rand(batch, 7, 7, 30, generator=generator, dtype=torch.float64)
-    return decode_grid, naive_decode_grid, (grid, 20, (448, 448))
+    return v1.decode_grid, v1.naive_decode_grid, (grid, 20, (448, 448))
 
 
-CASES = {"yolov1": yolov1}
+def yolov3(batch: int) -> tuple[Callable, Callable, tuple]:
+    """The finest level of the small detector: 32 × 32 cells, 3 anchors, 10 classes."""
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.randn(batch, 3 * 15, 32, 32, generator=generator, dtype=torch.float64)
+    anchors = torch.tensor(SMALL_YOLO_ANCHORS[0], dtype=torch.float64)
+    return v3.decode_grid, v3.naive_decode_grid, (raw, anchors, 4)
+
+
+CASES = {"yolov1": yolov1, "yolov3": yolov3}
 
 
 def timed(function: Callable, arguments: tuple) -> tuple[tuple[Tensor, ...], float]:

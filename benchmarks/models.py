@@ -1,4 +1,6 @@
-"""How fast are our full-size detectors beside torchvision's? Same weights, same batch, same run.
+"""How fast are our detectors, those of torchvision's beside torchvision's own?
+
+**Beside torchvision's** (``--models``): same weights, same batch, same run.
 
 For each model a forward pass and a training step (forward, backward, the optimizer's step) are
 timed alternately, ours and torchvision's, and the median of the rounds is taken. Memory is the
@@ -8,7 +10,13 @@ torch allocated). A ratio of 1 is torchvision's; less is faster or leaner.
 Both models are given the samplers' choice by the same seed, and detect the same boxes: the test
 tests/parity/test_torchvision.py holds them to it.
 
-Usage: ``python benchmarks/models.py [--models …] [--rounds 5] [--size 480 640] [--batch 2]``
+**Alone** (``--alone``): the small detectors on 128 × 128 pixels, 16 images at a time, and YOLOv3 on
+416 × 416, one at a time: images a second through the whole detector, the multiply-adds of its
+network for one image, and which share of the machine's peak these reach. The peak is that of a
+product of two 2048 × 2048 matrices in the same run.
+
+Usage: ``python benchmarks/models.py [--models …] [--alone …] [--rounds 5] [--size 480 640]
+[--batch 2]``; without names all are measured.
 """
 
 import argparse
@@ -21,13 +29,18 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import detection
 
-from detlearn import pretrained
+from detlearn import models, pretrained
 from detlearn.machine.hardware import default_device
 
 MODELS = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
 NUM_CLASSES = 90
+# Measured alone: name → how to build it, the side of its images, images at a time.
+ALONE = {name: (lambda name=name: models.create(name, 10), 128, 16) for name in models.BUILDERS}
+ALONE["yolov3_tiny"] = (models.yolov3_tiny, 416, 1)
+ALONE["yolov3_darknet53"] = (models.yolov3_darknet53, 416, 1)
 
 
 def build(name: str, whose: str) -> nn.Module:
@@ -125,14 +138,44 @@ def high_water() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=2)
-    args = parser.parse_args()
+def matmul_peak(rounds: int) -> float:
+    """Multiply-adds a second of a product of two large matrices: the best of some."""
+    a = torch.rand(2048, 2048, device=default_device())
+    times = [seconds(lambda: a @ a) for _ in range(rounds + 1)]
+    return 2048**3 / min(times[1:])
+
+
+def multiply_adds(model: nn.Module, side: int) -> float:
+    """Of a network, for one image; what comes after it (NMS, decoding) is not counted."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval().predict(torch.rand(1, 3, side, side, device=default_device()))
+    return counter.get_total_flops() / 2
+
+
+def measure_alone(names: list[str], rounds: int) -> None:
+    """Print a table of what the detectors reach by themselves."""
+    peak = matmul_peak(rounds)
+    print(f"a product of matrices: {peak / 1e9:.0f} billion multiply-adds a second")
+    print(f"{'':20}{'pixels':>8}{'images/s':>10}{'million multiply-adds':>23}{'of the peak':>13}")
+
+    for name in names:
+        builder, side, batch = ALONE[name]
+        torch.manual_seed(0)
+        model = builder().to(default_device(), memory_format=torch.channels_last)
+        images, _ = make_batch(batch, (side, side), offset=0)
+        count = multiply_adds(model, side)
+
+        forward = tasks(model, images, [])["forward"]
+        forward()
+        speed = batch / statistics.median(seconds(forward) for _ in range(rounds))
+        print(
+            f"{name:20}{side:>8}{speed:10.1f}{count / 1e6:23.0f}{speed * count / peak:13.0%}",
+            flush=True,
+        )
+
+
+def measure_pairs(args: argparse.Namespace) -> None:
+    """Print a table of our detectors beside torchvision's."""
     size = tuple(args.size)
     print(
         f"{args.batch} images of {size[0]} × {size[1]}, resized to 800; {default_device()}, "
@@ -140,7 +183,7 @@ def main() -> None:
     )
     print(f"{'':42}{'ours':>9}{'theirs':>9}{'ratio':>7}{'rounds':>16}")
     context = multiprocessing.get_context("spawn")
-    for name in args.models:
+    for name in args.models or MODELS:
         pair = {
             whose: tasks(build(name, whose), *make_batch(args.batch, size, offset))
             for whose, offset in (("ours", 0), ("theirs", 1))
@@ -165,6 +208,24 @@ def main() -> None:
                 f"{peaks[0] / peaks[1]:7.2f}",
                 flush=True,
             )
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="*", choices=MODELS, metavar="NAME")
+    parser.add_argument("--alone", nargs="*", choices=list(ALONE), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=2)
+    args = parser.parse_args()
+
+    # What is not asked for is left out, unless nothing is.
+    everything = args.models is None and args.alone is None
+    if everything or args.alone is not None:
+        measure_alone(args.alone or list(ALONE), args.rounds)
+    if everything or args.models is not None:
+        measure_pairs(args)
 
 
 if __name__ == "__main__":

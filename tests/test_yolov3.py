@@ -17,8 +17,8 @@ from detlearn.models.yolov3 import (
     YOLOv3Neck,
     YOLOv3Outputs,
     decode_grid,
-    decode_grid_naive,
     encode_boxes,
+    naive_decode_grid,
     responsible_places,
     yolov3_targets,
 )
@@ -98,7 +98,7 @@ def naive_losses(outputs, targets, num_classes, threshold):
     anchors = [level.tolist() for level in outputs.anchors]
     map_sizes = [tuple(x.shape[-2:]) for x in outputs.raw]
     levels = zip(outputs.raw, outputs.anchors, outputs.strides)
-    boxes = torch.cat([decode_grid_naive(*level)[0] for level in levels], dim=1).tolist()
+    boxes = torch.cat([naive_decode_grid(*level)[0] for level in levels], dim=1).tolist()
     for b, target in enumerate(targets):
         objects = target["boxes"].tolist()
         assigned = naive_targets(objects, boxes[b], map_sizes, threshold)
@@ -193,7 +193,7 @@ class TestDecode:
         raw = torch.randn(2, num_anchors * 9, *shape, generator=random, dtype=torch.float64)
         anchors = 3 + 40 * torch.rand(num_anchors, 2, generator=random, dtype=torch.float64)
         found = decode_grid(spread * raw, anchors, 16)
-        wanted = decode_grid_naive(spread * raw, anchors, 16)
+        wanted = naive_decode_grid(spread * raw, anchors, 16)
         for a, b in zip(found, wanted):
             assert_close(a, b, rtol=1e-6, atol=1e-6)
         assert all(x.isfinite().all() for x in found)
@@ -202,7 +202,7 @@ class TestDecode:
         random = torch.Generator().manual_seed(1)
         raw = torch.randn(4, 3 * 9, 6, 5, generator=random)
         anchors = torch.tensor(ANCHORS[0], dtype=torch.float32)
-        for a, b in zip(decode_grid(raw, anchors, 4), decode_grid_naive(raw, anchors, 4)):
+        for a, b in zip(decode_grid(raw, anchors, 4), naive_decode_grid(raw, anchors, 4)):
             assert_close(a, b, rtol=1e-6, atol=1e-5)
 
     def test_centres_stay_in_their_cells(self):

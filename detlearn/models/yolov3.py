@@ -250,7 +250,7 @@ def decode_grid(raw: Tensor, anchors: Tensor, stride: float) -> tuple[Tensor, Te
     return boxes.flatten(1, 3), objectness.flatten(1), class_scores.flatten(1, 3)
 
 
-def decode_grid_naive(raw: Tensor, anchors: Tensor, stride: float) -> tuple[Tensor, Tensor, Tensor]:
+def naive_decode_grid(raw: Tensor, anchors: Tensor, stride: float) -> tuple[Tensor, Tensor, Tensor]:
     """Decode one place after the other: the naive twin of `decode_grid`, to compare it with."""
     batch, channels, height, width = raw.shape
     per_anchor = channels // len(anchors)
