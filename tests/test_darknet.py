@@ -36,6 +36,12 @@ def stored_floats(module):
     return sum(t.numel() for t in [*module.parameters(), *running])
 
 
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    return Darknet53().eval()
+
+
 class TestUnit:
     def test_by_hand(self):
         """In eval mode (x − mean) / √(variance + eps) · scale + shift, then a tenth if negative."""
@@ -98,11 +104,6 @@ class TestMaxPool:
 
 
 class TestDarknet53:
-    @pytest.fixture(scope="class")
-    def backbone(self):
-        torch.manual_seed(0)
-        return Darknet53().eval()
-
     def test_has_as_many_numbers_as_published(self, backbone):
         """``darknet53.weights`` holds 41 645 640, of which 1000 · 1024 + 1000 name the classes."""
         assert stored_floats(backbone) + 1000 * 1024 + 1000 == 41_645_640

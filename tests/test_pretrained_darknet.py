@@ -464,10 +464,12 @@ class TestYoloFastest:
         model.score_threshold = 0.005  # as Darknet measures
 
         # The same 80 classes in the same order; six have another name in Darknet.
-        names = (fastest / "coco.names").read_text().split()
-        theirs = [name.replace(" ", "") for name in photographs.class_names]
-        assert sum(a.replace("_", "") != b for a, b in zip(names, theirs)) < 20
+        names = (fastest / "coco.names").read_text().splitlines()
+        pairs = zip(names, photographs.class_names, strict=True)
+        assert [ours for ours, theirs in pairs if ours != theirs] == [
+            *("motorbike", "aeroplane", "sofa", "pottedplant", "diningtable", "tvmonitor"),
+        ]
         scores = metrics.evaluate(model, photographs, progress=False)
         with capsys.disabled():
             print(f"\nYolo-Fastest 1.1-xl on 33 photographs: AP {scores.ap:.3f}, {scores.ap50:.3f}")
-        assert scores.ap50 > 0.2
+        assert scores.ap50 > 0.5
