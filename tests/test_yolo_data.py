@@ -1,14 +1,17 @@
 """``YOLODetection``: what labelling tools export, whole and broken."""
 
+import os
 import pickle
 import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
 from detlearn.cli.data import open_dataset
-from detlearn.data import YOLODetection
+from detlearn.data import VOCDetection, YOLODetection
 
 YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
 
@@ -395,3 +398,35 @@ def test_a_bomb_of_aliases_is_shown_short(root):
 def test_on_bad(root):
     with pytest.raises(ValueError, match='on_bad must be "raise" or "skip", got \'ignore\''):
         YOLODetection(root, "train", on_bad="ignore")
+
+
+# ----------------------------------------------------------------------------- real data
+
+
+def test_bccd_rewritten_for_yolo_reads_the_same(tmp_path):
+    """Blood cells from Pascal VOC's files, written as shares and read back."""
+    folder = Path(os.environ.get("DETLEARN_DATA", "")) / "bccd"
+    if "DETLEARN_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("BCCD is not here: set DETLEARN_DATA to the folder that holds bccd/")
+
+    voc = VOCDetection(folder, "test")
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for path, record in zip(voc.image_paths, voc._records):
+        (tmp_path / "images" / path.name).symlink_to(path.resolve())
+        width, height = record.size
+        lines = []
+        for (x1, y1, x2, y2), label in zip(record.arrays["boxes"], record.arrays["labels"]):
+            centre_x, centre_y = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+            w, h = (x2 - x1) / width, (y2 - y1) / height
+            lines.append(f"{label} {centre_x:.7f} {centre_y:.7f} {w:.7f} {h:.7f}")
+        (tmp_path / "labels" / f"{path.stem}.txt").write_text("\n".join(lines))
+    (tmp_path / "data.yaml").write_text(f"test: images\nnames: {voc.class_names}\n")
+
+    data = YOLODetection(tmp_path, "test")
+    wanted = {path.name: record for path, record in zip(voc.image_paths, voc._records)}
+    assert data.class_names == voc.class_names and len(data) == len(wanted) == 72
+    for path, record in zip(data.image_paths, data._records):
+        arrays = wanted[path.name].arrays
+        np.testing.assert_allclose(record.arrays["boxes"], arrays["boxes"], atol=1e-3)
+        np.testing.assert_array_equal(record.arrays["labels"], arrays["labels"])

@@ -614,8 +614,11 @@ class TestBuilders:
             YOLOv1Head(3, 7, 0)
         with pytest.raises(ValueError, match=r"fixed_size=None.*fixed_size=\(112, 112\)"):
             YOLOv1(3, backbone, batcher=ImageBatcher())
-        with pytest.raises(ValueError, match=r"fixed_size=\(112, 96\): .*7 × 7 cells of 16 pixels"):
+        with pytest.raises(ValueError, match=r"fixed_size=\(112, 96\).*7 × 7 cells of 16 pixels"):
             YOLOv1(3, backbone, batcher=ImageBatcher(fixed_size=(112, 96)))
+        # would be padded to 128 × 128
+        with pytest.raises(ValueError, match=r"size_divisible=32: .*and size_divisible=16"):
+            YOLOv1(3, backbone, batcher=ImageBatcher(fixed_size=(112, 112)))
         with pytest.raises(ValueError, match=r"2 × 3 cells, the grid 4 × 4.*coarsest stride"):
             small_detector().predict(torch.rand(2, 3, 32, 48))
         with pytest.raises(ValueError, match="num_classes is 0"):

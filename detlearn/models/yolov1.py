@@ -27,9 +27,9 @@ nearest to it is responsible.
 Where we differ:
 
 * The head is convolutional, the paper's has two fully connected layers of 4096 and S·S·D numbers.
-  Those hold three quarters of its weights, and each cell must learn for itself what a dog looks
-  like; one convolution learns it for all cells at once, which a minute's training needs. YOLOv2
-  made the same change.
+  Those hold more than three quarters of its weights, and each cell must learn for itself what a
+  dog looks like; one convolution learns it for all cells at once, which a minute's training needs.
+  YOLOv2 made the same change.
 * Hence D numbers stand together cell by cell. Darknet's vector has all class scores of the image
   first, then all confidences, then all boxes; within a cell our order is the same.
 * The backbone is any that has ``out_channels`` and ``strides``, with batch normalisation; the
@@ -515,10 +515,12 @@ class YOLOv1(Detector):
         stride = backbone.strides[-1]
         side = grid_size * stride
         batcher = batcher or ImageBatcher(fixed_size=(side, side), size_divisible=stride)
-        if batcher.fixed_size != (side, side):
+        if batcher.fixed_size != (side, side) or side % batcher.size_divisible != 0:
             raise ValueError(
-                f"the batcher has fixed_size={batcher.fixed_size}: a grid of {grid_size} × "
-                f"{grid_size} cells of {stride} pixels needs fixed_size=({side}, {side})"
+                f"the batcher has fixed_size={batcher.fixed_size} and "
+                f"size_divisible={batcher.size_divisible}: a grid of {grid_size} × {grid_size} "
+                f"cells of {stride} pixels needs fixed_size=({side}, {side}) and "
+                f"size_divisible={stride}"
             )
 
         super().__init__(num_classes, batcher)
