@@ -713,6 +713,10 @@ class TestDetect:
             (after,) = model(images)
         assert all(torch.equal(before[key], after[key]) for key in before)
 
+    def test_what_scores_low_is_kept(self):
+        """Average precision counts it; whoever shows detections sets a threshold of his own."""
+        assert models.create("yolov8", 2).score_threshold == 0.001
+
     def test_nothing_found(self):
         for heads in (("one_to_many",), BOTH):
             model = small_detector(heads=heads, score_threshold=0.999).eval()

@@ -61,6 +61,9 @@ TOP_K = {"one_to_many": 10, "one_to_one": 1}
 CLASS_WEIGHT, BOX_WEIGHT, DISTRIBUTION_WEIGHT = 0.5, 7.5, 1.5
 # The score with which every class starts: almost all locations are background.
 PRIOR = 0.01
+# Scores learn to be as high as the overlap, so those of small objects are low, and yet often right:
+# after one training on ToyTown AP50 was .866 with detections from 0.05 on, .882 from here on.
+SCORE_THRESHOLD = 0.001
 # So many candidates of an image go into NMS; there are P · K of them in all.
 MAX_CANDIDATES = 1000
 
@@ -351,7 +354,7 @@ class YOLOv8(Detector):
         depth: int = 2,
         batcher: ImageBatcher | None = None,
     ) -> None:
-        super().__init__(num_classes, batcher)
+        super().__init__(num_classes, batcher, score_threshold=SCORE_THRESHOLD)
         if not heads or not set(heads) <= set(TOP_K):
             raise ValueError(f"heads are {heads}: expected one or both of {', '.join(TOP_K)}")
 
