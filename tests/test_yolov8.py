@@ -713,6 +713,15 @@ class TestDetect:
             (after,) = model(images)
         assert all(torch.equal(before[key], after[key]) for key in before)
 
+    def test_a_head_that_is_not_there_is_named(self):
+        model = small_detector().eval()
+        model.detects_with = "one_to_one"
+        with pytest.raises(ValueError, match="'one_to_one'; this detector has: one_to_many"):
+            model([torch.rand(3, 32, 32)])
+        outputs = model.predict(torch.rand(1, 3, 32, 32))
+        with pytest.raises(ValueError, match="no head called 'both'"):
+            model.assign(outputs, [target([])], "both")
+
     def test_what_scores_low_is_kept(self):
         """Average precision counts it; whoever shows detections sets a threshold of his own."""
         assert models.create("yolov8", 2).score_threshold == 0.001

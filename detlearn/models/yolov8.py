@@ -32,8 +32,8 @@ Where we differ from YOLOv8's published code:
 * an object needs a location inside it. Later versions of the code enlarge tiny objects until they
   have one; our small detectors use finer strides instead;
 * every class starts at the same score at every level, whatever the size of its map;
-* ReLU instead of SiLU, and a plain pyramid instead of one that also leads up again: half the time
-  of a step on a CPU.
+* ReLU instead of SiLU; backbone and pyramid are the caller's, where the code has its own, with a
+  second pyramid that leads up again.
 """
 
 from __future__ import annotations
@@ -403,9 +403,12 @@ class YOLOv8(Detector):
 
         Returns:
             Objects and scores of all locations.
+
+        Raises:
+            ValueError: if there is no such head.
         """
         head = head or next(iter(outputs.heads))
-        predictions = outputs.heads[head]
+        predictions = choose_head(outputs, head)
         gt_boxes, gt_labels, _ = pad_targets(targets, like=predictions.boxes)
 
         assigned, target_scores = task_aligned_assign(
@@ -433,8 +436,12 @@ class YOLOv8(Detector):
         return losses
 
     def decode(self, outputs: YOLOv8Outputs) -> list[Detections]:
-        """Turn outputs of the head `detects_with` into detections; see `Detector`."""
-        predictions = outputs.heads[self.detects_with]
+        """Turn outputs of the head `detects_with` into detections; see `Detector`.
+
+        Raises:
+            ValueError: if there is no such head.
+        """
+        predictions = choose_head(outputs, self.detects_with)
         scores = predictions.class_logits.sigmoid()  # (B, P, K)
 
         detections = []
@@ -449,6 +456,14 @@ class YOLOv8(Detector):
                 )
             )
         return detections
+
+
+def choose_head(outputs: YOLOv8Outputs, name: str) -> HeadOutputs:
+    """Return what the head of this name said, or say which there are."""
+    if name not in outputs.heads:
+        known = ", ".join(outputs.heads)
+        raise ValueError(f"no head called {name!r}; this detector has: {known}")
+    return outputs.heads[name]
 
 
 def pyramid_points(maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
