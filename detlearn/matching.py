@@ -78,7 +78,14 @@ def sample_anchors(
     Returns:
         The indices of the chosen positives and of the chosen negatives, (p,) and (n,) int64, drawn
         without replacement, in no particular order.
+
+    Raises:
+        TypeError: if the labels are no int64 tensor.
+        ValueError: if they have another shape or are below −2, the batch size is negative, or the
+            fraction is not in [0, 1].
     """
+    _check_labels(labels)
+    _check_numbers(batch_size, positive_fraction)
     positive = (labels >= 0).nonzero()[:, 0]
     negative = (labels == BACKGROUND).nonzero()[:, 0]
 
@@ -168,6 +175,9 @@ class BalancedPositiveNegativeSampler:
 
         Returns:
             Per image a mask (P,) uint8 of the chosen positives, and one of the chosen negatives.
+
+        Raises:
+            TypeError, ValueError: as `sample_anchors` does.
         """
         positives, negatives = [], []
         for labels in matched_idxs:
@@ -185,3 +195,33 @@ def _mask(labels: Tensor, chosen: Tensor) -> Tensor:
     mask = torch.zeros_like(labels, dtype=torch.uint8)
     mask[chosen] = 1
     return mask
+
+
+# ---- what comes in ----
+
+
+def _check_labels(labels: Tensor) -> None:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch.Tensor (A,), got {type(labels).__name__}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be int64, got {labels.dtype}; convert them with .long()")
+    if labels.ndim != 1:
+        raise ValueError(
+            f"labels must be those of one image, (A,), got {tuple(labels.shape)}; "
+            "call it once for each image"
+        )
+    if (labels < IGNORED).any():
+        raise ValueError(
+            f"labels hold {int(labels.min())}: expected an object's index, {BACKGROUND} for "
+            f"background or {IGNORED} for ignored"
+        )
+
+
+def _check_numbers(batch_size: int, positive_fraction: float) -> None:
+    if batch_size < 0:
+        raise ValueError(f"batch_size must be 0 or more, got {batch_size}")
+    if not 0 <= positive_fraction <= 1:
+        raise ValueError(
+            f"positive_fraction must be a share, in [0, 1], got {positive_fraction}; "
+            "a quarter is 0.25"
+        )

@@ -154,3 +154,29 @@ def test_same_seed_same_sample_as_torchvision():
     found = BalancedPositiveNegativeSampler(32, 0.25)(labels)
     for ours, theirs in zip(found, expected):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (([0, -1], 4, 0.5), TypeError, r"labels must be a torch.Tensor \(A,\), got list"),
+        ((torch.zeros(3), 4, 0.5), TypeError, "labels must be int64, got torch.float32"),
+        ((torch.ones(3).bool(), 4, 0.5), TypeError, "labels must be int64, got torch.bool"),
+        ((torch.zeros(1, 3).long(), 4, 0.5), ValueError, r"of one image, \(A,\), got \(1, 3\)"),
+        ((torch.tensor([0, -3]), 4, 0.5), ValueError, "labels hold -3: expected an object's"),
+        ((torch.tensor([0]), -1, 0.5), ValueError, "batch_size must be 0 or more, got -1"),
+        ((torch.tensor([0]), 4, 25), ValueError, "must be a share, in .*, got 25; a quarter is"),
+        ((torch.tensor([0]), 4, -0.1), ValueError, "must be a share, in .*, got -0.1"),
+        ((torch.tensor([0]), 4, float("nan")), ValueError, "must be a share, in .*, got nan"),
+    ],
+)
+def test_samples_of_something_else_are_refused(wrong, error, words):
+    with pytest.raises(error, match=words):
+        sample_anchors(*wrong)
+
+
+def test_the_ends_of_what_may_be_sampled():
+    labels = torch.tensor([-2, -1, 0, 1])
+    assert [len(chosen) for chosen in sample_anchors(labels, 0, 1)] == [0, 0]
+    assert [len(chosen) for chosen in sample_anchors(labels, 4, 0)] == [0, 1]
+    assert [len(chosen) for chosen in sample_anchors(labels, 2, 1)] == [2, 0]

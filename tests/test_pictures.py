@@ -77,3 +77,35 @@ def test_every_stored_picture_is_small_and_says_where_it_is_from():
         picture = results.figure(path.stem)
         assert len(picture.data) <= pictures.MOST_BYTES
         assert picture.alt and picture.source and picture.licence
+
+
+def test_a_result_without_a_picture_says_how_its_numbers_are_read(folder):
+    results.store("table", {}, [{"variant": "a", "seed": 0}], command="python draw.py")
+    with pytest.raises(FileNotFoundError, match=r"numbers alone: results.load\('table'\)"):
+        results.figure("table")
+
+
+def test_a_picture_that_was_lost_says_what_draws_it(folder):
+    store(Image.new("RGB", (40, 30)))
+    (folder / "cells.webp").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there are: none; cells.json .* python draw.py"):
+        results.figure("cells")
+
+
+def test_a_picture_without_its_result_is_refused(folder):
+    results.store_picture("cells", Image.new("RGB", (40, 30)))
+    with pytest.raises(FileNotFoundError, match=r"cells.webp is there, but not cells.json"):
+        results.figure("cells")
+
+
+@pytest.mark.parametrize("lost", ["alt", "source", "licence"])
+def test_a_picture_without_words_is_refused(folder, lost):
+    store(Image.new("RGB", (40, 30)))
+    path = folder / "cells.json"
+    path.write_text(path.read_text().replace(f'"{lost}"', '"other"'))
+    with pytest.raises(ValueError, match=f'cells.json lacks {lost} in its "picture"'):
+        results.figure("cells")
+
+    results.store("cells", {}, [{"variant": "a", "seed": 0}], command="python draw.py")
+    with pytest.raises(ValueError, match=r"cells.json lacks alt, source, licence"):
+        results.figure("cells")

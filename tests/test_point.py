@@ -498,3 +498,42 @@ class TestBuilders:
         with torch.no_grad():
             scores = model.predict(torch.randn(1, 3, 64, 64)).heatmap_logits.sigmoid()
         assert scores.mean() < 0.05
+
+
+# --- what comes in ---------------------------------------------------------------------------
+
+BOX, LABEL = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"boxes": BOX[0]}, ValueError, r"\['boxes'\] has shape \(4,\); expected \(N, 4\)"),
+        ({"boxes": BOX.tolist()}, TypeError, r"\['boxes'\] is a list; expected a tensor"),
+        ({"boxes": BOX.long()}, TypeError, r"\['boxes'\] has dtype torch.int64; expected float"),
+        ({"boxes": BOX * 0}, ValueError, r"\['boxes'\]\[0\] = \[0.*\] has no area"),
+        ({"boxes": BOX.flip(1)}, ValueError, r"\['boxes'\]\[0\] = \[4.*\] has no area"),
+        ({"boxes": BOX * torch.nan}, ValueError, r"\['boxes'\]\[0\] = \[nan.*\] is not finite"),
+        ({"labels": LABEL.float()}, TypeError, r"\['labels'\] has dtype torch.float32; expected"),
+        ({"labels": LABEL.int()}, TypeError, r"\['labels'\] has dtype torch.int32; expected int64"),
+        ({"labels": torch.tensor([1, 1])}, ValueError, r"\['labels'\] has shape \(2,\); expected"),
+        ({"labels": LABEL + 1}, ValueError, r"\['labels'\]\[0\] = 2 is no label in 0 … 1"),
+        ({"labels": LABEL - 2}, ValueError, r"\['labels'\]\[0\] = -1 is no label in 0 … 1"),
+        ({"height": 0}, ValueError, "a map of 0 × 9 locations of stride 4: expected at least one"),
+        ({"width": -1}, ValueError, "a map of 8 × -1 locations"),
+        ({"stride": 0}, ValueError, "a map of 8 × 9 locations of stride 0"),
+    ],
+)
+def test_heat_maps_of_wrong_objects_are_refused(wrong, error, words):
+    right = {"boxes": BOX, "labels": LABEL, "num_classes": 2, "height": 8, "width": 9, "stride": 4}
+    assert heatmap_targets(**right).shape == (2, 8, 9)
+    with pytest.raises(error, match=words):
+        heatmap_targets(**right | wrong)
+
+
+def test_a_label_too_high_is_not_another_images_class():
+    """All images share one large heat map: class 2 of the first would be class 0 of the second."""
+    images = [{"boxes": BOX, "labels": LABEL + 1}, {"boxes": BOX, "labels": LABEL}]
+    assert point_targets(images, 3, 8, 8).heatmap.shape == (2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"\['labels'\]\[0\] = 2 is no label in 0 … 1"):
+        point_targets(images, 2, 8, 8)

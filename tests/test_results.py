@@ -80,6 +80,38 @@ class TestResult:
             result.mean("a", "ar")
 
 
+class TestHardware:
+    """Where runs were made: what a record says, and no more."""
+
+    def result(self, *machines, last="the last one"):
+        runs = [
+            {"variant": "ab"[i % 2], "seed": i, **({"hardware": machine} if machine else {})}
+            for i, machine in enumerate(machines)
+        ]
+        return results.Result(name="t", runs=runs, provenance={"hardware": last})
+
+    def test_each_machine_once_in_the_order_of_the_runs(self):
+        result = self.result("x", "y", "x", "x")
+        assert result.hardware() == ["x", "y"]
+        assert result.hardware("a") == ["x"] and result.hardware("b") == ["y", "x"]
+
+    def test_a_run_that_does_not_say_so_beside_others_is_not_recorded(self):
+        assert self.result("x", None, None).hardware() == ["x", "not recorded"]
+        assert self.result("x", None, None).hardware("b") == ["not recorded"]
+
+    def test_of_an_old_file_it_is_the_one_of_the_provenance(self):
+        assert self.result(None, None).hardware() == ["the last one"]
+
+    def test_an_unknown_variant(self):
+        with pytest.raises(ValueError, match="no variant 'c'"):
+            self.result("x").hardware("c")
+
+    def test_the_first_runs_of_the_choices_are_not_recorded(self):
+        result = results.load("point_choices")
+        assert result.hardware("as it is") == ["not recorded"]
+        assert len(result.hardware("cross-entropy")) == 2
+
+
 class TestCompare:
     @pytest.fixture
     def result(self):
@@ -133,6 +165,11 @@ class TestCommitted:
         assert program == "python" and (root / script).is_file()
         assert provenance["seeds"] and provenance["versions"]["torch"] != "missing"
         assert provenance["hardware"]
+
+    def test_all_of_its_runs_say_where_they_were_made_or_none_does(self, name):
+        result = results.load(name)
+        assert len({"hardware" in run for run in result["runs"]}) == 1
+        assert all(result.hardware())
 
     def test_has_the_common_form(self, name):
         result = json.loads((stored.FOLDER / f"{name}.json").read_text("utf-8"))

@@ -76,6 +76,44 @@ def test_loss_equals_a_loop_over_proposals():
     assert [loss.item() for loss in found] == pytest.approx([classes, boxes], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"class_logits": torch.zeros(4)}, ValueError, r"\(R, K \+ 1\), got \(4,\)"),
+        ({"class_logits": torch.zeros(3, 4).long()}, TypeError, "real numbers, got torch.int64"),
+        ({"class_logits": [[0.0]]}, TypeError, "class_logits must be a tensor .*, got list"),
+        ({"deltas": torch.zeros(3, 3, 4)}, ValueError, r"deltas must have shape \(3, 4, 4\), as"),
+        ({"deltas": torch.zeros(3, 16)}, ValueError, r"deltas must .* got \(3, 16\)"),
+        ({"deltas": torch.zeros(3, 1, 4)}, ValueError, r"deltas must .* got \(3, 1, 4\)"),
+        ({"labels": torch.tensor([0, 3])}, ValueError, r"labels must have shape \(3,\), as"),
+        (
+            {"labels": torch.tensor([0, 4, 1])},
+            ValueError,
+            "labels hold 4: .* 1 … 3, the class",
+        ),
+        ({"labels": torch.tensor([0, -1, 1])}, ValueError, "labels hold -1: expected 0 for backg"),
+        ({"labels": torch.zeros(3)}, TypeError, "labels must be an int64 .*, got torch.float32"),
+        ({"labels": [0, 3, 1]}, TypeError, "labels must be an int64 tensor .*, got list"),
+        ({"delta_targets": torch.zeros(2, 4)}, ValueError, r"delta_targets must .* got \(2, 4\)"),
+        (
+            {"delta_targets": torch.zeros(3, 4).long()},
+            TypeError,
+            "delta_targets .*torch.int64",
+        ),
+    ],
+)
+def test_losses_of_what_does_not_fit_are_refused(wrong, error, words):
+    right = {
+        "class_logits": torch.zeros(3, 4),
+        "deltas": torch.zeros(3, 4, 4),
+        "labels": torch.tensor([0, 3, 1]),
+        "delta_targets": torch.zeros(3, 4),
+    }
+    assert second_stage_loss(**right)[0].item() == pytest.approx(math.log(4))
+    with pytest.raises(error, match=words):
+        second_stage_loss(**right | wrong)
+
+
 def test_class_agnostic_loss_uses_the_only_box():
     stage = heads(class_agnostic=True)
     assert stage.box_predictor(torch.zeros(5, 4))[1].shape == (5, 1, 4)

@@ -44,6 +44,32 @@ def test_flattened_predictions_are_sorted_by_place():
     assert flat[1, (2 * 5 + 3) * 3 + 1] == 1231
 
 
+SCORES, DELTAS = torch.zeros(2, 3, 4, 5), torch.zeros(2, 12, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "deltas", "error", "words"),
+    [
+        (None, DELTAS, TypeError, "scores must be a torch.Tensor, got NoneType"),
+        (SCORES, [DELTAS], TypeError, "deltas must be a torch.Tensor, got list"),
+        (SCORES[0], DELTAS[0], ValueError, r"scores must have .* \(B, A, h, w\), got \(3, 4, 5\)"),
+        (SCORES, DELTAS[0], ValueError, r"deltas must have shape \(2, 12, 4, 5\), .* \(12, 4, 5\)"),
+        (
+            SCORES,
+            SCORES,
+            ValueError,
+            r"four channels for each .* 3, got \(2, 3, 4, 5\)",
+        ),
+        (SCORES, DELTAS.mT, ValueError, r"got \(2, 12, 5, 4\)"),
+        (SCORES, DELTAS[:1], ValueError, r"got \(1, 12, 4, 5\)"),
+        (DELTAS, SCORES, ValueError, r"deltas must have shape \(2, 48, 4, 5\)"),
+    ],
+)
+def test_predictions_of_different_maps_are_refused(scores, deltas, error, words):
+    with pytest.raises(error, match=words):
+        flatten_predictions(scores, deltas)
+
+
 def test_one_map_is_the_paper():
     rpn = RegionProposalNetwork(6)
     objectness, deltas, anchors, *_ = rpn(torch.randn(2, 6, 5, 7))

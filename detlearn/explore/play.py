@@ -21,6 +21,7 @@ from detlearn.explore.pictures import line_sample, matches_as_svg, webp
 from detlearn.metrics import coco_metrics, predict
 from detlearn.nms import batched_nms
 from detlearn.plotting.matches import match_detections
+from detlearn.samples import check_objects
 
 LOWEST_SCORE = 0.05  # the score slider begins here; the model is asked for nothing lower
 MOST_CANDIDATES = 100_000  # of an image: all of them
@@ -84,8 +85,9 @@ def play(
         A `Player`, which shows itself in a notebook.
 
     Raises:
-        TypeError: if the model is no module.
-        ValueError: for an unknown scenario, no scene, or thresholds outside of the sliders.
+        TypeError: if the model is no module, or does not answer a list of images as a detector.
+        ValueError: for an unknown scenario, no scene, a seed below 0, thresholds outside of the
+            sliders, or a detector that knows other classes than ToyTown's.
     """
     return Player(
         model,
@@ -124,7 +126,9 @@ class Player:
         nms_threshold: float,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is {type(model).__name__}: expected a detector")
+            raise TypeError(
+                f"model is a {type(model).__name__}: expected a detector, a torch.nn.Module"
+            )
         if scenes < 1:
             raise ValueError(f"scenes is {scenes}: expected at least one")
         if not LOWEST_SCORE <= score_threshold <= 1:
@@ -134,6 +138,8 @@ class Player:
             )
         if not 0 <= nms_threshold <= 1:
             raise ValueError(f"nms_threshold is {nms_threshold}: expected 0 to 1")
+        if seed < 0:
+            raise ValueError(f"seed is {seed}: expected 0 or more, as on the slider")
         if scenario not in SCENARIOS:
             raise ValueError(f"no scenario {scenario!r}; choose one of {', '.join(SCENARIOS)}")
 
@@ -224,7 +230,7 @@ class Player:
         self._images = [webp(image) for image in self.town.images]
 
         with _wide_open(self.model):
-            self._candidates = predict(self.model, self.town, progress=False)
+            self._candidates = _asked(self.model, self.town)
         self._follow()
 
     def _follow(self) -> None:
@@ -308,7 +314,26 @@ def _objects_of(scenario: str) -> tuple[int, int]:
     return SCENARIOS[scenario].get("num_objects", (1, 6))
 
 
-# ---- a detector's thresholds
+# ---- asking a detector
+
+
+def _asked(model: nn.Module, town: ToyTown) -> list[dict[str, Tensor]]:
+    """Return what a detector says about the scenes, or say why it is no detector for them."""
+    kind = type(model).__name__
+    try:
+        answers = predict(model, town, progress=False)
+    except (TypeError, AttributeError) as error:  # what comes of a list where a tensor is wanted
+        raise TypeError(
+            f"model is a {kind}: expected a detector of the package or of torchvision, which "
+            "answers a list of images (3, H, W) with boxes, scores and labels for each; asked so, "
+            f"it raises {type(error).__name__}: {error}"
+        ) from error
+
+    num_classes = len(town.class_names)
+    for answer in answers:
+        name = f"what the {kind} finds"
+        check_objects(answer, name, ("boxes", "scores", "labels"), num_classes=num_classes)
+    return answers
 
 
 @contextmanager

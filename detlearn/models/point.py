@@ -36,7 +36,7 @@ from detlearn.machine.distributed import normaliser
 from detlearn.models.base import Detector, pad_targets
 from detlearn.models.images import ImageBatcher
 from detlearn.nets.small import SmallBackbone, conv_bn_relu
-from detlearn.samples import Detections, Target
+from detlearn.samples import Detections, Target, check_objects
 
 # Standard deviation of an object's Gaussian, as a share of the box's width and height.
 SPREAD = 0.12
@@ -115,7 +115,13 @@ def heatmap_targets(
 
     Returns:
         (K, h, w) in [0, 1], exactly 1 at each location that holds an object's centre.
+
+    Raises:
+        TypeError, ValueError: for boxes or labels of another form, a box without area, a label
+            that is none of the K, or a map without locations.
     """
+    _check_objects(boxes, labels, num_classes)
+    _check_map(height, width, stride)
     gaussians = object_gaussians(boxes, height, width, stride)  # (N, h, w)
 
     # Where the Gaussians of several objects of a class meet, the highest counts.
@@ -184,8 +190,12 @@ def point_targets(
 
     Returns:
         The heat maps and the assignment.
+
+    Raises:
+        TypeError, ValueError: as `heatmap_targets` does.
     """
     gt_boxes, gt_labels, real = pad_targets(targets, like=targets[0]["boxes"])
+    _check_objects(gt_boxes[real], gt_labels[real], num_classes)
     num_images = len(targets)
 
     # All images at once: to class k of image b belongs map b·K + k of one large heat map.
@@ -339,3 +349,20 @@ class PointDetector(Detector):
                 self.select_detections(image_boxes, image_scores, max_candidates=MAX_CANDIDATES)
             )
         return detections
+
+
+# ---- what comes in ----
+
+
+def _check_objects(boxes: Tensor, labels: Tensor, num_classes: int) -> None:
+    objects = {"boxes": boxes, "labels": labels}
+    keys = ("boxes", "labels")
+    check_objects(objects, "objects", keys, num_classes=num_classes, for_training=True)
+
+
+def _check_map(height: int, width: int, stride: int) -> None:
+    if min(height, width, stride) < 1:
+        raise ValueError(
+            f"a map of {height} × {width} locations of stride {stride}: expected at least one "
+            "location, and a stride of at least one pixel"
+        )

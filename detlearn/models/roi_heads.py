@@ -148,7 +148,13 @@ def second_stage_loss(
     Returns:
         The cross-entropy, and the smooth L1 loss (β = 1/9) of the positives' deltas for their own
         class. Both are sums divided by R, not by the number of positives.
+
+    Raises:
+        TypeError: for what is no tensor, labels that are not int64, or anything else that holds
+            no real numbers.
+        ValueError: for shapes that do not fit, or a label that is not in 0 … K.
     """
+    _check_losses(class_logits, deltas, labels, delta_targets)
     count = normaliser(len(labels), class_logits.device)  # R, of all processes together
 
     # What is it? All answer.
@@ -322,3 +328,48 @@ class RoIHeads(nn.Module):
 
         classifier_loss, box_loss = second_stage_loss(class_logits, deltas, sample.labels, wanted)
         return {"loss_classifier": classifier_loss, "loss_box_reg": box_loss}
+
+
+# ---- what comes in ----
+
+
+def _check_losses(
+    class_logits: Tensor, deltas: Tensor, labels: Tensor, delta_targets: Tensor
+) -> None:
+    _check_dtypes(class_logits=class_logits, deltas=deltas, delta_targets=delta_targets)
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"labels must be an int64 tensor (R,), got {kind}")
+
+    # The logits say how many proposals and classes there are, all else must fit.
+    if class_logits.ndim != 2:
+        raise ValueError(f"class_logits must have shape (R, K + 1), got {_shape(class_logits)}")
+    count, classes = class_logits.shape
+    for name, tensor, expected in (
+        ("deltas", deltas, (count, classes, 4)),
+        ("labels", labels, (count,)),
+        ("delta_targets", delta_targets, (count, 4)),
+    ):
+        if tensor.shape != expected:
+            raise ValueError(
+                f"{name} must have shape {expected}, as class_logits have {_shape(class_logits)}, "
+                f"got {_shape(tensor)}"
+            )
+
+    unknown = (labels < 0) | (labels >= classes)
+    if unknown.any():
+        raise ValueError(
+            f"labels hold {int(labels[unknown][0])}: expected 0 for background or 1 … "
+            f"{classes - 1}, the class plus one"
+        )
+
+
+def _check_dtypes(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name} must be a tensor of real numbers, got {kind}")
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -74,7 +74,12 @@ def flatten_predictions(scores: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]
 
     Returns:
         (B, h·w·A) and (B, h·w·A, 4).
+
+    Raises:
+        TypeError: for what is no tensor.
+        ValueError: if the two are not of one map, or the deltas are not four for each score.
     """
+    _check_maps(scores, deltas)
     scores = scores.permute(0, 2, 3, 1)  # (B, h, w, A)
     deltas = deltas.permute(0, 2, 3, 1)  # (B, h, w, A·4)
     return scores.flatten(1), deltas.flatten(1).unflatten(1, (-1, 4))
@@ -439,3 +444,22 @@ def _as_list(features: FeatureMaps) -> list[Tensor]:
     if isinstance(features, Tensor):
         return [features]
     return list(features.values() if isinstance(features, Mapping) else features)
+
+
+# ---- what comes in ----
+
+
+def _check_maps(scores: Tensor, deltas: Tensor) -> None:
+    for name, tensor in (("scores", scores), ("deltas", deltas)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if scores.ndim != 4:
+        raise ValueError(f"scores must have shape (B, A, h, w), got {tuple(scores.shape)}")
+
+    images, anchors, height, width = scores.shape
+    expected = (images, 4 * anchors, height, width)
+    if deltas.shape != expected:
+        raise ValueError(
+            f"deltas must have shape {expected}, four channels for each of the scores' {anchors}, "
+            f"got {tuple(deltas.shape)}"
+        )

@@ -15,7 +15,7 @@ from io import BytesIO
 from PIL import Image
 
 from detlearn.machine.checkpoints import write_atomically
-from detlearn.results.stored import FOLDER, load
+from detlearn.results.stored import FOLDER, Result, load
 
 MOST_BYTES = 150_000  # a page holds several
 QUALITIES = (90, 80, 70, 60, 50)  # of WebP; the best that fits is taken
@@ -65,13 +65,47 @@ def figure(name: str) -> Picture:
         name: of its files, without their ending.
 
     Raises:
-        FileNotFoundError: if there is no such picture; the message lists those that are there.
+        FileNotFoundError: if one of its two files is not there; the message lists the pictures
+            that are.
+        ValueError: if its result does not say what a picture must say of itself.
     """
     path = FOLDER / f"{name}.webp"
     if not path.is_file():
-        known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.webp"))) or "none"
-        raise FileNotFoundError(f"no stored picture called {name!r}; there are: {known}")
-    return Picture(name, path.read_bytes(), **load(name)["picture"])
+        raise FileNotFoundError(_no_picture(name))
+    if not path.with_suffix(".json").is_file():
+        raise FileNotFoundError(
+            f"{path.name} is there, but not {name}.json, which says what it shows and where it is "
+            "from; results.store(…, picture={…}) writes it"
+        )
+    return Picture(name, path.read_bytes(), **_said_of_picture(load(name)))
+
+
+def _no_picture(name: str) -> str:
+    """Say that there is no picture of a name, and what there is instead."""
+    known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.webp"))) or "none"
+    missing = f"no stored picture called {name!r}; there are: {known}"
+
+    # A result may have numbers alone, or its picture's file may have been lost.
+    try:
+        result = load(name)
+    except FileNotFoundError:
+        return missing
+    if "picture" in result:
+        return f"{missing}; {name}.json tells of one: draw it by {result['provenance']['command']}"
+    return f"{missing}; {name!r} is a result of numbers alone: results.load({name!r})"
+
+
+def _said_of_picture(result: Result) -> dict[str, str]:
+    """Return what a result says of its picture: "alt", "source" and "licence"."""
+    said = result.get("picture", {})
+    missing = [key for key in ("alt", "source", "licence") if not said.get(key)]
+    if missing:
+        raise ValueError(
+            f'{result["name"]}.json lacks {", ".join(missing)} in its "picture": a photograph is '
+            "shown with a text for those who cannot see it, where it is from, and its licence; "
+            "results.store(…, picture={…}) writes them"
+        )
+    return {key: said[key] for key in ("alt", "source", "licence")}
 
 
 def store_picture(name: str, image: Image.Image) -> None:

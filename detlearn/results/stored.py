@@ -4,10 +4,12 @@
 ``"name"``              of the file, without its ending
 ``"settings"``          what all runs have in common
 ``"runs"``              one dictionary a training: ``"variant"``, ``"seed"``, its numbers (``"ap"``,
-                        ``"ap50"``, …) and ``"seconds"``, the time of the training
+                        ``"ap50"``, …), ``"seconds"``, the time of the training, and ``"hardware"``,
+                        the machine that made it; see `Result.hardware`
 ``"picture"``           where there is one, see `detlearn.results.pictures`
 ``"preview"``           where there is one: ``"detections"`` on the ToyTown scenes of ``"seed"``
-``"provenance"``        the command, the seeds, the hardware, the versions of Python and packages
+``"provenance"``        the command, the seeds, and of the run that was stored last the hardware and
+                        the versions of Python and packages
 ======================  ==========================================================================
 """
 
@@ -27,6 +29,7 @@ from detlearn.machine.doctor import versions
 from detlearn.machine.hardware import default_device, describe
 
 FOLDER = Path(__file__).parent
+UNKNOWN = "not recorded"  # what a run says for its hardware where nobody knows
 
 
 class Result(dict):
@@ -62,6 +65,25 @@ class Result(dict):
             known = ", ".join(name for name in runs[0] if name not in ("variant", "seed"))
             raise ValueError(f"the runs of {variant!r} have no {key!r}; they have: {known}")
         return [run[key] for run in runs]
+
+    def hardware(self, variant: str | None = None) -> list[str]:
+        """Return the machines on which runs were made, each once, in the order of the runs.
+
+        Seconds compare only where there is one. "not recorded" is among them if a run does not say
+        where it was made while others do. Where none says so, the file is older than that entry;
+        its experiments had one machine, and that is the one of the provenance.
+
+        Args:
+            variant: whose runs; by default all.
+
+        Raises:
+            ValueError: if there is no such variant.
+        """
+        says_so = any("hardware" in run for run in self["runs"])
+        usual = UNKNOWN if says_so else self["provenance"]["hardware"]
+
+        runs = self["runs"] if variant is None else self.runs(variant)
+        return list(dict.fromkeys(run.get("hardware") or usual for run in runs))
 
     def mean(self, variant: str, key: str) -> float:
         """Return the mean of a number over the seeds of a variant."""

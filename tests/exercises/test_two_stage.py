@@ -120,7 +120,10 @@ def test_proposals(random, settings):
 
 @pytest.mark.parametrize("name", TWO_STAGE)
 def test_the_solution_is_the_function_itself_and_hides_nothing(name):
-    """Of the package it calls what earlier exercises ask for, and nothing else."""
+    """Of the package it calls what earlier exercises ask for, and nothing else.
+
+    The one line that checks what comes in is no part of the answer.
+    """
     exercise = EXERCISES[name]
     shown = str(repr(check.solution(name)))
     assert f"def {name}(" in shown
@@ -129,7 +132,7 @@ def test_the_solution_is_the_function_itself_and_hides_nothing(name):
     called = {
         word
         for word in exercise.reference.__globals__
-        if f"{word}(" in shown
+        if f"{word}(" in shown and not word.startswith("_check")
         if getattr(exercise.reference.__globals__[word], "__module__", "") in own
     }
     assert called - {name} <= ({"decode_deltas", "nms"} if name == "propose" else set())

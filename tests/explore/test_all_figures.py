@@ -1,6 +1,7 @@
 """What holds of every figure that lives in the page."""
 
 import html
+import re
 
 import pytest
 
@@ -29,3 +30,61 @@ def test_what_screen_readers_say_first(name: str) -> None:
     assert f'aria-label="{html.escape(figure.title)}"' in made
     assert len(figure.description) > 100
     assert made.count("<svg") >= 1
+
+
+def test_all_of_them_live_on_one_page(open_figures) -> None:
+    """No name, no id and no group of radio buttons of one is another's."""
+    made = [getattr(explore, name)() for name in FIGURES]
+    figure = open_figures(*made, *made)
+    page = figure.page
+    for i in range(len(FIGURES)):
+        before = figure.get(i)
+        assert figure.get(i + len(FIGURES)) == before
+
+    # Their shared names stay in their scripts.
+    leaked = "['explorable', 'svg', 'clamp', 'boxIou', 'LOOKS'].filter((n) => n in window)"
+    assert page.evaluate(leaked) == []
+    assert page.evaluate("(() => { try { return LOOKS } catch { return null } })()") is None
+
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids)) > 10
+
+    # A group of radio buttons lies in one figure, and one of it is chosen.
+    groups = page.evaluate(
+        """() => {
+          const groups = {};
+          for (const input of document.querySelectorAll("input[type=radio]")) {
+            const group = (groups[input.name] ??= { figures: new Set(), chosen: 0 });
+            group.figures.add(input.closest(".detlearn-explore"));
+            group.chosen += input.checked;
+          }
+          return Object.values(groups).map(({ figures, chosen }) => [figures.size, chosen]);
+        }"""
+    )
+    assert len(groups) > 10 and all(group == [1, 1] for group in groups)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_still_picture_gives_way_to_the_living_one(open_figures, name: str) -> None:
+    """Without scripts there is the still picture and nothing to work; with them, the other way."""
+    still = open_figures(getattr(explore, name)(), scripts=False).page
+    assert still.locator(".stage svg").first.is_visible()
+    assert still.locator("input, button, [role=slider]").count() == 0
+
+    living = open_figures(getattr(explore, name)()).page
+    assert living.locator(".stage").count() == 1
+    assert living.locator("input:visible").count() > 0
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_comment_of_the_source_travels_along(name: str) -> None:
+    made = getattr(explore, name)()._repr_html_()
+    assert not re.search(r"^[ \t]*(//|/\*)", made, re.M)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_lines_are_drawn_from_their_first_point(open_figures, name: str) -> None:
+    page = open_figures(getattr(explore, name)()).page
+    paths = "[...document.querySelectorAll('path.line')].map((path) => path.getAttribute('d'))"
+    for path in filter(None, page.evaluate(paths)):
+        assert re.fullmatch(r"M[^M]*", path)

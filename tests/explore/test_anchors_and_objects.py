@@ -1,6 +1,7 @@
 """Anchors and objects: the numbers are the package's, and the figure answers hand and keys."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -49,9 +50,18 @@ TWO_CLAIM_ONE = {
 }
 
 
+# Two objects in one place: the first has the anchors. A cell's anchor on its border with the third.
+TWINS = {
+    **TWO_CLAIM_ONE,
+    "boxes": [[64, 64, 80, 80], [64, 64, 80, 80], [0, 0, 16, 32], [0, 64, 32, 80]],
+    "high": 0.5,
+    "low": 0.5,
+}
+
+
 def test_who_learns_what_is_the_packages(open_figures) -> None:
     numbers = random.Random(0)
-    given = [TWO_CLAIM_ONE] + [random_state(numbers) for _ in range(70)]
+    given = [TWO_CLAIM_ONE, TWINS] + [random_state(numbers) for _ in range(70)]
     forced = 0
     for state, got in zip(given, open_figures(explore.anchors_and_objects()).in_states(given)):
         cells = 128 // state["stride"]
@@ -65,6 +75,8 @@ def test_who_learns_what_is_the_packages(open_figures) -> None:
         limits = state["high"], state["low"]
         matched = match_anchors(iou, *limits, state["lowQuality"])
         assert got["matched"] == matched.tolist()
+        assert got["bestObject"] == iou.argmax(dim=0).tolist()
+        assert got["bestIou"] == iou.amax(dim=0).tolist()
 
         # What is called forced is what the matches of low quality add.
         without = match_anchors(iou, *limits, allow_low_quality_matches=False)
@@ -120,11 +132,15 @@ def test_a_cell_is_asked_by_mouse_finger_and_keys(open_figures) -> None:
 
     figure.set({"stride": 32})  # the same place on a coarser grid
     assert figure.get()["cell"] == [3, 2]
+    figure.set({"stride": 8})  # the middle of that cell on a finer one
+    assert figure.get()["cell"] == [14, 10]
 
 
 def test_boxes_are_dragged_and_resized(open_figures) -> None:
     figure = open_figures(explore.anchors_and_objects())
-    before = figure.get()["boxes"]
+    before, cell = figure.get()["boxes"], figure.get()["cell"]
+    x1, y1, x2, y2 = before[0]
+    assert cell == [int((x1 + x2) / 2 // 8), int((y1 + y2) / 2 // 8)]
     scene = figure.page.locator("svg[aria-label='the scene'] image").bounding_box()
     pixel = scene["width"] / 128
 
@@ -134,6 +150,8 @@ def test_boxes_are_dragged_and_resized(open_figures) -> None:
     figure.page.mouse.move(x - 30 * pixel, y + 4 * pixel)
     figure.page.mouse.up()
     moved = figure.get()["boxes"]
+    asked = [int((before[0][0] + 2) // 8), int((before[0][1] + 20) // 8)]
+    assert figure.get()["cell"] == asked  # where the pointer came down: a drag asks nothing
     assert moved[0] == [at + by for at, by in zip(before[0], (-30, 4, -30, 4))]
     assert moved[1:] == before[1:]
 
@@ -148,6 +166,118 @@ def test_boxes_are_dragged_and_resized(open_figures) -> None:
 
     figure.page.get_by_text("back to the start").click()
     assert figure.get()["boxes"] == before
+    assert figure.get()["cell"] == cell
+
+
+def marks_of(got: dict, state: dict) -> set[tuple]:
+    """What is to be drawn in the cells: place, kind, and the object that gives the colour."""
+    per_cell = len(state["sizes"]) * len(state["ratios"])
+    marks = set()
+    for cell in range(len(got["matched"]) // per_cell):
+        anchors = range(cell * per_cell, (cell + 1) * per_cell)
+        kinds = {"positive": [], "forced": [], "ignored": []}
+        for a in anchors:
+            if got["matched"][a] >= 0:
+                kinds["positive" if got["forcedBy"][a] is None else "forced"].append(a)
+            elif got["matched"][a] == -2:
+                kinds["ignored"].append(a)
+        kind = next((kind for kind, found in kinds.items() if found), None)
+        if kind:
+            best = max(kinds[kind], key=lambda a: got["bestIou"][a])
+            row, column = divmod(cell, got["cells"])
+            place = (column + 0.5) * state["stride"], (row + 0.5) * state["stride"]
+            marks.add((*place, kind, None if kind == "ignored" else got["bestObject"][best]))
+    return marks
+
+
+DRAWN_MARKS = """
+() => {
+  const colours = ["#fca800", "#90fcfc", "#e49cff", "#e4f090", "none"];
+  const scene = document.querySelector("svg[aria-label='the scene']");
+  const marks = scene.querySelectorAll(":scope > g:not([fill]):not([class]):not([style]) > *");
+  return [...marks].map((mark) => {
+    const object = colours.indexOf(mark.getAttribute("fill"));
+    if (mark.tagName === "path") {
+      const [, x, y] = mark.getAttribute("d").match(/^M(\\S+) (\\S+?)l/);
+      return [Number(x), Number(y) + 2.3, "forced", object];
+    }
+    const place = [Number(mark.getAttribute("cx")), Number(mark.getAttribute("cy"))];
+    return object === 4 ? [...place, "ignored", null] : [...place, "positive", object];
+  });
+}
+"""
+
+
+def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
+    numbers = random.Random(5)
+    figure = open_figures(explore.anchors_and_objects())
+    kinds = set()
+    for _ in range(12):
+        state = random_state(numbers)
+        figure.set(state)
+        got = figure.get()
+
+        drawn = {
+            (round(x, 2), round(y, 2), *rest) for x, y, *rest in figure.page.evaluate(DRAWN_MARKS)
+        }
+        assert drawn == marks_of(got, state)
+        kinds |= {kind for _, _, kind, _ in drawn}
+
+        positive = sum(found >= 0 for found in got["matched"])
+        ignored = got["matched"].count(-2)
+        background = got["matched"].count(-1)
+        totals = f"{positive} positive, {ignored} ignored, {background} background."
+        assert figure.page.get_by_text(totals, exact=False).locator("visible=true").count() == 1
+
+        (objects,) = figure.page.locator("table", has_text="best IoU").all()
+        for row, one in zip(objects.locator("tbody tr").all(), got["objects"]):
+            _, best, learned, forced = row.locator("td").all_inner_texts()
+            assert best == f"{one['bestIou']:.2f}"
+            assert learned == (str(one["learned"]) if one["learned"] else "none")
+            assert forced == str(one["forced"])
+
+        chosen = figure.page.locator("input:checked").evaluate_all(
+            "inputs => inputs.map((input) => input.closest('label').textContent)"
+        )
+        words = {1 / 3: "⅓", 0.5: "½", 1.0: "1", 2.0: "2", 3.0: "3"}
+        assert chosen == [
+            str(state["stride"]),
+            *map(str, state["sizes"]),
+            *(words[ratio] for ratio in state["ratios"]),
+            "on" if state["lowQuality"] else "off",
+        ]
+    assert kinds == {"positive", "forced", "ignored"}
+
+
+def test_the_anchors_of_a_cell_are_listed_best_first(open_figures) -> None:
+    figure = open_figures(explore.anchors_and_objects())
+    figure.set({"sizes": [16, 24, 34], "ratios": [0.5, 1, 2]})
+    got = figure.get()
+    column, row = got["cell"]
+    first = (row * got["cells"] + column) * 9
+    best = sorted(got["bestIou"][first : first + 9], reverse=True)
+
+    table = figure.page.locator("table", has_text="what it learns")
+    listed = [cells.locator("td").nth(1).inner_text() for cells in table.locator("tbody tr").all()]
+    assert listed == [f"{iou:.2f}" for iou in best[:6]]
+    assert figure.page.get_by_text("and 3 more with less overlap").is_visible()
+
+    figure.set({"sizes": [16], "ratios": [1]})
+    assert table.locator("tbody tr").count() == 1
+    assert figure.page.get_by_text("more with less overlap").count() == 0
+
+
+def test_the_cell_that_is_asked_is_said(open_figures) -> None:
+    figure = open_figures(explore.anchors_and_objects())
+    cursor = figure.page.locator("[aria-label='the cell that is asked']")
+    cursor.focus()
+    figure.page.keyboard.press("ArrowRight")
+    column, row = figure.get()["cell"]
+    figure.page.wait_for_function(
+        "text => document.querySelector('[aria-live]').textContent.startsWith(text)",
+        arg=f"Cell in column {column + 1}, row {row + 1}: ",
+        timeout=3000,
+    )
 
 
 def test_the_controls(open_figures) -> None:
@@ -183,6 +313,28 @@ def test_it_is_small_and_has_a_still_picture() -> None:
     figure = explore.anchors_and_objects()
     assert len(figure._repr_html_().encode()) <= 60_000
     assert figure.still.count('fill="#fca800"') >= 20  # cells that learn something
+
+
+def test_the_still_picture_marks_the_cells_that_the_living_one_marks(open_figures) -> None:
+    figure = explore.anchors_and_objects()
+    still = {
+        *(
+            (float(x), float(y), "positive")
+            for x, y in re.findall(r'<circle cx="(\S+)" cy="(\S+)" r="1.6"', figure.still)
+        ),
+        *(
+            (float(x), round(float(y) + 2.2, 2), "forced")
+            for x, y in re.findall(r'd="M(\S+) (\S+)l2.2 2.2', figure.still)
+        ),
+        *(
+            (float(x), float(y), "ignored")
+            for x, y in re.findall(r'<circle cx="(\S+)" cy="(\S+)" r="1.2"', figure.still)
+        ),
+    }
+    living = open_figures(figure)
+    marks = marks_of(living.get(), figure.data["state"])
+    assert still == {(x, y, kind) for x, y, kind, _ in marks}
+    assert {kind for _, _, kind in still} == {"positive", "forced", "ignored"}
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,142 @@ def test_a_script_may_run_away_from_where_it_stands(open_figures, small) -> None
     )
     assert figure.get(0)["x"] == 20
     assert figure.get(1)["x"] == 70
+
+
+def test_a_figure_that_lives_is_not_started_again(open_figures, small) -> None:
+    """A notebook that shows a second figure of the same name leaves the first as the reader did."""
+    figure = open_figures(small())
+    figure.set({"x": 33})
+    figure.page.evaluate(
+        """(made) => {
+          const output = document.createElement("div");
+          output.innerHTML = made;
+          document.body.append(output);
+          (0, eval)(output.querySelector("script:not([type])").textContent);
+        }""",
+        small(x=70)._repr_html_(),
+    )
+    assert figure.get(0)["x"] == 33
+    assert figure.get(1)["x"] == 70
+
+
+def test_only_the_last_of_many_changes_is_said(open_figures, small) -> None:
+    figure = open_figures(small())
+    figure.page.wait_for_timeout(600)  # until it has said how it begins
+    figure.page.evaluate(
+        """() => {
+          window.said = [];
+          const element = document.querySelector("[aria-live]");
+          const note = () => window.said.push(element.textContent);
+          new MutationObserver(note).observe(element, { childList: true });
+        }"""
+    )
+    for x in (31, 32, 33):
+        figure.set({"x": x})
+    figure.page.wait_for_timeout(700)
+    assert figure.page.evaluate("window.said") == ["now at 33"]
+
+
+def test_it_follows_what_jupyter_writes_on_the_body(open_figures, small) -> None:
+    page = open_figures(small(), kind="jupyter").page
+    page.wait_for_timeout(600)
+    page.evaluate("document.body.setAttribute('data-jp-theme-light', 'false')")
+    page.wait_for_selector(".detlearn-explore[data-dark]", timeout=2000)
+
+
+def test_it_follows_the_system(open_figures, small) -> None:
+    page = open_figures(small(), kind="plain").page
+    page.wait_for_timeout(600)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector(".detlearn-explore[data-dark]", timeout=2000)
+
+
+def test_it_follows_a_theme_that_fades(open_figures, small) -> None:
+    """When the page changes, its ink is still the old one for a moment."""
+    page = open_figures(small()).page
+    page.add_style_tag(content="html { transition: color 250ms }")
+    page.wait_for_timeout(600)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_selector(".detlearn-explore[data-dark]", timeout=2000)
+
+
+def test_a_sliders_value_is_written_beside_it(open_figures, small) -> None:
+    figure = open_figures(small())
+    output = figure.page.locator("output")
+    for x, text in ((20, "20.0"), (62.5, "62.5"), (-2.5, "−2.5"), (-0.04, "0.0")):
+        figure.set({"x": x})
+        assert output.inner_text() == text
+    assert figure.page.locator("input").get_attribute("aria-valuetext") == "0.0"
+
+
+def test_a_slider_stays_in_its_range(open_figures, small) -> None:
+    figure = open_figures(small(x=97))
+    figure.page.locator("input").focus()
+    figure.page.keyboard.press("Shift+ArrowUp")
+    assert figure.get()["x"] == 100  # not 102
+    figure.page.keyboard.press("Shift+ArrowDown")
+    assert figure.get()["x"] == 95
+    figure.set({"x": 2})
+    figure.page.keyboard.press("Shift+ArrowLeft")
+    assert figure.get()["x"] == 0
+
+
+def test_arrow_keys_do_not_scroll_the_page(open_figures, small) -> None:
+    figure = open_figures(small())
+    figure.page.evaluate("document.body.style.height = '4000px'")
+    figure.page.locator(".movable").focus()
+    figure.page.keyboard.press("ArrowDown")
+    figure.page.wait_for_timeout(300)  # scrolling may be smooth
+    assert figure.get()["y"] == 51
+    assert figure.page.evaluate("scrollY") == 0
+
+    figure.page.keyboard.press("PageDown")  # any other key is the page's
+    figure.page.wait_for_function("scrollY > 0", timeout=2000)
+
+
+def test_a_drag_gives_the_focus_and_selects_nothing(open_figures, small) -> None:
+    figure = open_figures(small())
+    figure.page.evaluate(
+        "document.addEventListener('pointerdown', (e) => (window.kept = e.defaultPrevented))"
+    )
+    figure.page.locator(".movable circle").first.click()
+    assert figure.page.evaluate("document.activeElement.getAttribute('aria-label')") == "the dot"
+    assert figure.page.evaluate("window.kept")
+    figure.page.keyboard.press("ArrowRight")
+    assert figure.get()["x"] == 21
+
+
+def test_a_drag_that_is_broken_off_lets_go(open_figures, small) -> None:
+    """As when the system takes a finger away for a gesture of its own."""
+    figure = open_figures(small())
+    box = figure.page.locator(".movable circle").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    figure.page.mouse.move(x, y)
+    figure.page.mouse.down()
+    figure.page.mouse.move(x + 20, y)
+    assert figure.get()["x"] == 30
+    figure.page.evaluate(
+        "document.querySelector('.movable').dispatchEvent(new PointerEvent('pointercancel'))"
+    )
+    figure.page.mouse.move(x + 80, y)
+    assert figure.get()["x"] == 30
+
+
+def test_it_is_dragged_by_a_finger_while_the_page_stays(open_figures, small) -> None:
+    figure = open_figures(small())
+    page = figure.page
+    page.evaluate("document.body.style.height = '4000px'")
+    box = page.locator(".movable circle").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    finger = page.context.new_cdp_session(page)
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
+    for step in range(1, 11):
+        point = {"x": x + 4 * step, "y": y - 4 * step}
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    assert figure.get() == {"x": 40, "y": 30}  # two pixels are one unit
+    assert page.evaluate("scrollY") == 0

@@ -197,6 +197,7 @@ def test_it_shows_widgets_and_the_same_picture_without() -> None:
         ({"scenario": "jungle"}, "jungle"),
         ({"score_threshold": 0.01}, "score_threshold"),
         ({"nms_threshold": 1.5}, "nms_threshold"),
+        ({"seed": -1}, "seed is -1: expected 0 or more"),
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict, words: str) -> None:
@@ -204,6 +205,44 @@ def test_what_cannot_be_is_refused(wrong: dict, words: str) -> None:
         explore.play(Guesser(), **wrong)
 
 
-def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(TypeError, match="function"):
-        explore.play(lambda images: [])
+class Answers(nn.Module):
+    """A model that answers every image alike."""
+
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: list[Tensor]):
+        return [self.answer] * len(images)
+
+
+EMPTY = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0).long()}
+ONE = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.tensor([9])}
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [
+        (lambda images: [], TypeError, "model is a function: expected a detector"),
+        (None, TypeError, "model is a NoneType"),
+        (nn.Linear(3, 4), TypeError, r"model is a Linear: .* list of images .* raises TypeError"),
+        (nn.Sequential(nn.Conv2d(3, 8, 3)), TypeError, "model is a Sequential: expected a detec"),
+        (nn.Identity(), TypeError, "model is a Identity: .* the model returned a list in eval"),
+        (torchvision.models.resnet18(), TypeError, "model is a ResNet: expected a detector"),
+        (nn.Module(), NotImplementedError, "forward"),
+        (Answers({}), ValueError, r"what the Answers finds lacks \['boxes', 'scores', 'labels'\]"),
+        (Answers(EMPTY | {"boxes": torch.zeros(2, 3)}), ValueError, r"has shape \(2, 3\)"),
+        (Answers(EMPTY | {"labels": torch.zeros(0)}), TypeError, "dtype torch.float32; expected"),
+        (Answers(ONE | {"labels": torch.tensor([10])}), ValueError, "= 10 is no label in 0 … 9"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else None,
+)
+def test_what_is_no_detector_is_refused(model, error, words: str) -> None:
+    with pytest.raises(error, match=words):
+        explore.play(model, scenes=1)
+
+
+def test_the_least_of_detectors_may_play() -> None:
+    assert explore.play(Answers(EMPTY), scenes=1).result.false == 0
+    assert explore.play(Answers(ONE), scenes=1).result.false == 1
+    assert explore.play(torchvision_detector(), scenes=1).result.false >= 0

@@ -1,6 +1,7 @@
 """RoIPool against RoIAlign: the numbers are the package's, and the figure answers hand and keys."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -126,6 +127,105 @@ def test_it_says_what_is_read(open_figures) -> None:
     assert "no cell on the map" in figure.page.locator(".detlearn-explore").inner_text()
 
 
+def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
+    figure = open_figures(explore.roi_sampling())
+    for i, state in enumerate(states()[:16]):
+        bins = state["bins"]
+        figure.set({**state, "bin": i % (bins * bins)})
+        got = figure.get()
+
+        tiles = figure.page.locator("fieldset", has_text="What each bin becomes").locator("label")
+        assert tiles.count() == bins * bins
+        for tile, *values in zip(tiles.all(), got["pool"], got["align"], got["difference"]):
+            said = [text.replace("−", "-") for text in tile.locator("output").all_inner_texts()]
+            assert [float(text) for text in said] == pytest.approx(values, abs=5.1e-3)
+        assert tiles.nth(got["bin"]).locator("input").is_checked()
+
+        # The notes tell of the chosen bin, the dots on the curves lie at its values.
+        pool, align = figure.page.locator("p.note").all_inner_texts()
+        assert f"Bin {got['bin'] + 1} " in pool and f"Bin {got['bin'] + 1} reads" in align
+        chosen = {kind: got[kind][got["bin"]] for kind in ("pool", "align")}
+        said = float(align.rstrip(".").rsplit(" ", 1)[1].replace("−", "-"))
+        assert said == pytest.approx(chosen["align"], abs=5.1e-3)
+
+        dots = figure.page.locator("svg[aria-label^='Value of the chosen bin'] circle")
+        for dot, value in zip(dots.all(), chosen.values(), strict=True):
+            assert float(dot.get_attribute("cy")) == pytest.approx(180 - 17 * value)
+            # From −10 to 80 pixels on 286 units.
+            across = 44 + (state["x"] + 10) / 90 * 286
+            assert float(dot.get_attribute("cx")) == pytest.approx(across)
+
+
+def test_the_curves_are_the_values_of_the_bin_at_each_place(open_figures) -> None:
+    figure = open_figures(explore.roi_sampling())
+    for bin_ in (0, 3):
+        figure.set({"bin": bin_})
+        chart = figure.page.locator("svg[aria-label^='Value of the chosen bin'] path")
+        lines = [chart.nth(i).get_attribute("d") for i in (0, 1)]
+        places = figure.in_states([{"x": -10 + 0.25 * i} for i in range(361)])
+        for line, kind in zip(lines, ("pool", "align")):
+            drawn = [float(y) for y in re.findall(r"[ML]\S+ (\S+?)(?=L|$)", line)]
+            wanted = [180 - 17 * got[kind][bin_] for got in places]
+            assert drawn == pytest.approx(wanted, abs=0.006)
+
+
+def test_points_and_cells_are_drawn_where_they_are_read(open_figures) -> None:
+    """The value of cell (i, j) stands in its middle, at (j + ½, i + ½)."""
+    figure = open_figures(explore.roi_sampling())
+    figure.set({"x": 16, "y": 16, "width": 16, "height": 16, "bins": 1, "points": 2, "bin": 0})
+    places = "circles => circles.map((c) => ['cx', 'cy'].map((n) => Number(c.getAttribute(n))))"
+    pool, align = (
+        figure.page.locator(f"svg[aria-label='feature map, {name}'] > g").first
+        for name in ("RoIPool", "RoIAlign")
+    )
+    points = align.locator("circle").evaluate_all(places)
+    assert points == [[2.5, 2.5], [3.5, 2.5], [2.5, 3.5], [3.5, 3.5]]
+    assert pool.locator("circle").evaluate_all(places) == [[4.5, 3.5]]  # the 9 of the map
+
+    # The rounded box with its last column and row, then the cells of the bin: the same here.
+    rects = pool.locator("rect").evaluate_all(
+        "rects => rects.map((rect) => ['x', 'y', 'width', 'height'].map("
+        "(name) => Number(rect.getAttribute(name))))"
+    )
+    assert rects == [[2, 2, 3, 3], [2, 2, 3, 3]]
+
+    # The darker a cell, the larger its value.
+    shades = figure.page.locator("svg[aria-label='feature map, RoIPool'] > rect").evaluate_all(
+        "rects => rects.map((rect) => Number(rect.getAttribute('fill-opacity')))"
+    )
+    assert shades == pytest.approx([0.5 * value / 9 for row in FEATURES for value in row])
+
+
+def test_the_border_of_the_map_still_counts(open_figures) -> None:
+    """A point one cell outside reads the border's cell; one further, nothing (as torchvision)."""
+    features = torch.tensor(FEATURES, dtype=torch.float64)[None, None]
+    figure = open_figures(explore.roi_sampling())
+    on_it = {"width": 8.0, "height": 8.0, "bins": 1, "points": 1, "bin": 0}
+    for x, y in ((-8.0, 48.0), (24.0, -8.0), (80.0, 16.0), (24.0, 64.0), (-8.25, 48.0)):
+        figure.set({**on_it, "x": x, "y": y})
+        box = torch.tensor([[x, y, x + 8, y + 8]], dtype=torch.float64)
+        aligned = roi_align(features, [box], 1, 1 / STRIDE, 1, aligned=True)
+        assert figure.get()["align"] == [pytest.approx(aligned.item())]
+    figure.set({**on_it, "x": -8.0, "y": 48.0})
+    assert figure.get()["align"] == [1.0]  # the lower left of the map
+
+
+def test_the_box_stays_within_reach_and_all_of_it_goes_back(open_figures) -> None:
+    figure = open_figures(explore.roi_sampling())
+    start = figure.get()
+    figure.page.locator("[aria-label='box under RoIPool']").focus()
+    for _ in range(24):
+        figure.page.keyboard.press("Shift+ArrowLeft")
+    assert figure.get()["x"] == -8
+    for _ in range(10):
+        figure.page.keyboard.press("Shift+ArrowUp")
+    assert figure.get()["y"] == -8
+
+    figure.set({"bins": 3, "points": 0, "bin": 7})
+    figure.page.get_by_text("back to the start").click()
+    assert figure.get() == start
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits(open_figures, width: int) -> None:
     page = open_figures(explore.roi_sampling(), width=width).page
@@ -135,4 +235,11 @@ def test_it_fits(open_figures, width: int) -> None:
 def test_it_is_small_and_has_a_still_picture() -> None:
     figure = explore.roi_sampling()
     assert len(figure._repr_html_().encode()) <= 60_000
-    assert "by RoIAlign" in figure.still
+
+    # What the still picture says of the box is what the package makes of it.
+    features = torch.tensor(FEATURES, dtype=torch.float64)[None, None]
+    box = torch.tensor([[17.0, 9, 41, 33]], dtype=torch.float64)
+    pooled = roi_pool(features, [box], 2, 1 / STRIDE).flatten().tolist()
+    aligned = roi_align(features, [box], 2, 1 / STRIDE, 2, aligned=True).flatten().tolist()
+    assert f"by RoIPool: {' '.join(f'{x:.2f}' for x in pooled)}<" in figure.still
+    assert f"by RoIAlign: {' '.join(f'{x:.2f}' for x in aligned)}<" in figure.still

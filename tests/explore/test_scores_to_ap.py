@@ -1,6 +1,7 @@
 """The figure from scores to AP: its numbers are the package's, and it answers hand and keys."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -166,6 +167,182 @@ def test_other_detections_may_be_shown(open_figures) -> None:
     assert figure.get()["wrong"] == 2
 
 
+def small_figure(scenes: list[tuple[list, list]]) -> explore.Explorable:
+    """A figure of scenes given as (boxes with scores, objects), all of one class."""
+    found, targets = [], []
+    for detections, objects in scenes:
+        boxes, scores = zip(*detections)
+        found.append(
+            {
+                "boxes": torch.tensor(boxes, dtype=torch.float32),
+                "scores": torch.tensor(scores),
+                "labels": torch.zeros(len(scores), dtype=torch.int64),
+            }
+        )
+        labels = torch.zeros(len(objects), dtype=torch.int64)
+        targets.append({"boxes": torch.tensor(objects, dtype=torch.float32), "labels": labels})
+    images = [torch.full((3, 40, 60), 0.1 * i) for i in range(len(scenes))]
+    return explore.scores_to_ap(found, targets, images, ["thing"])
+
+
+def test_an_iou_of_one_half_is_enough(open_figures) -> None:
+    figure = open_figures(small_figure([([([0, 0, 10, 10], 0.9)], [[0, 0, 10, 5]])]))
+    assert (figure.get()["found"], figure.get()["ap"]) == (1, 1)
+
+
+def test_of_equal_scores_the_earlier_scene_comes_first(open_figures) -> None:
+    wrong = ([([0, 0, 10, 10], 0.5)], [[30, 10, 50, 30]])
+    right = ([([0, 0, 10, 10], 0.5)], [[0, 0, 10, 10]])
+    figure = open_figures(small_figure([wrong, right]))
+    assert figure.get()["ap"] == pytest.approx(51 / 101 / 2)  # recall 1/2 at precision 1/2
+    figure = open_figures(small_figure([right, wrong]))
+    assert figure.get()["ap"] == pytest.approx(51 / 101)
+
+
+def test_of_equal_scores_the_earlier_box_stays(open_figures) -> None:
+    twins = [([0, 0, 10, 10], 0.5), ([1, 0, 11, 10], 0.5)]
+    figure = open_figures(small_figure([(twins, [[0, 0, 10, 10]])]))
+    assert [one["index"] for one in figure.get()["rounds"][0]] == [0]
+
+
+def test_a_score_at_the_threshold_counts(open_figures) -> None:
+    figure = open_figures(small_figure([([([0, 0, 10, 10], 0.5)], [[0, 0, 10, 10]])]))
+    figure.set({"threshold": 0.5})
+    assert figure.get()["found"] == 1
+    figure.set({"threshold": 0.51})
+    assert figure.get()["found"] == 0
+    assert "Precision undefined, recall 0.00." in figure.page.locator("p").all_inner_texts()[-1]
+
+
+@pytest.mark.parametrize(
+    "change", [{"method": "soft"}, {"iou": 0.4}, {"sigma": 0.7}, {"scene": 1}, {"round": 0}]
+)
+def test_other_rounds_are_begun_from_the_start(open_figures, change: dict) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    figure.set({"round": 3})
+    figure.set({"threshold": 0.4})
+    assert figure.get()["round"] == 3
+    figure.set(change)
+    assert figure.get()["round"] == 0
+
+
+def test_there_is_no_round_before_the_first_or_after_the_last(open_figures) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    figure.set({"view": "steps", "round": 1000})
+    assert figure.get()["round"] == len(figure.get()["rounds"][0])
+    figure.page.get_by_text("next box").click()
+    assert figure.get()["round"] == len(figure.get()["rounds"][0])
+    figure.set({"round": 0})
+    figure.page.get_by_role("button", name="back").click()
+    assert figure.get()["round"] == 0
+
+
+DRAWN = """
+() => {
+  const kinds = { "#00c890": "right", "#ff7a1a": "wrong", "#f0e442": "missed" };
+  const scenes = document.querySelectorAll(".pair svg");
+  return [...scenes].map((scene) => ({
+    picture: scene.querySelector("image").getAttribute("href"),
+    label: scene.getAttribute("aria-label"),
+    boxes: [...scene.querySelectorAll("g > g")].map((group) => [
+      kinds[group.querySelectorAll("rect")[1].getAttribute("stroke")],
+      group.querySelector("title").textContent,
+    ]),
+  }));
+}
+"""
+
+
+def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
+    made = explore.scores_to_ap()
+    figure = open_figures(made)
+    pictures = re.findall(r'<image href="([^"]+)"', made.still)
+    assert len(set(pictures)) == 4
+
+    for state in random_states(14):
+        figure.set(state)
+        got = figure.get()
+        drawn = figure.page.evaluate(DRAWN)
+        assert [scene["picture"] for scene in drawn] == pictures
+
+        totals = {"right": 0, "wrong": 0, "missed": 0}
+        for s, scene in enumerate(drawn):
+            own = [one for one in got["shown"] if one["scene"] == s]
+            right = sum(one["object"] >= 0 for one in own)
+            kinds = [kind for kind, _ in scene["boxes"]]
+            counts = {kind: kinds.count(kind) for kind in totals}
+            assert (counts["right"], counts["wrong"]) == (right, len(own) - right)
+            words = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+            assert scene["label"] == f"Scene {s + 1}: {words}"
+
+            # Each box says itself what it is.
+            assert all(title.startswith(kind) for kind, title in scene["boxes"])
+            totals = {kind: totals[kind] + counts[kind] for kind in totals}
+        assert list(totals.values()) == [got["found"], got["wrong"], got["missed"]]
+
+        text = " ".join(figure.page.locator("p:not(.spoken)").all_inner_texts())
+        assert (
+            f"✓ {got['found']} right (solid), ✗ {got['wrong']} wrong (dashed), "
+            f"? {got['missed']} missed (dotted)" in text
+        )
+        height = "undefined" if got["precision"] is None else f"{got['precision']:.2f}"
+        assert f"Precision {height}, recall {got['recall']:.2f}." in text
+        assert f"is {got['ap']:.3f}; of the whole list {got['wholeAp']:.3f}." in text
+        mean = f"Mean of the classes' own APs: {got['meanAp']:.3f}."
+        assert (mean in text) == (state["label"] == -1)
+
+        # The controls say the state, and only those that do something are there.
+        assert figure.page.locator("select").input_value() == str(state["label"])
+        assert figure.page.locator("input:checked").first.get_attribute("value") == state["method"]
+        assert figure.page.get_by_label("NMS, IoU above").is_visible() == (state["method"] == "nms")
+        assert figure.page.get_by_label("Soft-NMS, width").is_visible() == (
+            state["method"] == "soft"
+        )
+
+
+def test_the_area_of_the_chart_is_the_ap(open_figures) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    for state in ({"threshold": 0.2}, {"threshold": 0.5, "method": "none"}, {"threshold": 1}):
+        figure.set(state)
+        chart = "svg[aria-label='precision against recall']"
+        rectangles = figure.page.evaluate(
+            f'[...document.querySelectorAll("{chart} rect")].map((rect) => '
+            "['x', 'y', 'width', 'height'].map((name) => Number(rect.getAttribute(name))))"
+        )
+        assert len(rectangles) == 101
+        frame = {"left": 44, "right": 330, "top": 10, "bottom": 250}
+        size = (frame["right"] - frame["left"]) * (frame["bottom"] - frame["top"])
+        area = sum(width * height for _, _, width, height in rectangles)
+        got = figure.get()
+        assert area / size == pytest.approx(got["ap"])
+
+        dot = figure.page.locator(f"{chart} circle")
+        across = 44 + got["recall"] * 286
+        down = 250 - (1 if got["precision"] is None else got["precision"]) * 240
+        assert float(dot.get_attribute("cx")) == pytest.approx(across)
+        assert float(dot.get_attribute("cy")) == pytest.approx(down)
+
+
+def test_each_step_shows_who_is_taken_gone_and_waiting(open_figures) -> None:
+    figure = open_figures(explore.scores_to_ap())
+    for round_ in (0, 1, 4, 9):
+        figure.set({"view": "steps", "scene": 1, "round": round_})
+        got = figure.get()
+        past = got["rounds"][1][:round_]
+        dropped = [len(one["dropped"]) for one in past]
+        last = dropped[-1] if dropped else 0
+
+        # Those that the last round dropped are still shown, dashed; those of earlier ones are not.
+        drawn = figure.page.locator("svg[aria-label^='Scene 2.'] > g > g")
+        looks = drawn.evaluate_all(
+            "groups => groups.map((g) => g.querySelectorAll('rect')[1].getAttribute('stroke'))"
+        )
+        assert looks.count("#d0d8ff") == 60 - round_ - sum(dropped)
+        assert looks.count("#ff7a1a") == last
+        assert looks.count("#00c890") == round_
+        assert looks.count("#ffffff") == min(round_, 1)
+
+
 def test_it_is_worked_by_keys_alone(open_figures) -> None:
     figure = open_figures(explore.scores_to_ap())
     keys = figure.page.keyboard
@@ -217,6 +394,26 @@ def test_it_fits(open_figures, width: int, view: str) -> None:
 def test_without_scripts_the_scenes_stand_there(open_figures) -> None:
     page = open_figures(explore.scores_to_ap(), scripts=False).page
     assert page.locator(".stage image").count() == 4
+
+
+def test_the_still_picture_shows_what_the_living_one_begins_with(open_figures) -> None:
+    """Solid what is right, dashed what is wrong, at the thresholds with which it begins."""
+    made = explore.scores_to_ap()
+    got = open_figures(made).get()
+    paths = re.findall(
+        r'<path d="([^"]*)" stroke="[^"]+"( stroke-dasharray="[^"]+")?/>', made.still
+    )
+    assert len(paths) == 8
+    solid = sum(path.count("Z") for path, dashes in paths if not dashes)
+    dashed = sum(path.count("Z") for path, dashes in paths if dashes)
+    assert (solid, dashed) == (got["found"], got["wrong"])
+
+
+def test_scenes_keep_their_form(open_figures) -> None:
+    """A scene need not be square: 60 wide and 40 high."""
+    figure = open_figures(small_figure([([([0, 0, 10, 10], 0.9)], [[0, 0, 10, 5]])]))
+    scene = figure.page.locator(".pair svg")
+    assert scene.get_attribute("viewBox") == "0 0 60 40"
 
 
 def test_it_is_small() -> None:

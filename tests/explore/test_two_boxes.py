@@ -1,6 +1,7 @@
 """The figure of two boxes: its numbers are the package's, and it answers hand and keys."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -182,6 +183,152 @@ def test_without_movement_the_descent_is_there_at_once(open_figures) -> None:
     assert figure.page.get_by_text("pause").count() == 0
 
 
+def test_the_button_says_what_it_would_do_and_begins_anew_at_the_end(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    figure.page.get_by_text("let it descend").click()
+    figure.page.get_by_text("pause").click()
+    assert figure.page.get_by_text("let it descend").count() == 1
+
+    start = figure.get()["start"]
+    figure.set({"steps": 200})
+    figure.page.get_by_text("one step").click()
+    assert figure.get()["steps"] == 1
+    figure.page.get_by_text("back to the start").click()
+    assert (figure.get()["steps"], figure.get()["pred"]) == (0, start)
+
+    figure.set({"steps": 200})
+    figure.page.get_by_text("let it descend").click()
+    figure.page.wait_for_function(
+        "(s => s > 0 && s < 150)(document.querySelector('.detlearn-explore').detlearn.get().steps)",
+        timeout=5000,
+    )
+
+
+def test_a_hand_on_a_box_ends_the_descent(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    figure.page.get_by_text("let it descend").click()
+    figure.page.wait_for_function(
+        "document.querySelector('.detlearn-explore').detlearn.get().steps > 3"
+    )
+    figure.page.locator("[aria-label='predicted box']").focus()
+    figure.page.keyboard.press("ArrowRight")
+    moved = figure.get()
+    assert (moved["steps"], moved["paths"]) == (0, {})
+    assert moved["start"] == moved["pred"]
+    figure.page.wait_for_timeout(200)
+    assert figure.get() == moved
+
+
+def test_another_loss_starts_where_the_last_one_did(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    start = figure.get()["pred"]
+    figure.set({"steps": 20})
+    figure.page.get_by_role("radio", name="CIoU").check()
+    assert (figure.get()["pred"], figure.get()["steps"]) == (start, 0)
+    figure.page.get_by_text("one step").click()
+    assert [len(path) for path in figure.get()["paths"].values()] == [21, 2]
+
+
+def numbers_in(text: str) -> list[float]:
+    return [float(found.replace("−", "-")) for found in re.findall(r"[−-]?\d+(?:\.\d+)?", text)]
+
+
+# Overlapping, apart, one inside the other, equal.
+TOLD = [
+    ([10, 14, 44, 54], [34, 34, 84, 68]),
+    ([5, 5, 20, 30], [60, 40, 90, 80]),
+    ([30, 30, 40, 50], [20, 20, 60, 70]),
+    ([20, 20, 50, 60], [20, 20, 50, 60]),
+]
+
+
+@pytest.mark.parametrize("loss", NAMES)
+def test_what_is_written_is_what_was_worked_out(open_figures, loss: str) -> None:
+    figure = open_figures(explore.two_boxes())
+    for pred, target in TOLD:
+        figure.set({"pred": pred, "target": target, "loss": loss})
+        got = figure.get()
+        assert figure.page.locator("input:checked").get_attribute("value") == loss
+
+        rows = figure.page.locator("tbody tr")
+        for i, name in enumerate(NAMES):
+            value, own_loss = rows.nth(i).locator("td").all_inner_texts()[1:]
+            assert numbers_in(value) == [pytest.approx(got["values"][name], abs=5e-4)]
+            assert numbers_in(own_loss) == [pytest.approx(got["losses"][name], abs=5e-4)]
+        assert "chosen" in rows.nth(NAMES.index(loss)).get_attribute("class")
+
+        # What stands worked out gives the value, as far as its rounded numbers go.
+        ways = [row.split("=")[1] for row in figure.page.locator("td.how").all_inner_texts()]
+        intersection, union = numbers_in(ways[0])
+        assert got["values"]["iou"] == pytest.approx(intersection / union, abs=0.01)
+        for way, name in zip(ways[1:3], NAMES[1:3]):
+            iou, above, below = numbers_in(way.replace("− ", ""))
+            assert got["values"][name] == pytest.approx(iou - above / below, abs=0.01)
+
+        slopes = figure.page.get_by_text("Slopes of the").inner_text()
+        said = numbers_in(slopes.split(":")[1].split(". ")[0])
+        assert said == pytest.approx(got["gradients"][loss], abs=5.1e-5)
+        assert ("No side knows" in slopes) == (not any(got["gradients"][loss]))
+
+
+def test_the_picture_shows_the_boxes_and_the_way_down(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    figure.set({"pred": [10, 14, 44, 54], "target": [34, 34, 84, 68], "loss": "giou"})
+    (shared,) = figure.page.evaluate(
+        "[...document.querySelectorAll('rect[fill-opacity=\"0.2\"]')].map((r) => "
+        "['x', 'y', 'width', 'height'].map((name) => Number(r.getAttribute(name))))"
+    )
+    assert shared == [34, 34, 10, 20]
+
+    # An arrow begins in the middle of its side and goes against the slope.
+    arrows = figure.page.evaluate(
+        "[...document.querySelectorAll('g > g > line')].map((line) => "
+        "['x1', 'y1', 'x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
+    )
+    slope = figure.get()["gradients"]["giou"]
+    starts = [[10, 34], [27, 14], [44, 34], [27, 54]]
+    assert [arrow[:2] for arrow in arrows] == starts
+    for i, (x1, y1, x2, y2) in enumerate(arrows):
+        along, across = (y2 - y1, x2 - x1) if i % 2 else (x2 - x1, y2 - y1)
+        assert along == pytest.approx(max(-30, min(30, -800 * slope[i])))
+        assert across == 0
+
+    # The ticks count the pixels in which the boxes lie.
+    box = figure.page.locator("[aria-label='predicted box'] rect").nth(1).bounding_box()
+    for text, anchor, edge in (("40", "end", "y"), ("20", "middle", "x")):
+        figure.set({"pred": [20, 40, 60, 80]})
+        tick = figure.page.locator(f"svg[role=group] text[text-anchor={anchor}]", has_text=text)
+        place = tick.first.bounding_box()
+        middle = place[edge] + place["height" if edge == "y" else "width"] / 2
+        box = figure.page.locator("[aria-label='predicted box'] rect").nth(1).bounding_box()
+        assert box[edge] == pytest.approx(middle, abs=3)
+
+
+def test_a_box_stays_in_the_picture(open_figures) -> None:
+    figure = open_figures(explore.two_boxes((10, 10, 40, 30)))
+    figure.page.locator("[aria-label='predicted box']").focus()
+    for keys, box in (
+        (("Shift+ArrowRight",) * 8, [70, 10, 100, 30]),
+        (("Shift+ArrowDown",) * 8, [70, 80, 100, 100]),
+        (("Shift+ArrowLeft",) * 8, [0, 80, 30, 100]),
+        (("Shift+ArrowUp",) * 9, [0, 0, 30, 20]),
+    ):
+        for key in keys:
+            figure.page.keyboard.press(key)
+        assert figure.get()["pred"] == box
+
+
+def test_the_chosen_loss_is_said(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    figure.set({"loss": "ciou"})
+    loss = figure.get()["losses"]["ciou"]
+    figure.page.wait_for_function(
+        "text => document.querySelector('[aria-live]').textContent.endsWith(text)",
+        arg=f"the CIoU loss is {loss:.2f}.",
+        timeout=3000,
+    )
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits(open_figures, width: int) -> None:
     page = open_figures(explore.two_boxes(), width=width).page
@@ -192,6 +339,15 @@ def test_it_is_small_and_says_what_it_is() -> None:
     figure = explore.two_boxes()
     assert len(figure._repr_html_().encode()) <= 60_000
     assert repr(figure).startswith("Two boxes to drag")
+
+
+def test_the_still_picture_says_the_numbers() -> None:
+    pred, target = [10, 14, 44, 54], [34, 34, 84, 68]
+    iou = float(boxes.box_iou(one_box(pred), one_box(target)))
+    giou = float(boxes.generalized_box_iou(one_box(pred), one_box(target)))
+    still = explore.two_boxes(pred, target).still
+    assert f"IoU {iou:.2f}, GIoU {giou:.2f}" in still
+    assert 'd="M10 14H44V54H10Z" stroke-width="1.2"/>' in still  # the predicted one is solid
 
 
 @pytest.mark.parametrize("box", [(1, 2, 3), (50, 10, 40, 20), (0, 0, 10, 101), (-1, 0, 10, 10)])

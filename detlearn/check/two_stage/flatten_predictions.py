@@ -176,8 +176,8 @@ def _location_by_location(scores: Tensor, deltas: Tensor) -> Pair:
 
 
 def _deltas_of_a_location(scores: Tensor, deltas: Tensor) -> Pair:
-    deltas = deltas.permute(0, 2, 3, 1)
-    return flatten_predictions(scores, scores)[0], deltas.flatten(1, 2)
+    flat, _ = flatten_predictions(scores, deltas)
+    return flat, deltas.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _keeps_the_map(scores: Tensor, deltas: Tensor) -> Pair:
