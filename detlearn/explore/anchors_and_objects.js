@@ -8,7 +8,13 @@ const LETTERS = "ABCDEFGH";
 const COLOURS = ["#fca800", "#90fcfc", "#e49cff", "#e4f090"]; // light: they lie on dark casings
 const DARK = "#111";
 const ROWS = 6; // anchors of a cell that the table lists
-const RATIO_WORDS = new Map([[1 / 3, "⅓"], [0.5, "½"], [1, "1"], [2, "2"], [3, "3"]]);
+const RATIO_WORDS = new Map([
+  [1 / 3, "⅓"],
+  [0.5, "½"],
+  [1, "1"],
+  [2, "2"],
+  [3, "3"],
+]);
 
 // How the anchors of the cell are drawn, and the samples beside them in the table.
 const LINES = {
@@ -39,22 +45,12 @@ function makeAnchors(cells, stride, sizes, ratios) {
       const x = (column + 0.5) * stride;
       const y = (row + 0.5) * stride;
       for (const [halfWidth, halfHeight] of halves) {
-        anchors.push([x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight].map(Math.fround));
+        const anchor = [x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight];
+        anchors.push(anchor.map(Math.fround));
       }
     }
   }
   return anchors;
-}
-
-function boxIou([left1, top1, right1, bottom1], [left2, top2, right2, bottom2]) {
-  const width = Math.max(Math.min(right1, right2) - Math.max(left1, left2), 0);
-  const height = Math.max(Math.min(bottom1, bottom2) - Math.max(top1, top2), 0);
-  const intersection = width * height;
-
-  const area1 = (right1 - left1) * (bottom1 - top1);
-  const area2 = (right2 - left2) * (bottom2 - top2);
-  const union = area1 + area2 - intersection;
-  return union === 0 ? 0 : intersection / union;
 }
 
 /**
@@ -79,7 +75,8 @@ function matchAnchors(iou, { high, low, lowQuality }) {
     const overlap = iou[best][anchor];
 
     // Positive whatever the IoU: no anchor overlaps this object more.
-    const claims = (row, object) => mostOfObject[object] > 0 && row[anchor] === mostOfObject[object];
+    const claims = (row, object) =>
+      mostOfObject[object] > 0 && row[anchor] === mostOfObject[object];
     const claimant = lowQuality ? iou.findIndex(claims) : -1;
 
     bestIou.push(overlap);
@@ -94,10 +91,10 @@ function matchAnchors(iou, { high, low, lowQuality }) {
 /** Count, for each object, the anchors that learn it and those of them that were forced. */
 function countsOf({ matched, forcedBy }, iou) {
   return iou.map((row, object) => {
-    const mine = matched.map((found, anchor) => (found === object ? anchor : -1)).filter((a) => a >= 0);
+    const isMine = matched.map((found) => found === object);
     return {
-      learned: mine.length,
-      forced: mine.filter((anchor) => forcedBy[anchor] !== null).length,
+      learned: isMine.filter(Boolean).length,
+      forced: isMine.filter((mine, anchor) => mine && forcedBy[anchor] !== null).length,
       bestIou: row.reduce((most, value) => Math.max(most, value), 0),
     };
   });
@@ -151,7 +148,9 @@ explorable("anchors_and_objects", (figure, data) => {
     label: "low: background below",
     onInput: (low) => set({ low, high: Math.max(state.high, low) }),
   });
-  const backButton = button("back to the start", () => set({ ...data.state, cell: middleCell(data.state) }));
+  const backButton = button("back to the start", () =>
+    set({ ...data.state, cell: middleCell(data.state) }),
+  );
 
   const controls = [
     strideChoice.element,
@@ -279,7 +278,7 @@ function middleCell({ boxes, stride }) {
   return [(x1 + x2) / 2, (y1 + y2) / 2].map((at) => Math.floor(at / stride));
 }
 
-/** Make a row of words of which at least one is chosen. `options` are pairs: a value and its word. */
+/** Make a row of words, at least one of them chosen. `options` are pairs: a value and its word. */
 function severalOf({ label, options, onChange }) {
   const chosen = () => options.filter((_, i) => inputs[i].checked).map(([value]) => value);
   const inputs = options.map(() => html("input", { type: "checkbox" }));
@@ -292,7 +291,8 @@ function severalOf({ label, options, onChange }) {
 
   const labels = options.map(([, word], i) => html("label", {}, inputs[i], word));
   const element = html("fieldset", { class: "choice" }, html("legend", {}, label), ...labels);
-  const show = (values) => inputs.forEach((input, i) => (input.checked = values.includes(options[i][0])));
+  const show = (values) =>
+    inputs.forEach((input, i) => (input.checked = values.includes(options[i][0])));
   return { element, show };
 }
 
@@ -334,7 +334,7 @@ function scenePicture(data, state, { moveBox, lookAt }) {
   const last = () => side / state.stride - 1;
   const cellAt = ({ x, y }) => [x, y].map((at) => clamp(Math.floor(at / state.stride), 0, last()));
 
-  // Keys go from cell to cell, so its places are counted in cells.
+  // Keys go from cell to cell, so the cursor's places are counted in cells.
   const cursorHandle = movable(cursor, {
     label: "the cell that is asked",
     space,
@@ -378,14 +378,16 @@ function scenePicture(data, state, { moveBox, lookAt }) {
 function markOf({ x, y, fate, object }) {
   const look = { fill: COLOURS[object], stroke: DARK, "stroke-width": 0.5 };
   if (fate === "positive") return svg("circle", { cx: x, cy: y, r: 1.7, ...look });
-  if (fate === "forced") return svg("path", { d: `M${x} ${y - 2.3}l2.3 2.3l-2.3 2.3l-2.3-2.3Z`, ...look });
+  if (fate === "forced") {
+    return svg("path", { d: `M${x} ${y - 2.3}l2.3 2.3l-2.3 2.3l-2.3-2.3Z`, ...look });
+  }
   return svg("circle", { cx: x, cy: y, r: 1.1, fill: "none", stroke: "#fff", "stroke-width": 0.7 });
 }
 
 /** Draw an anchor: a line on a wider, dark one. */
-function outlineOf({ box: [x1, y1, x2, y2], fate, object }) {
+function outlineOf({ box, fate, object }) {
   const learns = fate === "positive" || fate === "forced";
-  const rect = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
+  const rect = rectangle(box);
   const line = LINES[fate];
   const stroke = learns ? COLOURS[object] : "#fff";
   if (fate === "background") return [svg("rect", { ...rect, stroke, ...line })];
@@ -401,7 +403,11 @@ function movableBox(space, { label, letter, colour, side, box, move }) {
   const outline = svg("rect", dashes);
   const tag = svg("rect", { width: 7, height: 7, fill: DARK });
   const word = svg("text", { style: `font-size: 6px; font-weight: 700; fill: ${colour}` }, letter);
-  const bodyRing = svg("rect", { class: "ring", "vector-effect": "non-scaling-stroke", stroke: "#fff" });
+  const bodyRing = svg("rect", {
+    class: "ring",
+    "vector-effect": "non-scaling-stroke",
+    stroke: "#fff",
+  });
   const body = svg("g", {}, area, outline, bodyRing, tag, word);
 
   const dot = svg("circle", { r: 1.8, fill: colour, stroke: DARK, "stroke-width": 0.6 });
@@ -441,10 +447,9 @@ function movableBox(space, { label, letter, colour, side, box, move }) {
 
   const show = () => {
     const [x1, y1, x2, y2] = box();
-    const rect = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-    change(area, rect);
-    change(outline, rect);
-    change(bodyRing, { x: x1 - 1.5, y: y1 - 1.5, width: x2 - x1 + 3, height: y2 - y1 + 3 });
+    change(area, rectangle(box()));
+    change(outline, rectangle(box()));
+    change(bodyRing, rectangle([x1 - 1.5, y1 - 1.5, x2 + 1.5, y2 + 1.5]));
 
     // The letter stands above the box, or in it where there is no room above.
     const top = y1 >= 7 ? y1 - 7 : y1;
@@ -464,7 +469,8 @@ function legend() {
   const sample = (fate, word) => {
     const ground = svg("rect", { width: 7, height: 7, fill: "#6b6b6b" });
     const mark = markOf({ x: 3.5, y: 3.5, fate, object: 0 });
-    const drawn = svg("svg", { viewBox: "0 0 7 7", width: 16, height: 16, "aria-hidden": "true" }, ground, mark);
+    const frame = { viewBox: "0 0 7 7", width: 16, height: 16, "aria-hidden": "true" };
+    const drawn = svg("svg", frame, ground, mark);
     return html("span", { style: "display: inline-flex; gap: 0.35rem" }, drawn, word);
   };
   return html(
@@ -548,7 +554,9 @@ function foremost(sorted) {
 function reasonOf({ fate, iou, object, forcedBy }, names, { high, low }) {
   const called = (index) => `${LETTERS[index]} (${names[index]})`;
   const value = written(iou);
-  if (fate === "positive") return `an anchor learns ${called(object)}: IoU ${value} ≥ ${written(high)}.`;
+  if (fate === "positive") {
+    return `an anchor learns ${called(object)}: IoU ${value} ≥ ${written(high)}.`;
+  }
   if (fate === "ignored") {
     return `the best anchor is in no loss: ${written(low)} ≤ IoU ${value} < ${written(high)}.`;
   }

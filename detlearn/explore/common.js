@@ -120,6 +120,25 @@ function sum(values) {
   return values.reduce((total, value) => total + value, 0);
 }
 
+// ---- boxes: [x1, y1, x2, y2] -------------------------------------------------------------------
+
+/** Return the intersection over union, as `detlearn.boxes.box_iou` does: 0 without any area. */
+function boxIou([left1, top1, right1, bottom1], [left2, top2, right2, bottom2]) {
+  const width = Math.max(Math.min(right1, right2) - Math.max(left1, left2), 0);
+  const height = Math.max(Math.min(bottom1, bottom2) - Math.max(top1, top2), 0);
+  const intersection = width * height;
+
+  const area1 = (right1 - left1) * (bottom1 - top1);
+  const area2 = (right2 - left2) * (bottom2 - top2);
+  const union = area1 + area2 - intersection;
+  return union === 0 ? 0 : intersection / union;
+}
+
+/** Return a box as the attributes of a `<rect>`. */
+function rectangle([x1, y1, x2, y2]) {
+  return { x: x1, y: y1, width: Math.max(x2 - x1, 0), height: Math.max(y2 - y1, 0) };
+}
+
 // ---- controls ----------------------------------------------------------------------------------
 
 /**
@@ -209,6 +228,10 @@ function movable(element, { label, space, place, move, describe, step = 1 }) {
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
     element.addEventListener(end, () => (grip = null));
   }
+
+  // A finger would scroll the page instead, after a few pixels: touch-action, which is there to
+  // prevent it, does nothing on parts of an SVG.
+  element.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
 
   const directions = {
     ArrowLeft: [-1, 0],

@@ -1,10 +1,11 @@
 // RoIPool against RoIAlign under a box that moves by fractions of a pixel.
-// The box is { x, y, width, height } in pixels of the image; a place on the map is counted in cells.
+// The box is { x, y, width, height } in pixels of the image; a place on the map counts in cells.
 // The arithmetic is that of roi_pool, and of roi_align with aligned=True.
 
 const STEP = 0.25; // pixels by which hand and keys move the box
 const MARGIN = 1.1; // cells around the map in which the box can still be seen
 const OUTSIDE = 8; // pixels by which a box may leave the image
+const TILE_LINE = "display: flex; justify-content: space-between; gap: 0.2em; font-size: 0.85em";
 
 // ---- RoIPool -----------------------------------------------------------------------------------
 
@@ -151,7 +152,13 @@ explorable("roi_sampling", (figure, data) => {
         tiles.element,
         ...Object.values(sliders).map(({ element }) => row(element)),
       ),
-      html("div", {}, row(binsChoice.element), row(pointsChoice.element, backButton), curves.element),
+      html(
+        "div",
+        {},
+        row(binsChoice.element),
+        row(pointsChoice.element, backButton),
+        curves.element,
+      ),
     ),
   );
 
@@ -217,14 +224,16 @@ function mapPicture({ name, state, size, stride, features, moveBox }) {
     row.forEach((value, j) => {
       const shade = { fill: "var(--blue)", "fill-opacity": (0.5 * value) / most };
       const cell = { x: j, y: i, width: 1, height: 1, stroke: "var(--rule)", "stroke-width": 0.03 };
-      const place = { x: j + 0.5, y: i + 0.66, "text-anchor": "middle", style: "font-size: 0.46px" };
-      space.append(svg("rect", { ...cell, ...shade }), svg("text", place, value));
+      const place = { x: j + 0.5, y: i + 0.66, "text-anchor": "middle" };
+      const number = svg("text", { ...place, style: "font-size: 0.46px" }, value);
+      space.append(svg("rect", { ...cell, ...shade }), number);
     }),
   );
 
   // What is read lies below the box, so that the box can always be taken.
   const marks = svg("g", { fill: "none", style: "pointer-events: none" });
-  const outline = svg("rect", { fill: "transparent", stroke: "currentColor", "stroke-width": 0.09 });
+  const line = { stroke: "currentColor", "stroke-width": 0.09 };
+  const outline = svg("rect", { fill: "transparent", ...line });
   const ring = svg("rect", { class: "ring", "vector-effect": "non-scaling-stroke" });
   const body = svg("g", {}, outline, ring);
   const dot = svg("circle", { r: 0.22, fill: "currentColor" });
@@ -361,8 +370,7 @@ function binTiles(onChange) {
       const input = html("input", { type: "radio", name, onchange: () => onChange(bin) });
       const words = ["RoIPool", "RoIAlign", "difference"].map((word) => {
         const value = html("output");
-        const style = "display: flex; justify-content: space-between; gap: 0.2em; font-size: 0.85em";
-        return { line: html("span", { style }, `${word} `, value), value };
+        return { line: html("span", { style: TILE_LINE }, `${word} `, value), value };
       });
       const lines = words.map(({ line }) => line);
       const label = html("label", {}, input, html("b", {}, `bin ${bin + 1}`), ...lines);
@@ -401,15 +409,17 @@ function wordsOfAlign({ samples, value }, { bin }) {
   const few = samples.length > 0 && samples.length <= 6;
   const listed = few ? ` (${samples.map((sample) => written(sample.value)).join(", ")})` : "";
   const counted = samples.length === 1 ? "1 point" : `${samples.length} points`;
-  return `Nothing is rounded. Bin ${bin + 1} reads ${counted}${listed}: their mean is ${written(value)}.`;
+  const read = `Bin ${bin + 1} reads ${counted}${listed}`;
+  return `Nothing is rounded. ${read}: their mean is ${written(value)}.`;
 }
 
 /** The value of the chosen bin for every place of the box from left to right. */
 function slidingChart(width) {
   const from = -OUTSIDE - 2;
+  const place = { ticks: [0, 16, 32, 48, 64, 80], digits: 0 };
   const chart = plot({
     height: 220,
-    x: { from, to: width, ticks: [0, 16, 32, 48, 64, 80], label: "left side of the box, px", digits: 0 },
+    x: { ...place, from, to: width, label: "left side of the box, px" },
     y: { from: 0, to: 10, ticks: [0, 2, 4, 6, 8, 10], label: "value of the bin", digits: 0 },
     label: "Value of the chosen bin while the box moves sideways: RoIPool jumps, RoIAlign does not",
   });

@@ -18,18 +18,6 @@ const LOOKS = {
 
 // ---- NMS ---------------------------------------------------------------------------------------
 
-function area([x1, y1, x2, y2]) {
-  return (x2 - x1) * (y2 - y1);
-}
-
-function iouOf(a, b) {
-  const width = Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0);
-  const height = Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
-  const intersection = width * height;
-  const union = area(a) + area(b) - intersection;
-  return union === 0 ? 0 : intersection / union;
-}
-
 /** Return the index of the largest value, the first of equal ones. */
 function indexOfLargest(values) {
   return values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
@@ -40,8 +28,8 @@ function indexOfLargest(values) {
  * (NMS) or lower (Soft-NMS) those of its class that overlap it. Without either nothing happens to
  * them.
  *
- * Returns one `{ index, score, iou, dropped, lowered }` a round: the candidate that it takes, with
- * the score it has by then, its IoU with each candidate, and which of the others it drops or lowers.
+ * Returns one `{ index, score, iou, dropped, lowered }` a round: the candidate that it takes, the
+ * score that this has by then, its IoU with each candidate, and which others it drops or lowers.
  */
 function roundsOf(scene, method, iouThreshold, sigma) {
   const scores = [...scene.scores];
@@ -53,7 +41,7 @@ function roundsOf(scene, method, iouThreshold, sigma) {
     if (method === "soft" && scores[index] < SOFT_LOWEST) break;
     left = left.filter((i) => i !== index);
 
-    const iou = scene.boxes.map((box) => iouOf(scene.boxes[index], box));
+    const iou = scene.boxes.map((box) => boxIou(scene.boxes[index], box));
     const rivals = left.filter((i) => scene.labels[i] === scene.labels[index]);
     const round = { index, score: scores[index], iou, dropped: [], lowered: [] };
     rounds.push(round);
@@ -82,7 +70,7 @@ function matched(scene, detections) {
   const free = scene.gtBoxes.map(() => true);
   return detections.map(({ index }) => {
     const overlaps = scene.gtBoxes.map((box, i) =>
-      free[i] && scene.gtLabels[i] === scene.labels[index] ? iouOf(scene.boxes[index], box) : -1,
+      free[i] && scene.gtLabels[i] === scene.labels[index] ? boxIou(scene.boxes[index], box) : -1,
     );
     const best = indexOfLargest(overlaps);
     if (!(overlaps[best] >= MATCH)) return -1;
@@ -346,7 +334,7 @@ function sceneDrawing({ width, height, picture }) {
 
 /** Draw a box on a dark line that is a little wider, so that it stands out on any ground. */
 function boxOn(box, { colour, dash, mark }, { title = "", line = 1.5, markSize = 10 } = {}) {
-  const shape = { fill: "none", "stroke-linejoin": "round", ...rectangleOf(box) };
+  const shape = { fill: "none", "stroke-linejoin": "round", ...rectangle(box) };
   const parts = [
     svg("rect", { ...shape, stroke: "#111", "stroke-width": 1.9 * line }),
     svg("rect", { ...shape, stroke: colour, "stroke-width": line, "stroke-dasharray": dash }),
@@ -362,10 +350,6 @@ function boxOn(box, { colour, dash, mark }, { title = "", line = 1.5, markSize =
     parts.push(text);
   }
   return svg("g", {}, svg("title", {}, title), ...parts);
-}
-
-function rectangleOf([x1, y1, x2, y2]) {
-  return { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
 }
 
 /** Make the scenes with what was found, made up and missed in each. */

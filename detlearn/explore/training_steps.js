@@ -12,14 +12,6 @@ const LOOKS = {
 
 // ---- found, false, missed ----------------------------------------------------------------------
 
-function boxIou([left1, top1, right1, bottom1], [left2, top2, right2, bottom2]) {
-  const width = Math.max(Math.min(right1, right2) - Math.max(left1, left2), 0);
-  const height = Math.max(Math.min(bottom1, bottom2) - Math.max(top1, top2), 0);
-  const intersection = width * height;
-  const areas = (right1 - left1) * (bottom1 - top1) + (right2 - left2) * (bottom2 - top2);
-  return areas - intersection === 0 ? 0 : intersection / (areas - intersection);
-}
-
 /**
  * Say which object each detection finds, −1 for none. The best detection chooses first: of the
  * free objects of its class the one that it overlaps most, if it overlaps it enough.
@@ -86,7 +78,7 @@ explorable("training_steps", (figure, data) => {
       set({ moment: Math.min(state.moment + 1, last) });
       return state.moment < last;
     },
-    { pause: 700, onChange: (isRunning) => (runButton.textContent = isRunning ? "pause" : "train") },
+    { pause: 700, onChange: showRunning },
   );
   const runButton = button("train", () => {
     if (!running.isRunning() && state.moment === last) set({ moment: 0 });
@@ -104,6 +96,10 @@ explorable("training_steps", (figure, data) => {
     html("div", { class: "row" }, threshold.element),
     html("div", { class: "panels" }, losses.element, precisions.element),
   );
+
+  function showRunning(isRunning) {
+    runButton.textContent = isRunning ? "pause" : "train";
+  }
 
   /** A reader's hand goes to a moment: what runs by itself stops. */
   function move(moment) {
@@ -145,7 +141,10 @@ explorable("training_steps", (figure, data) => {
     precisions.show(now);
 
     const counted = `${now.found} found, ${now.false} false, ${now.missed} missed. `;
-    const lossWords = now.loss === null ? "not trained yet" : `loss ${written(now.loss)} (mean of ${SMOOTHED} steps)`;
+    const lossWords =
+      now.loss === null
+        ? "not trained yet"
+        : `loss ${written(now.loss)} (mean of ${SMOOTHED} steps)`;
     const measured = `${lossWords}, AP50 ${written(now.ap50)} on ${data.test_scenes} other scenes.`;
     words.textContent = `Step ${now.step} of ${loss.length}: ${counted}Here ${measured}`;
     figure.announce(words.textContent);
@@ -179,7 +178,8 @@ function scenePicture({ image, boxes, labels }, names, number) {
       const name = names[detection[5]];
       const kind = matched[i] >= 0 ? "found" : "false";
       const score = written(detection[4]);
-      return boxWithTag(detection, kind, kind === "false" ? name : "", `${kind}: ${name}, ${score}`);
+      const tag = kind === "false" ? name : "";
+      return boxWithTag(detection, kind, tag, `${kind}: ${name}, ${score}`);
     });
     const groups = [...drawnMissed, ...drawn.reverse()];
     layer.replaceChildren(...groups.map(({ box }) => box), ...groups.flatMap(({ tags }) => tags));
@@ -192,8 +192,8 @@ function scenePicture({ image, boxes, labels }, names, number) {
 }
 
 /** Draw a box on a dark casing, and a tag above or below it, which goes on top of all boxes. */
-function boxWithTag([x1, y1, x2, y2], kind, tag, title) {
-  const rect = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
+function boxWithTag(box, kind, tag, title) {
+  const rect = rectangle(box);
   const drawn = svg(
     "g",
     {},
@@ -203,6 +203,7 @@ function boxWithTag([x1, y1, x2, y2], kind, tag, title) {
   );
   if (!tag) return { box: drawn, tags: [] };
 
+  const [x1, y1, , y2] = box;
   const width = 3.3 * tag.length + 3;
   const x = clamp(x1 - 1, 0, SIDE - width);
   const y = y1 >= 8.2 ? y1 - 8.2 : Math.min(y2 + 0.8, SIDE - 8);
@@ -215,7 +216,8 @@ function legend() {
   const sample = (kind, word) => {
     const ground = svg("rect", { width: 28, height: 8, fill: "#111" });
     const line = svg("path", { d: "M2 4h24", "stroke-width": 2.4, ...LOOKS[kind] });
-    const drawn = svg("svg", { viewBox: "0 0 28 8", width: 28, "aria-hidden": "true" }, ground, line);
+    const frame = { viewBox: "0 0 28 8", width: 28, "aria-hidden": "true" };
+    const drawn = svg("svg", frame, ground, line);
     const style = "display: inline-flex; align-items: center; gap: 0.35em";
     return html("span", { style }, drawn, word);
   };

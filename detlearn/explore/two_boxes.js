@@ -451,11 +451,6 @@ function boxPicture(chart, size, state, moveBox) {
   return { show };
 }
 
-/** Return the attributes of a rectangle. */
-function rectangle([x1, y1, x2, y2]) {
-  return { x: x1, y: y1, width: Math.max(x2 - x1, 0), height: Math.max(y2 - y1, 0) };
-}
-
 function lineBetween([x1, y1], [x2, y2]) {
   return { x1, y1, x2, y2 };
 }

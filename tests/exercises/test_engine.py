@@ -28,6 +28,7 @@ from detlearn.check.engine.cases import (
     number,
 )
 from detlearn.check.engine.display import Verdict, picture
+from detlearn.check.engine.signs import BORDERS, drawn_sign
 from detlearn.grading.exports import read_chapter
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
@@ -133,6 +134,23 @@ def test_only_finite_asks_for_no_more():
     assert fault(case(only_finite=True), nan, wanted, ("the IoU",)).kind == "finite"
     short = Answer((tensor(9.0),))
     assert fault(case(only_finite=True), short, wanted, ("the IoU",)).kind == "form"
+
+
+def test_where_no_number_is_expected_none_is_no_fault():
+    nan = float("nan")
+    wanted = Answer((tensor(nan, 1.0),))
+    assert fault_text(Answer((tensor(nan, 1.0),)), wanted) is None
+    text = "the loss[1] is nan; expected 1.0000"
+    assert fault_text(Answer((tensor(nan, nan),)), wanted) == text
+    assert fault_text(Answer((tensor(1.0, 1.0),)), wanted) == "the loss[0] is 1.0000; expected nan"
+
+
+def test_of_several_changed_arguments_the_changed_ones_are_named():
+    right = Answer((tensor(1.0),))
+    for changed, words in (((1,), "(sigma)"), ((0, 2), "(boxes and sizes)"), ((5,), "given;")):
+        answer = Answer(right.values, changed=changed)
+        found = fault(case(), answer, right, ("the loss",), ("boxes", "sigma", "sizes"))
+        assert words in found.text
 
 
 def test_two_answers_agree_if_both_are_wrong_in_the_same_way():
@@ -277,6 +295,95 @@ def test_a_missing_gradient_alone_is_no_agreement():
         assert judge(exercise, [case], ask(function, [case])).hint == hint
 
 
+def test_a_stop_speaks_neither_for_a_misconception_nor_against_it():
+    def greedy(boxes):
+        if len(boxes) == 5:
+            raise MemoryError
+        return boxes.sum(1)
+
+    cases = [
+        Case("by hand", (BOXES,), "two boxes"),
+        Case("random", (BOXES + 1,), "other boxes"),
+        Case("property", (torch.ones(5, 4),), "five boxes"),
+    ]
+    answers = ask(greedy, cases)
+    assert answers[-1].trouble.kind == "memory"
+    assert judge(TOY, cases, answers).hint == "the half is missing"
+
+
+def test_a_hint_is_about_the_fault_that_is_shown():
+    """A loop is shown first here; the misconception would be that of a later case."""
+
+    def loops(boxes):
+        return torch.stack([box.sum() / (1 if len(boxes) == 2 else 2) for box in boxes])
+
+    many = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+    cases = [Case("no loop", (many[:n],), f"{n} boxes", size=n) for n in (8, 64)]
+    cases.append(Case("by hand", (BOXES,), "two boxes"))
+    said = judge(TOY, cases, ask(loops, cases))
+    assert "there is a loop" in said.text
+    assert said.hint == ""
+
+
+def test_cases_that_differ_by_half_a_percent_tell_different_things():
+    cases = [Case("by hand", (boxes,), "boxes") for boxes in (BOXES, BOXES * 1.005)]
+    assert judge(TOY, cases, ask(lambda b: b.sum(1), cases)).hint == "the half is missing"
+
+
+def test_a_hint_on_a_changed_input_is_about_its_values():
+    def stumbles(boxes):
+        if (boxes < 0).any():
+            raise KeyError("below zero")
+        return half_sum(boxes)
+
+    cases = [*TOY.ladder(0), Case("property", (BOXES - 9,), "the same boxes moved below zero")]
+    said = judge(TOY, cases, ask(stumbles, cases))
+    assert "raises KeyError" in said.text
+    assert said.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("boxes", "start"), [(BOXES, "indices and labels are int64"), (BOXES[:0], "torch.tensor of an")]
+)
+def test_what_is_said_of_a_wrong_dtype_depends_on_the_input(boxes, start):
+    exercise = replace(TOY, reference=lambda boxes: torch.arange(len(boxes)))
+    cases = [Case("by hand", (boxes,), "boxes")]
+    said = judge(exercise, cases, ask(lambda boxes: torch.arange(len(boxes)).float(), cases))
+    assert said.hint.startswith(start)
+
+
+def test_a_whole_number_worked_out_by_hand_stands_for_the_real_one():
+    cases = [Case("by hand", (BOXES,), "two boxes", expected=tensor(4, 5))]
+    assert judge(TOY, cases, ask(half_sum, cases)).status == "right"
+    said = judge(TOY, cases, ask(lambda boxes: half_sum(boxes).long(), cases))
+    assert said.text.endswith("the sum has dtype int64; expected float32")
+
+
+def test_a_blank_function_is_asked_once():
+    calls = []
+
+    def blank(boxes):
+        calls.append(boxes)
+        raise NotImplementedError
+
+    assert judged(blank).status == "todo"
+    assert len(calls) == 1
+
+
+def test_what_was_printed_is_that_of_the_failing_case():
+    def talks(boxes):
+        print(f"{len(boxes)} boxes")
+        return half_sum(boxes) + (len(boxes) == 5)
+
+    assert judged(talks).printed == "5 boxes\n"
+
+
+def test_an_argument_that_is_no_number_everywhere_is_not_changed_by_reading():
+    given = Case("by hand", (tensor(1.0, float("nan")),), "numbers, one of them none")
+    assert sandbox.call(lambda values: values * 2, given).changed == ()
+    assert sandbox.call(lambda values: values.nan_to_num_(), given).changed == (0,)
+
+
 def test_float32_may_stand_for_float64_and_not_the_other_way_round():
     double, single = Answer((tensor(1.0).double(),)), Answer((tensor(1.0),))
     assert fault_text(single, double) is None
@@ -285,6 +392,8 @@ def test_float32_may_stand_for_float64_and_not_the_other_way_round():
     indices = Answer((tensor(1),))
     small = Answer((tensor(1).int(),))
     assert fault_text(small, indices) == "the loss has dtype int32; expected int64"
+    half = Answer((tensor(1.0).half(),))
+    assert fault_text(half, double) == "the loss has dtype float16; expected float64"
     assert fault_text(Answer((tensor(1.0).half(),)), single) is not None
 
 
@@ -320,11 +429,16 @@ def test_every_argument_is_shown_by_its_name():
     assert said == "boxes = [[0, 0, 4, 4], [1, 1, 5, 3]], sigma = 0.7, sizes = [(4, 2.5), None]"
     assert shown(BOXES[:0], True) == "boxes = empty, of shape (0, 4), sigma = True"
     assert shown(torch.tensor(3)) == "boxes = 3"
+    assert (
+        shown(torch.zeros(8, 4), index=(7,), rows=8)
+        == f"boxes = [{', '.join(['[0, 0, 0, 0]'] * 8)}]"
+    )
 
 
 def test_of_a_long_argument_the_row_that_is_wrong_is_shown():
     rows = torch.arange(40.0).view(10, 4)
     assert shown(rows, index=(7,), rows=10) == "boxes[7] = [28, 29, 30, 31]"
+    assert shown(rows, index=(7, 2), rows=10) == "boxes[7] = [28, 29, 30, 31]"  # of a matrix
     # Where the answer has other rows, nothing says which one it was.
     first = "boxes[:3] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], 10 rows in all"
     assert shown(rows, index=(7,), rows=9) == first
@@ -647,6 +761,18 @@ def test_a_loop_is_caught_whatever_it_is_written_with(function):
     assert said.hint == ""
 
 
+def test_a_loop_over_something_else_is_none_over_boxes():
+    """Three halvings more for eight times as many boxes."""
+
+    def by_halves(boxes):
+        count = len(boxes)
+        while count > 1:
+            count //= 2
+        return areas_at_once(boxes)
+
+    assert with_sizes(by_halves).status == "right"
+
+
 def test_steps_are_counted_alike_every_time():
     cases = [Case("no loop", (torch.rand(n, 4),), "", size=n) for n in (8, 8, 64)]
     few, again, many = (sandbox.call(areas_in_a_loop, each).steps for each in cases)
@@ -673,6 +799,27 @@ def test_a_verdict_as_plain_text():
         "   | y",
         "   Until it is right, giou_loss is the package's.",
     ]
+
+
+def test_only_of_a_wrong_function_it_is_said_whose_goes_on():
+    words = "is the package's"
+    for status, is_said in (("wrong", True), ("todo", False), ("right", False)):
+        verdict = Verdict(status, "6.1", "giou_loss", "a text")
+        assert (words in str(verdict)) == (words in verdict._repr_html_()) == is_said
+
+
+def test_each_sign_is_drawn_and_read_as_what_it_is():
+    """A tick is one stroke, a cross two, an hourglass has four lines."""
+    for status, word, strokes in (
+        ("right", "right", 1),
+        ("wrong", "wrong", 2),
+        ("todo", "to do", 4),
+    ):
+        drawing = drawn_sign(status)
+        assert f'aria-label="{word}"' in drawing
+        path = re.search(r'<path d="([^"]+)"', drawing)[1]
+        assert len(re.findall("[Mm]", path)) == strokes
+        assert BORDERS[status] in drawing
 
 
 @pytest.mark.parametrize(("text", "end"), [("wrong", "wrong."), ("why?", "why?"), ("a …", "a …")])
@@ -728,6 +875,19 @@ def test_the_picture_has_a_title_and_stays_inside():
     for x, y, w, h in re.findall(r'<rect x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', svg):
         assert 0 <= float(x) <= float(x) + float(w) <= display.WIDTH
         assert 0 <= float(y) <= float(y) + float(h) <= display.HEIGHT
+
+
+def test_two_labels_of_one_box_do_not_meet():
+    svg = picture([(BOXES[0], "pred", "a"), (BOXES[0], "target", "b")])
+    above, below = (float(y) for y in re.findall(r'<text x=".*?" y="(.*?)"', svg))
+    (top, height), _ = re.findall(r'<rect .*?y="(.*?)" .*?height="(.*?)"', svg)
+    assert above < float(top) and below > float(top) + float(height)
+
+
+def test_a_box_that_is_inside_out_lies_between_its_corners():
+    flipped = BOXES[0, [2, 3, 0, 1]]
+    one, other = (picture([(box, "", "a"), (BOXES[1], "", "b")]) for box in (BOXES[0], flipped))
+    assert re.findall("<rect.*?/>", one) == re.findall("<rect.*?/>", other)
 
 
 def test_a_wrong_value_has_a_picture_and_a_trouble_has_none():
