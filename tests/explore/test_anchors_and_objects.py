@@ -227,7 +227,7 @@ def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
         ignored = got["matched"].count(-2)
         background = got["matched"].count(-1)
         totals = f"{positive} positive, {ignored} ignored, {background} background."
-        assert figure.page.get_by_text(totals, exact=False).locator("visible=true").count() == 1
+        assert figure.page.locator("p.note", has_text=totals).is_visible()
 
         (objects,) = figure.page.locator("table", has_text="best IoU").all()
         for row, one in zip(objects.locator("tbody tr").all(), got["objects"]):

@@ -282,7 +282,7 @@ def test_the_picture_shows_the_boxes_and_the_way_down(open_figures) -> None:
 
     # An arrow begins in the middle of its side and goes against the slope.
     arrows = figure.page.evaluate(
-        "[...document.querySelectorAll('g > g > line')].map((line) => "
+        "[...document.querySelectorAll('g[fill=\"var(--blue)\"] > g > line')].map((line) => "
         "['x1', 'y1', 'x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
     )
     slope = figure.get()["gradients"]["giou"]
