@@ -205,6 +205,7 @@ class TestPlan:
             (("groups=8", "groups=5"), "groups=5, which does not divide its 8 channels"),
             (("activation=relu", "activation=mish"), "called 'mish'; there are: leaky"),
             (("filters=16", "filters=many"), r"filters=many: expected numbers"),
+            (("filters=16", "filters=inf"), r"filters=inf: expected numbers"),
             (("filters=16", "filters=1.5"), r"filters=1.5: expected whole numbers"),
             (("filters=16", "filters=0"), r"filters=0: expected whole numbers of at least 1"),
             (("filters=16", "filters=16,16"), r"filters=16,16: expected 1 number"),

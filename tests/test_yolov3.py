@@ -520,6 +520,8 @@ class TestNetwork:
         [
             (lambda: YOLOv3Neck([4, 4], (8,)), "in_channels has 2 levels, channels 1"),
             (lambda: YOLOv3Neck([4], (8,), num_convs=2), "num_convs is 2: expected an odd"),
+            (lambda: YOLOv3Neck([4], (8,), num_levels=2), "num_levels is 2: expected 1 … 1"),
+            (lambda: YOLOv3Neck([4], (8,), num_levels=0), "num_levels is 0: expected 1 … 1"),
             (lambda: detector_with([[(1, 1)]] * 5), r"for 5 levels, the backbone has .*\[4, 8, 16"),
             (lambda: detector_with([]), "for 0 levels"),
             (lambda: detector_with([[(1, 0)]]), "anchor 1 × 0: expected positive"),

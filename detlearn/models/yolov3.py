@@ -107,7 +107,8 @@ class YOLOv3Neck(nn.Module):
         out_channels: of the maps that come out, finest first.
 
     Raises:
-        ValueError: if the two lists differ in length, or num_convs is even.
+        ValueError: if the two lists differ in length, num_convs is even, or none or too many maps
+            are to come out.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class YOLOv3Neck(nn.Module):
             )
         if num_convs % 2 == 0:
             raise ValueError(f"num_convs is {num_convs}: expected an odd number")
+        if num_levels is not None and not 1 <= num_levels <= len(channels):
+            raise ValueError(f"num_levels is {num_levels}: expected 1 … {len(channels)}, or None")
 
         # Built as they run, from the coarsest level down; stored finest first.
         blocks, laterals, out_channels = [], [], []
@@ -245,9 +248,9 @@ def decode_grid(raw: Tensor, anchors: Tensor, stride: float) -> tuple[Tensor, Te
     sides = anchors * x[..., 2:4].clamp(max=LARGEST).exp()  # (B, h, w, A, 2)
     boxes = torch.cat((centres - sides / 2, centres + sides / 2), dim=-1)  # (B, h, w, A, 4)
 
-    objectness = x[..., 4].sigmoid()  # (B, h, w, A)
-    class_scores = x[..., 5:].sigmoid()  # (B, h, w, A, K)
-    return boxes.flatten(1, 3), objectness.flatten(1), class_scores.flatten(1, 3)
+    objectness = x[..., 4].flatten(1).sigmoid()  # (B, h·w·A)
+    class_scores = x[..., 5:].flatten(1, 3).sigmoid()  # (B, h·w·A, K)
+    return boxes.flatten(1, 3), objectness, class_scores
 
 
 def naive_decode_grid(raw: Tensor, anchors: Tensor, stride: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ is read, kept, and not followed: a detector read here is trained by our own loss
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,11 +133,14 @@ class Section:
             return list(default)
 
         try:
-            return [float(word) for word in self.options[key].split(",")]
+            numbers = [float(word) for word in self.options[key].split(",")]
         except ValueError:
+            numbers = [math.nan]
+        if not all(math.isfinite(number) for number in numbers):
             raise ValueError(
                 f"{self.where}: [{self.kind}] has {key}={self.options[key]}: expected numbers"
-            ) from None
+            )
+        return numbers
 
 
 def read_cfg(path: str | os.PathLike) -> list[Section]:
@@ -399,8 +403,8 @@ def convolution(section: Section, in_channels: int) -> nn.Sequential:
         )
 
     # pad=1 says that the map keeps its size at stride 1, whatever padding says.
-    same = section.integer("pad", 0) == 1
-    normalised = section.integer("batch_normalize", 0) == 1
+    same = section.integer("pad", 0) != 0
+    normalised = section.integer("batch_normalize", 0) != 0
     layers: list[nn.Module] = [
         nn.Conv2d(
             in_channels,
