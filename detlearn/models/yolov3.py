@@ -84,7 +84,7 @@ class YOLOv3Outputs(NamedTuple):
     sizes: list[tuple[int, int]]
 
 
-# ---- the network -----------------------------------------------------------------------------
+# ---- the network ---------------------------------------------------------------------------------
 
 
 class YOLOv3Neck(nn.Module):
@@ -429,7 +429,9 @@ class YOLOv3(Detector):
         ignore_threshold: float = 0.7,
         batcher: ImageBatcher | None = None,
     ) -> None:
-        super().__init__(num_classes, batcher, nms_threshold=0.45)
+        # A score is a product of two probabilities, so it is low. On ToyTown (small detector, 640
+        # steps, one run) AP50 was .816 with detections from .05 on and .835 from .01 on.
+        super().__init__(num_classes, batcher, score_threshold=0.01, nms_threshold=0.45)
         if not 1 <= len(anchors) <= len(backbone.strides):
             raise ValueError(
                 f"anchors are given for {len(anchors)} levels, the backbone has the strides "
