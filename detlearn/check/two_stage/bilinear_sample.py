@@ -171,6 +171,23 @@ def _lost_at_the_border(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return read.masked_fill(outside, 0)
 
 
+def _nothing_at_a_cell(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Round down and up, which is twice the same cell where a position is that cell's middle."""
+    height, width = features.shape[1:]
+    outside = _outside(x, y, width, height)
+
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    left, right, top, bottom = x.floor(), x.ceil(), y.floor(), y.ceil()
+    share_right, share_left = x - left, right - x
+    share_bottom, share_top = y - top, bottom - y
+
+    left, right, top, bottom = (cell.long() for cell in (left, right, top, bottom))
+    upper = features[:, top, left] * share_left + features[:, top, right] * share_right
+    lower = features[:, bottom, left] * share_left + features[:, bottom, right] * share_right
+    read = upper * share_top + lower * share_bottom
+    return read.masked_fill(outside, 0)
+
+
 def _along_the_diagonal(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Read between the upper left and the lower right cell only."""
     height, width = features.shape[1:]
@@ -297,6 +314,11 @@ MISCONCEPTIONS = (
         "at the last row and column both cells are the same one and your shares add up to 0, "
         "not to 1; take x − left for one and 1 minus that for the other",
         _lost_at_the_border,
+    ),
+    Misconception(
+        "at the middle of a cell rounding down and up gives the same cell, and both shares are 0; "
+        "take x − left for the right cell and 1 minus that for the left one",
+        _nothing_at_a_cell,
     ),
     Misconception(
         "a cell's share is the product of two linear ones, (1 − |x − column|) · (1 − |y − row|); "

@@ -115,6 +115,11 @@ MISCONCEPTIONS = (
         "the smallest side is the one you are given, min_size; yours is always 1",
         proposing(sized=False),
     ),
+    Misconception(
+        "NMS returns places among the boxes that it was given, those without the small ones; "
+        "yours are looked up among all boxes",
+        wrong.places_among_the_large,
+    ),
     # The order of the steps.
     Misconception(
         "small boxes are removed before the clipping makes them small; clip first",

@@ -199,6 +199,25 @@ def best_of_the_batch(
     return [some[values >= ranked[-1]] for some, values in zip(boxes, scores)]
 
 
+def places_among_the_large(*args) -> list[Tensor]:
+    """Look up what NMS keeps among all boxes, not among those that it was given."""
+    objectness, deltas, anchors, image_sizes = (
+        value.detach() if isinstance(value, Tensor) else value for value in args[:4]
+    )
+    settings = (1000, 100, 0.7, 1.0)
+    pre, post, threshold, least = (*args[4:], *settings[len(args) - 4 :])
+
+    proposals = []
+    for logits, moves, size in zip(objectness, deltas, image_sizes):
+        best = best_first(logits)[:pre]
+        boxes = clip(decode_deltas(moves[best], anchors[best]), size, image_sizes)
+        stays = large(boxes, least)
+        keep = nms(boxes[stays], logits[best][stays], threshold)[:post]
+        proposals.append(boxes[keep])
+
+    return proposals
+
+
 def tops_of_the_batch(
     objectness: Tensor, deltas: Tensor, anchors: Tensor, sizes: Sizes, pre: int = 1000, *rest: float
 ) -> list[Tensor]:

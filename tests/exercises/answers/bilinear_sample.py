@@ -445,3 +445,22 @@ def inverse_distances(features, x, y):
         weight = 1 / (((x - j) ** 2 + (y - i) ** 2).sqrt() + 1e-6)
         total, weights = total + features[:, i, j] * weight, weights + weight
     return (total / weights).masked_fill(outside, 0)
+
+
+@wrong("rounding down and up gives the same cell")
+def with_ceil(features, x, y):
+    h, w = features.shape[1:]
+    outside = (x < -1) | (x > w) | (y < -1) | (y > h)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    x0, x1, y0, y1 = x.floor(), x.ceil(), y.floor(), y.ceil()
+
+    def cells(row, column):
+        return features[:, row.long(), column.long()]
+
+    value = (
+        cells(y0, x0) * (y1 - y) * (x1 - x)
+        + cells(y0, x1) * (y1 - y) * (x - x0)
+        + cells(y1, x0) * (y - y0) * (x1 - x)
+        + cells(y1, x1) * (y - y0) * (x - x0)
+    )
+    return value.masked_fill(outside, 0)
