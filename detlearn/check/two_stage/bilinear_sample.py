@@ -81,6 +81,7 @@ def _outside_by_hand() -> list[Case]:
         _case([-0.5, 2.5], [0.0, 1.0], "half a cell outside of the map", [1, 32]),
         _case([0.5], [1.5], "half a cell below the map", [6]),
         _case([-1.5, 3.5, 1, 1], [0, 0, -1.5, 2.5], "more than a cell outside", [0, 0, 0, 0]),
+        _case([-1.5, 3.5], [2.5, -1.5], "more than a cell outside in both directions", [0, 0]),
         _case([-1.0, 3, 1, 1], [0, 0, -1, 2], "exactly one cell outside", [1, 16, 2, 8]),
     ]
 
@@ -92,6 +93,13 @@ def _clamped(position: Tensor, cells: int) -> Axis:
     position = position.clamp(0, cells - 1)
     before = position.floor()
     return before, (before + 1).clamp(max=cells - 1), position - before
+
+
+def _limits_exchanged(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Keep x within the rows and y within the columns."""
+    height, width = features.shape[1:]
+    inside = bilinear_sample(features, x.clamp(0, height - 1), y.clamp(0, width - 1))
+    return inside.masked_fill(_outside(x, y, width, height), 0)
 
 
 def _outside(x: Tensor, y: Tensor, width: int, height: int) -> Tensor:
@@ -351,6 +359,22 @@ MISCONCEPTIONS = (
     Misconception(
         "exactly one cell outside still has the border's value; yours is 0",
         _sample(outside=lambda x, y, w, h: (x <= -1) | (x >= w) | (y <= -1) | (y >= h)),
+    ),
+    Misconception(
+        "x is kept within 0 … W − 1 and y within 0 … H − 1; yours are exchanged",
+        _limits_exchanged,
+    ),
+    Misconception(
+        "a position is outside of the map if x or y is; yours is outside only if both are",
+        _sample(outside=lambda x, y, w, h: ((x < -1) | (x > w)) & ((y < -1) | (y > h))),
+    ),
+    Misconception(
+        "the map ends on the right and below as well; beyond W in x and H in y the value is 0",
+        _sample(outside=lambda x, y, w, h: (x < -1) | (y < -1)),
+    ),
+    Misconception(
+        "the map ends on the left and above as well; before −1 the value is 0",
+        _sample(outside=lambda x, y, w, h: (x > w) | (y > h)),
     ),
     Misconception(
         "only x decides here what is outside of the map; look at y as well",

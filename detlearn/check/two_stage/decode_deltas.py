@@ -213,7 +213,17 @@ MISCONCEPTIONS = (
         "the exponential has base e, torch.exp",
         _decode(stretch=lambda d: 2 ** _limited(d)),
     ),
+    Misconception(
+        "the width is w_a · exp(dw), larger where dw is positive; yours is divided by it",
+        _decode(stretch=lambda d: 1 / _limited(d).exp()),
+        _decode(stretch=lambda d: _limited(-d).exp()),
+        _decode(stretch=lambda d: (-d).exp()),
+    ),
     # Its limit.
+    Misconception(
+        "a limit from above is clamp(max=…); with min=… every box grows at least by 1000 / 16",
+        _decode(stretch=lambda d: d.clamp(min=LARGEST).exp()),
+    ),
     Misconception(
         "limit dw and dh from above before the exponential, at ln(1000 / 16) = 4.135; "
         "otherwise one wild prediction makes a box of infinite size",
@@ -279,6 +289,19 @@ MISCONCEPTIONS = (
         "dx belongs to the width and dy to the height of the anchor; yours multiplies both by the "
         "width",
         _decode(move=lambda c, s, d: c + d * s[:, :1]),
+    ),
+    Misconception(
+        "dx belongs to the width and dy to the height of the anchor; yours multiplies both by the "
+        "height",
+        _decode(move=lambda c, s, d: c + d * s[:, 1:]),
+    ),
+    Misconception(
+        "dx is a share of the anchor's whole width; yours moves by half of it",
+        _decode(move=lambda c, s, d: c + d * s / 2),
+    ),
+    Misconception(
+        "dx and dy are moves, not logarithms: only dw and dh go through the exponential",
+        _decode(move=lambda c, s, d: c + d.exp() * s),
     ),
     Misconception(
         "the sign of dx and dy is wrong: the new centre is the anchor's plus the move",

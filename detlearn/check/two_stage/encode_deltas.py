@@ -177,6 +177,15 @@ MISCONCEPTIONS = (
         _encode(stretch=lambda s, sa: (sa / s).log()),
     ),
     Misconception(
+        "dw is the logarithm of a quotient, ln(w / w_a); yours is the quotient of two logarithms",
+        _encode(stretch=lambda s, sa: s.log() / sa.log()),
+    ),
+    Misconception(
+        "the network predicts the logarithm, so that decoding takes the exponential; yours takes "
+        "the exponential here",
+        _encode(stretch=lambda s, sa: (s / sa).exp()),
+    ),
+    Misconception(
         "the logarithm is the natural one, torch.log",
         _encode(stretch=lambda s, sa: torch.log2(s / sa)),
         _encode(stretch=lambda s, sa: torch.log10(s / sa)),
@@ -213,10 +222,28 @@ MISCONCEPTIONS = (
         "width",
         _encode(move=lambda c, s, ca, sa: (c - ca) / sa[:, :1]),
     ),
+    Misconception(
+        "dx belongs to the width and dy to the height of the anchor; yours divides both by the "
+        "height",
+        _encode(move=lambda c, s, ca, sa: (c - ca) / sa[:, 1:]),
+    ),
+    Misconception(
+        "dx belongs to the width and dy to the height of the anchor; yours divides both by one "
+        "size, the root of the area",
+        _encode(move=lambda c, s, ca, sa: (c - ca) / sa.prod(dim=1, keepdim=True).sqrt()),
+    ),
+    Misconception(
+        "dx is a share of the anchor's whole width; yours is one of half the width",
+        _encode(move=lambda c, s, ca, sa: (c - ca) / (sa / 2)),
+    ),
     # Centres and sizes.
     Misconception(
         "dx and dy compare the centres; yours compare the upper left corners",
         _encode(split=corner_and_size),
+    ),
+    Misconception(
+        "dx and dy compare the centres; yours compare the lower right corners",
+        _encode(split=lambda b: (b[:, 2:], b[:, 2:] - b[:, :2])),
     ),
     Misconception(
         "half of the width is not yet the centre: add the left edge, (x1 + x2) / 2",

@@ -148,6 +148,12 @@ def _only_deltas(scores: Tensor, deltas: Tensor) -> Pair:
     return scores.flatten(1), flatten_predictions(scores, deltas)[1]
 
 
+def _cut_from_the_list(scores: Tensor, deltas: Tensor) -> Pair:
+    """Take the four deltas from the front of the list that is in the right order."""
+    moves = deltas.permute(0, 2, 3, 1).reshape(len(deltas), 4, -1)
+    return flatten_predictions(scores, scores.repeat(1, 4, 1, 1))[0], moves.mT
+
+
 def _images_together(scores: Tensor, deltas: Tensor) -> Pair:
     scores, deltas = flatten_predictions(scores, deltas)
     return scores.flatten(), deltas.flatten(0, 1)
@@ -248,6 +254,7 @@ MISCONCEPTIONS = (
         _flattened("bija", "bdija"),
         _flattened("bija", "baidj"),
         _flattened("bija", "bijda"),
+        _cut_from_the_list,
     ),
     Misconception(
         "row, column and anchor are mixed up: the dimensions before the last reshape must be "

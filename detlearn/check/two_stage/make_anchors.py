@@ -192,6 +192,12 @@ def _sizes_times_stride(
     return make_anchors(height, width, stride, [size * stride for size in sizes], ratios)
 
 
+def _counted_in_pixels(height: int, width: int, stride: float, *lists: Sequence[float]) -> Tensor:
+    """Take height and width for the image's, so that arange(0, width, stride) gives the columns."""
+    rows, columns = (len(torch.arange(0, cells, stride)) for cells in (height, width))
+    return make_anchors(rows, columns, stride, *lists)
+
+
 def _from_border_to_border(
     height: int, width: int, stride: float, *lists: Sequence[float]
 ) -> Tensor:
@@ -305,6 +311,11 @@ MISCONCEPTIONS = (
     Misconception(
         "height counts the rows and width the columns; yours are exchanged",
         lambda height, width, *rest: make_anchors(width, height, *rest),
+    ),
+    Misconception(
+        "height and width are counted in cells already, arange(height) and arange(width); yours "
+        "are counted in pixels, a stride at a time",
+        _counted_in_pixels,
     ),
     # The order.
     Misconception(

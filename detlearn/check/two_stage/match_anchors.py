@@ -314,6 +314,20 @@ def _only_each_objects_best(iou: Tensor, high: float = 0.7, low: float = 0.3) ->
     return torch.where(forced, own, torch.where(best < low, BACKGROUND, IGNORED))
 
 
+def _background_of_any(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+    """Call an anchor background if one of the objects is far from it."""
+    matched = match_anchors(iou, high, low)
+    if iou.numel() == 0:
+        return matched
+    return matched.where((matched >= 0) | ~(iou < low).any(dim=0), BACKGROUND)
+
+
+def _ignored_by_any(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
+    """Ignore an anchor if one of its IoUs lies between the thresholds, be it positive or not."""
+    matched = match_anchors(iou, high, low)
+    return matched.masked_fill(((iou >= low) & (iou < high)).any(dim=0), IGNORED)
+
+
 def _labels(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
     """Return 1 for positive, 0 for background, −1 for ignored."""
     return (match_anchors(iou, high, low) + 1).clamp(-1, 1)
@@ -434,6 +448,16 @@ MISCONCEPTIONS = (
         "between the thresholds an anchor is ignored, −2; yours is background and would be "
         "taught that nothing is there",
         _match(between=BACKGROUND),
+    ),
+    Misconception(
+        "an anchor is background if its IoU with every object is below the low threshold; in yours "
+        "one object that is far away is enough",
+        _background_of_any,
+    ),
+    Misconception(
+        "an anchor that is positive stays so, whatever its IoU with another object; yours is "
+        "ignored as soon as one IoU lies between the thresholds",
+        _ignored_by_any,
     ),
     Misconception(
         "between the thresholds an anchor is ignored, −2, and low-quality matches are missing: "

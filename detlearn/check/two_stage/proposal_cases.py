@@ -218,6 +218,25 @@ def _small_and_clipped() -> list[Case]:
         ),
     ]
 
+    # The small box has the highest logit; it neither suppresses the other nor takes its place.
+    nearly = boxes_of((10, 10, 40, 29.5), (10, 10, 40, 30), (50, 50, 90, 80))
+    one_small = [
+        _case(
+            "a small box that overlaps a larger one and a min_size of 20",
+            [[4.0, 3, 2]],
+            [nearly[1:]],
+            *(9, 9, 0.7, 20.0),
+            anchors=nearly,
+        ),
+        _case(
+            "2 boxes before NMS, the better of which is below the min_size of 20",
+            [[2.0, 3, 4]],
+            [nearly[1:2]],
+            *(2, 9, 0.7, 20.0),
+            anchors=nearly[[2, 1, 0]],
+        ),
+    ]
+
     # Clipping comes before the removal of small boxes.
     gone = boxes_of((-30, 40, 0.5, 70), (10, 40, 30, 70))
     small_when_clipped = _case(
@@ -240,7 +259,7 @@ def _small_and_clipped() -> list[Case]:
         sizes=[(100, 60)],
     )
 
-    return [*small, small_when_clipped, equal_when_clipped, apart_when_clipped]
+    return [*small, *one_small, small_when_clipped, equal_when_clipped, apart_when_clipped]
 
 
 def _two_images() -> list[Case]:

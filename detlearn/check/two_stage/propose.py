@@ -89,6 +89,10 @@ MISCONCEPTIONS = (
             clip=lambda boxes, size, sizes: wrong.clip(boxes, (size[0] - 1, size[1] - 1), sizes)
         ),
     ),
+    Misconception(
+        "a box that crosses the border is clipped to the image; yours is dropped",
+        wrong.dropped_at_the_border,
+    ),
     # Small boxes.
     Misconception(
         "small boxes are left in: remove those with a side below min_size",
@@ -121,6 +125,16 @@ MISCONCEPTIONS = (
         wrong.places_among_the_large,
     ),
     # The order of the steps.
+    Misconception(
+        "the pre_nms_top_n best come first, whatever their size; yours removes small boxes before, "
+        "so that others take their places",
+        wrong.removed_before_the_best,
+    ),
+    Misconception(
+        "small boxes are removed before NMS, so that they suppress no other; yours removes them "
+        "afterwards",
+        proposing(steps="cnr"),
+    ),
     Misconception(
         "small boxes are removed before the clipping makes them small; clip first",
         proposing(steps="rcn"),

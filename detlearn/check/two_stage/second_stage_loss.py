@@ -263,7 +263,10 @@ MISCONCEPTIONS = (
     Misconception(
         "a proposal has one class: softmax cross-entropy, not one sigmoid a class",
         _losses(_binary),
-        _losses(_binary, divide_class=lambda total, r, m: total / r / 1.0),
+        lambda logits, *rest: (
+            _binary(logits, rest[1]) / logits.numel(),
+            second_stage_loss(logits, *rest)[1],
+        ),
     ),
     # Who learns a box.
     Misconception(
@@ -335,6 +338,10 @@ MISCONCEPTIONS = (
     Misconception(
         "beta is 1 / 9 here; the default of F.smooth_l1_loss is 1",
         _losses(regress=lambda pred, wanted: F.smooth_l1_loss(pred, wanted, reduction="sum")),
+    ),
+    Misconception(
+        "beta is one ninth; yours is 9",
+        _losses(regress=lambda p, w: F.smooth_l1_loss(p, w, reduction="sum", beta=9.0)),
     ),
     Misconception(
         "F.huber_loss is smooth L1 times its delta; divide by it, or take F.smooth_l1_loss with "

@@ -238,6 +238,38 @@ def tops_of_the_batch(
 # ---- steps done otherwise ----
 
 
+def removed_before_the_best(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    sizes: Sizes,
+    pre: int = 1000,
+    post: int = 100,
+    threshold: float = 0.7,
+    least: float = 1.0,
+) -> list[Tensor]:
+    """Remove small boxes first, and take the best of those that are left."""
+    proposals = []
+    for b, size in enumerate(sizes):
+        boxes = clip(decode_deltas(deltas[b].detach(), anchors.detach()), size, sizes)
+        stays = large(boxes, least)
+        predictions = objectness[b : b + 1, stays], deltas[b : b + 1, stays], anchors[stays]
+        proposals += propose(*predictions, [size], pre, post, threshold, least)
+
+    return proposals
+
+
+def dropped_at_the_border(*args) -> list[Tensor]:
+    """Drop the boxes that cross the border of the image instead of clipping them."""
+
+    def beyond(boxes: Tensor, size: tuple[int, int], sizes: Sizes) -> Tensor:
+        crosses = (boxes != clip(boxes, size, sizes)).any(dim=1)
+        return boxes.masked_fill(crosses[:, None], 0)
+
+    # A box without sides is removed by any min_size above 0.
+    return proposing(clip=beyond)(*args)
+
+
 def attached(*args) -> list[Tensor]:
     """Propose rightly, but keep the proposals' gradient."""
     with torch.enable_grad():

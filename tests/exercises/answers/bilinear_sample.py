@@ -464,3 +464,33 @@ def with_ceil(features, x, y):
         + cells(y1, x1) * (y - y0) * (x - x0)
     )
     return value.masked_fill(outside, 0)
+
+
+@wrong("within 0 … H − 1; yours are exchanged")
+def clamps_by_the_other_side(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)
+    x, y = x.clamp(0, h - 1), y.clamp(0, w - 1)
+    return four_weighted_cells(features, x, y) * valid
+
+
+@wrong("yours is outside only if both are")
+def outside_in_both_directions(features, x, y):
+    h, w = features.shape[1:]
+    outside = ((x < -1) | (x > w)) & ((y < -1) | (y > h))
+    inside = four_weighted_cells(features, x.clamp(0, w - 1), y.clamp(0, h - 1))
+    return inside.masked_fill(outside, 0)
+
+
+@wrong("ends on the right and below as well")
+def ends_left_and_above_only(features, x, y):
+    h, w = features.shape[1:]
+    inside = four_weighted_cells(features, x.clamp(0, w - 1), y.clamp(0, h - 1))
+    return inside.masked_fill((x < -1) | (y < -1), 0)
+
+
+@wrong("ends on the left and above as well")
+def ends_right_and_below_only(features, x, y):
+    h, w = features.shape[1:]
+    inside = four_weighted_cells(features, x.clamp(0, w - 1), y.clamp(0, h - 1))
+    return inside.masked_fill((x > w) | (y > h), 0)

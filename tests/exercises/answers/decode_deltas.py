@@ -329,3 +329,53 @@ def limits_to_plus_minus(deltas, anchors):
 def with_a_comprehension(deltas, anchors):
     rows = [with_unbind(d[None], a[None]) for d, a in zip(deltas, anchors)]
     return torch.cat(rows) if rows else deltas[:, :4]
+
+
+def decode_with(centre, growth, deltas, anchors):
+    wh = anchors[:, 2:] - anchors[:, :2]
+    middle = centre((anchors[:, :2] + anchors[:, 2:]) / 2, deltas[:, :2], wh)
+    half = wh * growth(deltas[:, 2:]) / 2
+    return torch.cat((middle - half, middle + half), dim=1)
+
+
+def moved(middle, move, wh):
+    return middle + move * wh
+
+
+@wrong("with min=… every box grows")
+def limits_with_min(deltas, anchors):
+    return decode_with(moved, lambda d: d.clamp(min=CLIP).exp(), deltas, anchors)
+
+
+@wrong("yours is divided by it")
+def divides_by_the_exponential(deltas, anchors):
+    return decode_with(moved, lambda d: 1 / d.clamp(max=CLIP).exp(), deltas, anchors)
+
+
+@wrong("limit dw and dh from above")
+def limits_at_the_factor(deltas, anchors):
+    return decode_with(moved, lambda d: d.clamp(max=1000 / 16).exp(), deltas, anchors)
+
+
+@wrong("yours multiplies both by the height")
+def moves_by_the_height(deltas, anchors):
+    def centre(middle, move, wh):
+        return middle + move * wh[:, 1:]
+
+    return decode_with(centre, lambda d: d.clamp(max=CLIP).exp(), deltas, anchors)
+
+
+@wrong("yours moves by half of it")
+def moves_by_half_the_size(deltas, anchors):
+    def centre(middle, move, wh):
+        return middle + move * wh / 2
+
+    return decode_with(centre, lambda d: d.clamp(max=CLIP).exp(), deltas, anchors)
+
+
+@wrong("only dw and dh go through the exponential")
+def exponential_of_all(deltas, anchors):
+    def centre(middle, move, wh):
+        return middle + move.clamp(max=CLIP).exp() * wh
+
+    return decode_with(centre, lambda d: d.clamp(max=CLIP).exp(), deltas, anchors)

@@ -323,3 +323,44 @@ def takes_only_the_sizes_as_shares(gt_boxes, anchors):
     u1, v1, u2, v2 = anchors.T
     dx, dy = (x1 + x2 - u1 - u2) * 0.5, (y1 + y2 - v1 - v2) * 0.5
     return torch.stack([dx, dy, ((x2 - x1) / (u2 - u1)).log(), ((y2 - y1) / (v2 - v1)).log()], 1)
+
+
+def centres_and_sizes(boxes):
+    return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+
+
+@wrong("yours is the quotient of two logarithms")
+def divides_logarithms(gt_boxes, anchors):
+    (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat(((c - ca) / sa, s.log() / sa.log()), dim=1)
+
+
+@wrong("yours divides both by one size")
+def divides_by_the_root_of_the_area(gt_boxes, anchors):
+    (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    side = (sa[:, 0] * sa[:, 1]).sqrt()
+    return torch.cat(((c - ca) / side[:, None], torch.log(s / sa)), dim=1)
+
+
+@wrong("yours divides both by the height")
+def divides_by_the_height(gt_boxes, anchors):
+    (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat(((c - ca) / sa[:, 1:], torch.log(s / sa)), dim=1)
+
+
+@wrong("yours is one of half the width")
+def divides_by_half_the_size(gt_boxes, anchors):
+    (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat((2 * (c - ca) / sa, torch.log(s / sa)), dim=1)
+
+
+@wrong("compare the lower right corners")
+def compares_lower_right_corners(gt_boxes, anchors):
+    (_, s), (_, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat(((gt_boxes[:, 2:] - anchors[:, 2:]) / sa, torch.log(s / sa)), dim=1)
+
+
+@wrong("yours takes the exponential here")
+def takes_the_exponential(gt_boxes, anchors):
+    (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat(((c - ca) / sa, torch.exp(s / sa)), dim=1)

@@ -180,3 +180,10 @@ def unpacks_three(scores, deltas):
     _, height, width = scores.shape
     deltas = deltas.permute(1, 2, 0).reshape(height * width, -1, 4)
     return scores.permute(1, 2, 0).reshape(-1), deltas.flatten(0, 1)
+
+
+@wrong("not from the list of locations")
+def cuts_four_from_the_front(scores, deltas):
+    batch = len(scores)
+    moves = deltas.permute(0, 2, 3, 1).reshape(batch, 4, -1).transpose(1, 2)
+    return scores.permute(0, 2, 3, 1).reshape(batch, -1), moves

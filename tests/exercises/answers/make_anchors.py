@@ -445,3 +445,14 @@ def half_for_x_only(height, width, stride, sizes, aspect_ratios):
     y, x = torch.meshgrid(y, x, indexing="ij")
     centres = torch.stack((x, y, x, y), dim=-1)[:, :, None]
     return (centres + torch.stack((-w, -h, w, h), dim=-1) / 2).reshape(-1, 4)
+
+
+@wrong("yours are counted in pixels")
+def steps_through_pixels(height, width, stride, sizes, aspect_ratios):
+    x = torch.arange(0, width, stride) + 0.5 * stride
+    y = torch.arange(0, height, stride) + 0.5 * stride
+    pairs = [(s / math.sqrt(r), s * math.sqrt(r)) for r in aspect_ratios for s in sizes]
+    wh = torch.tensor(pairs) / 2
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    centres = torch.stack((x, y), dim=-1).reshape(-1, 1, 2)
+    return torch.cat((centres - wh, centres + wh), dim=-1).reshape(-1, 4)

@@ -539,3 +539,27 @@ def only_mutual_bests(iou, high=0.7, low=0.3):
             if iou[g].max() > 0 and which[a] == g:
                 match[a] = g
     return match
+
+
+@wrong("one object that is far away is enough")
+def background_of_any_object(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    match = torch.full_like(which, -2)
+    match[(iou < low).any(dim=0)] = -1
+    forced = ((iou == iou.amax(dim=1, keepdim=True)) & (iou > 0)).any(dim=0)
+    positive = (best >= high) | forced
+    match[positive] = which[positive]
+    return match
+
+
+@wrong("as soon as one IoU lies between")
+def ignored_if_any_is_between(iou, high=0.7, low=0.3):
+    if iou.numel() == 0:
+        return torch.full((iou.shape[1],), -1)
+    best, which = iou.max(dim=0)
+    forced = ((iou == iou.amax(dim=1, keepdim=True)) & (iou > 0)).any(dim=0)
+    match = torch.where((best >= high) | forced, which, torch.full_like(which, -1))
+    match[((iou >= low) & (iou < high)).any(dim=0)] = -2
+    return match

@@ -593,3 +593,46 @@ def keeps_places_of_fewer(logits, deltas, anchors, sizes, pre=1000, post=100, ov
         keep = nms(boxes[large], scores[large], overlap)
         proposals.append(boxes[keep[:post]])
     return proposals
+
+
+@wrong("so that others take their places")
+@torch.no_grad()
+def removes_before_the_best(
+    logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0
+):
+    proposals = []
+    for row, moves, size in zip(logits, deltas, sizes):
+        boxes, scores = prepare(decode(moves, anchors), row, size, least)
+        scores, best = scores.topk(min(pre, len(scores)))
+        boxes = boxes[best]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("is clipped to the image; yours is dropped")
+@torch.no_grad()
+def drops_at_the_border(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        x1, y1, x2, y2 = boxes.T
+        stays = (x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height)
+        stays &= (x2 - x1 >= least) & (y2 - y1 >= least)
+        boxes, scores = boxes[stays], scores[stays]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("yours removes them afterwards")
+@torch.no_grad()
+def removes_after_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        boxes = boxes[nms(boxes, scores, overlap)]
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(dim=1)
+        proposals.append(boxes[large][:post])
+    return proposals

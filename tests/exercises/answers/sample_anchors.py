@@ -263,3 +263,12 @@ def one_too_many(labels, batch_size, positive_fraction):
     pos, neg = torch.where(labels >= 0)[0], torch.where(labels == -1)[0]
     pos = pos[torch.randperm(len(pos))[: int(batch_size * positive_fraction)]]
     return pos, neg[torch.randperm(len(neg))[: batch_size - len(pos) + 1]]
+
+
+@wrong("cannot sample")
+def with_multinomial(labels, batch_size, positive_fraction):
+    """torch.multinomial draws one at least."""
+    pos, neg = (labels >= 0).float(), (labels == -1).float()
+    p = min(int(pos.sum()), int(batch_size * positive_fraction))
+    n = min(int(neg.sum()), batch_size - p)
+    return torch.multinomial(pos, p), torch.multinomial(neg, n)

@@ -247,3 +247,19 @@ def cuts_the_background_off(class_logits, deltas, labels, delta_targets):
 def ignores_index_0(class_logits, deltas, labels, delta_targets):
     _, box = with_indices(class_logits, deltas, labels, delta_targets)
     return F.cross_entropy(class_logits, labels, ignore_index=0), box
+
+
+@wrong("not one sigmoid a class")
+def one_hot_and_sigmoid(class_logits, deltas, labels, delta_targets):
+    _, box = with_indices(class_logits, deltas, labels, delta_targets)
+    wanted = F.one_hot(labels, class_logits.shape[1]).float()
+    return F.binary_cross_entropy_with_logits(class_logits, wanted), box
+
+
+@wrong("yours is 9")
+def beta_upside_down(class_logits, deltas, labels, delta_targets):
+    classifier, _ = with_indices(class_logits, deltas, labels, delta_targets)
+    pos = labels > 0
+    pred = deltas[pos, labels[pos]]
+    box = F.smooth_l1_loss(pred, delta_targets[pos], beta=9, reduction="sum")
+    return classifier, box / len(labels)
