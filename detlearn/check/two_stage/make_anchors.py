@@ -32,6 +32,7 @@ def _cases(random: torch.Generator) -> list[Case]:
         Case("random", (6, 2, 8, sizes[:2], ratios), "6 × 2 cells with 6 anchors each"),
         Case("random", (4, 4, 12, sizes, ratios[:2]), "4 × 4 cells with 6 anchors each"),
         Case("random", (2, 3, 7, sizes[1:], tall), "2 × 3 cells of 7 pixels with 4 anchors each"),
+        Case("random", (5, 6, 4, sizes[:1], tall), "5 × 6 cells of 4 pixels with 2 anchors each"),
         Case("property", (3, 5, 32, double, ratios), "the same, twice as large"),
         Case("property", (3, 5, 16, sizes[::-1], ratios[::-1]), "the lists turned round"),
         # Counted by rows, so that a loop over rows alone shows as well.
