@@ -302,6 +302,7 @@ MISCONCEPTIONS = (
     Misconception(
         "dx and dy are moves, not logarithms: only dw and dh go through the exponential",
         _decode(move=lambda c, s, d: c + d.exp() * s),
+        _decode(move=lambda c, s, d: c + _limited(d).exp() * s),
     ),
     Misconception(
         "the sign of dx and dy is wrong: the new centre is the anchor's plus the move",

@@ -232,10 +232,6 @@ MISCONCEPTIONS = (
         "size, the root of the area",
         _encode(move=lambda c, s, ca, sa: (c - ca) / sa.prod(dim=1, keepdim=True).sqrt()),
     ),
-    Misconception(
-        "dx is a share of the anchor's whole width; yours is one of half the width",
-        _encode(move=lambda c, s, ca, sa: (c - ca) / (sa / 2)),
-    ),
     # Centres and sizes.
     Misconception(
         "dx and dy compare the centres; yours compare the upper left corners",
@@ -250,7 +246,8 @@ MISCONCEPTIONS = (
         _encode(split=half_and_size),
     ),
     Misconception(
-        "the centre is the mean of both edges, (x1 + x2) / 2; yours lacks the division by 2",
+        "dx and dy are twice what they should be: the centre is the mean of both edges, "
+        "(x1 + x2) / 2, and what it moves is divided by the whole side of the anchor",
         _encode(split=lambda b: (b[:, 2:] + b[:, :2], b[:, 2:] - b[:, :2])),
     ),
     Misconception(

@@ -165,7 +165,7 @@ def forgets_the_corner(gt_boxes, anchors):
     return torch.cat([(wh / 2 - wh_a / 2) / wh_a, torch.log(wh / wh_a)], dim=1)
 
 
-@wrong("yours lacks the division by 2")
+@wrong("twice what they should be")
 def centre_is_the_sum(gt_boxes, anchors):
     size = anchors[:, 2:] - anchors[:, :2]
     move = (gt_boxes[:, :2] + gt_boxes[:, 2:] - (anchors[:, :2] + anchors[:, 2:])) / size
@@ -348,7 +348,7 @@ def divides_by_the_height(gt_boxes, anchors):
     return torch.cat(((c - ca) / sa[:, 1:], torch.log(s / sa)), dim=1)
 
 
-@wrong("yours is one of half the width")
+@wrong("twice what they should be")
 def divides_by_half_the_size(gt_boxes, anchors):
     (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
     return torch.cat((2 * (c - ca) / sa, torch.log(s / sa)), dim=1)
