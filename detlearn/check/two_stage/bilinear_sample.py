@@ -82,6 +82,7 @@ def _outside_by_hand() -> list[Case]:
         _case([0.5], [1.5], "half a cell below the map", [6]),
         _case([-1.5, 3.5, 1, 1], [0, 0, -1.5, 2.5], "more than a cell outside", [0, 0, 0, 0]),
         _case([-1.5, 3.5], [2.5, -1.5], "more than a cell outside in both directions", [0, 0]),
+        _case([5.0, 1], [0.0, 4.5], "far to the right and far below", [0, 0]),
         _case([-1.0, 3, 1, 1], [0, 0, -1, 2], "exactly one cell outside", [1, 16, 2, 8]),
     ]
 
