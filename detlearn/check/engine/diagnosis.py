@@ -204,6 +204,8 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
         )
     if answer.trouble and answer.trouble.kind == "exception" and empty:
         return "check for an empty list first; what should come back then?"
+    if answer.trouble and answer.trouble.kind == "exception":
+        return _exception_hint(answer.trouble.message)
 
     if found.kind == "dtype":
         return _dtype_hint(found.text, empty)
@@ -222,6 +224,17 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
             "before its input was changed like this the answer was right; what in your function "
             "notices the change?"
         )
+    return ""
+
+
+def _exception_hint(message: str) -> str:
+    # The rows of a tensor (N, 4) taken for its columns.
+    if "values to unpack (expected 4" in message:
+        return (
+            "a tensor (N, 4) unpacks into its N rows, one for each box; its four columns are "
+            "boxes.unbind(1)"
+        )
+
     return ""
 
 

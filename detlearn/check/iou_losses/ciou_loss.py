@@ -39,6 +39,7 @@ from detlearn.check.iou_losses.parts import (
     common,
     draw_pair,
     grown,
+    large_epsilon,
     loss_of,
     show_pair,
     with_hand_cases,
@@ -91,9 +92,37 @@ def _aspect(a: Tensor, b: Tensor) -> Tensor:
 # ---- what is changed ----
 
 
+def _penalty(a: Tensor, b: Tensor, iou: Tensor, union: Tensor) -> Tensor:
+    """Return ρ² / c² + αv with the IoU that is given."""
+    return distance_penalty(a, b) + aspect_penalty(a, b, iou)
+
+
+def _with_epsilon(eps: float) -> Loss:
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        iou = bare.intersection(a, b) / (bare.union(a, b) + eps)
+        w, h = bare.enclosing(a, b)
+        distance = bare.centre_distance(a, b) / (w**2 + h**2 + eps)
+        v = bare.shape_gap(a, b)
+        return 1 - iou + distance + (v / (1 - iou + v + eps)).detach() * v
+
+    return loss
+
+
 def _alpha(a: Tensor, b: Tensor) -> Tensor:
     v = bare.shape_gap(a, b)
     return v / (1 - bare.iou(a, b) + v + EPS)
+
+
+def _with_attached_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return αv where only the v in α is a constant."""
+    v = bare.shape_gap(a, b)
+    return v.detach() / (1 - bare.iou(a, b) + v.detach() + EPS) * v
+
+
+def _with_attached_gap(a: Tensor, b: Tensor) -> Tensor:
+    """Return αv where only the IoU in α is a constant."""
+    v = bare.shape_gap(a, b)
+    return v / (1 - bare.iou(a, b).detach() + v + EPS) * v
 
 
 def _gated(a: Tensor, b: Tensor) -> Tensor:
@@ -135,6 +164,25 @@ def _angles_of_like_sides(a: Tensor, b: Tensor) -> Tensor:
     return torch.atan(w1 / (w2 + EPS)) - torch.atan(h1 / (h2 + EPS))
 
 
+def _scaled_gap(factor: float) -> Loss:
+    """Return v with another factor before the square."""
+    return lambda a, b: factor * (aspect_angle(a) - aspect_angle(b)) ** 2
+
+
+def _difference_of(angle: Callable[[Tensor], Tensor]) -> Loss:
+    """Return the difference of the shapes with another function of w / h."""
+
+    def difference(a: Tensor, b: Tensor) -> Tensor:
+        (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
+        return angle(w1 / (h1 + EPS)) - angle(w2 / (h2 + EPS))
+
+    return difference
+
+
+def _difference_of_areas(a: Tensor, b: Tensor) -> Tensor:
+    return torch.atan(bare.area(a)) - torch.atan(bare.area(b))
+
+
 def _root_of_the_gap(a: Tensor, b: Tensor) -> Tensor:
     """Return 4/π² |difference|, with a finite slope where the shapes are equal."""
     return (bare.shape_gap(a, b).clamp(min=1e-14) * 4 / math.pi**2).sqrt()
@@ -173,6 +221,8 @@ CIOU_LOSS = Exercise(
             "the values are right, the gradient is not: α is a weight and must carry none; compute "
             "it under torch.no_grad() or detach it",
             _ciou(lambda a, b: _alpha(a, b) * bare.shape_gap(a, b)),
+            _ciou(_with_attached_iou),
+            _ciou(_with_attached_gap),
         ),
         Misconception(
             "v is normalised by 4/π², so that it lies between 0 and 1; the factor is missing",
@@ -210,6 +260,33 @@ CIOU_LOSS = Exercise(
             "the factor of v is 4/π² with π squared; yours is 4/π",
             _with_gap(lambda a, b: bare.shape_gap(a, b) * math.pi),
         ),
+        *(
+            Misconception(
+                f"the factor of v is 4/π², which is (2/π)²; yours is {wrong}",
+                _with_gap(_scaled_gap(factor)),
+            )
+            for wrong, factor in (
+                ("(4/π)²", 16 / math.pi**2),
+                ("2/π²", 2 / math.pi**2),
+                ("1/π²", 1 / math.pi**2),
+                ("2/π", 2 / math.pi),
+                ("π²/4, its reciprocal", math.pi**2 / 4),
+                ("4π²", 4 * math.pi**2),
+            )
+        ),
+        Misconception(
+            "both angles are atan(w / h); one of yours is atan(h / w)",
+            _with_angles(lambda a, b: aspect_angle(a) + aspect_angle(b) - math.pi / 2),
+        ),
+        Misconception(
+            "the arctangent of w / h is torch.atan(w / h) or torch.atan2(w, h); yours is the "
+            "tangent",
+            _with_angles(_difference_of(torch.tan)),
+        ),
+        Misconception(
+            "v compares the shapes, w / h; yours compares the areas, w · h",
+            _with_angles(_difference_of_areas),
+        ),
         Misconception(
             "the square is of the difference of the angles alone; the factor 4/π² stands before it",
             _with_gap(lambda a, b: bare.shape_gap(a, b) * 4 / math.pi**2),
@@ -238,6 +315,39 @@ CIOU_LOSS = Exercise(
             _with_alpha(lambda iou, v: v / (iou + v + EPS)),
         ),
         Misconception(
+            "α is v / (1 − IoU + v); yours has 1 − IoU above the line, so that it falls where the "
+            "shapes differ",
+            _with_alpha(lambda iou, v: (1 - iou) / (1 - iou + v + EPS)),
+        ),
+        Misconception(
+            "α is v / (1 − IoU + v); yours has 1 + IoU there",
+            _with_alpha(lambda iou, v: v / (1 + iou + v + EPS)),
+        ),
+        Misconception(
+            "α is v / (1 − IoU + v); yours subtracts v below the line",
+            _with_alpha(lambda iou, v: v / (1 - iou - v + EPS)),
+        ),
+        Misconception(
+            "α is v / (1 − IoU + v); the IoU in its denominator is missing",
+            _with_alpha(lambda iou, v: v / (1 + v + EPS)),
+        ),
+        Misconception(
+            "α is v / (1 − IoU + v); yours is IoU / (1 − IoU + v)",
+            _with_alpha(lambda iou, v: iou / (1 - iou + v + EPS)),
+        ),
+        Misconception(
+            "the penalty is α · v; yours is α · v²",
+            _ciou(lambda a, b: _alpha(a, b).detach() * bare.shape_gap(a, b) ** 2),
+        ),
+        Misconception(
+            "the penalty is α · v; yours is α² · v",
+            _ciou(lambda a, b: _alpha(a, b).detach() ** 2 * bare.shape_gap(a, b)),
+        ),
+        Misconception(
+            "α · v is added for every pair; yours is zero where the boxes share nothing",
+            _ciou(lambda a, b: torch.where(bare.iou(a, b) > 0, _aspect(a, b), 0.0)),
+        ),
+        Misconception(
             "α is v / ((1 − IoU) + v), the whole sum below the line; yours divides by 1 − IoU and "
             "then adds v",
             _with_alpha(lambda iou, v: v / (1 - iou + EPS) + v),
@@ -264,7 +374,13 @@ CIOU_LOSS = Exercise(
             Misconception(hint, *(_with_distance(penalty) for penalty in penalties))
             for hint, penalties in DISTANCE_MISTAKES
         ),
-        *common(lambda a, b: distance_penalty(a, b) + _aspect(a, b), "the CIoU loss"),
+        *common(_penalty, "CIoU"),
+        Misconception(
+            "the values are right, but ρ² / c² carries no gradient in your loss; only α is a "
+            "constant",
+            lambda a, b: 1 - bare.iou(a, b) + distance_penalty(a, b).detach() + _aspect(a, b),
+        ),
+        large_epsilon(_with_epsilon),
         at_least_one(
             lambda a, b, iou: distance_penalty(a, b) + aspect_penalty(a, b, iou),
             lambda a, b, iou: over_one(a, b) + aspect_penalty(a, b, iou),

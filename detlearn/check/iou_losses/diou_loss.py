@@ -22,7 +22,6 @@ from detlearn.check.iou_losses.parts import (
     DIAGONAL,
     DIVISION,
     EPS,
-    ONE_EXTREME,
     OVERLAPPING,
     PLUS_ONE,
     SHARES,
@@ -33,6 +32,7 @@ from detlearn.check.iou_losses.parts import (
     common,
     draw_pair,
     grown,
+    large_epsilon,
     loss_of,
     show_pair,
     with_hand_cases,
@@ -49,6 +49,15 @@ def without_epsilon(a: Tensor, b: Tensor) -> Tensor:
     w, h = bare.enclosing(a, b)
     iou = bare.intersection(a, b) / bare.union(a, b)
     return 1 - iou + bare.centre_distance(a, b) / (w**2 + h**2)
+
+
+def _with_epsilon(eps: float) -> Loss:
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        iou = bare.intersection(a, b) / (bare.union(a, b) + eps)
+        w, h = bare.enclosing(a, b)
+        return 1 - iou + bare.centre_distance(a, b) / (w**2 + h**2 + eps)
+
+    return loss
 
 
 def over_one(a: Tensor, b: Tensor) -> Tensor:
@@ -78,12 +87,37 @@ def _over_the_area(a: Tensor, b: Tensor) -> Tensor:
     return bare.centre_distance(a, b) / (bare.enclosing_area(a, b) + EPS)
 
 
-def _between_corners(a: Tensor, b: Tensor) -> Tensor:
-    return (a[:, :2] - b[:, :2]).square().sum(1) / bare.diagonal(a, b)
+def _of_both_diagonals(a: Tensor, b: Tensor) -> Tensor:
+    (w1, h1), (w2, h2) = bare.size(a), bare.size(b)
+    return bare.centre_distance(a, b) / (w1**2 + h1**2 + w2**2 + h2**2 + EPS)
+
+
+def _beside_giou(a: Tensor, b: Tensor) -> Tensor:
+    return bare.enclosing_penalty(a, b) + distance_penalty(a, b)
 
 
 def _by_a_root(a: Tensor, b: Tensor) -> Tensor:
     return bare.centre_distance(a, b).sqrt() ** 2 / bare.diagonal(a, b)
+
+
+def _offset(a: Tensor, b: Tensor) -> Tensor:
+    """Return |Δx| and |Δy| (N, 2) from centre to centre."""
+    return ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).abs()
+
+
+def _between(point: Callable[[Tensor], Tensor]) -> Loss:
+    """Return the penalty with the distance of other points of the boxes."""
+    return lambda a, b: (point(a) - point(b)).square().sum(1) / bare.diagonal(a, b)
+
+
+def _instead_of_rho(distance: Callable[[Tensor], Tensor]) -> Loss:
+    """Return the penalty with another ρ², a function of |Δx| and |Δy| (N, 2)."""
+    return lambda a, b: distance(_offset(a, b)) / bare.diagonal(a, b)
+
+
+def _instead_of_c(denominator: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """Return the penalty with another c², a function of the enclosing box's two sides."""
+    return lambda a, b: bare.centre_distance(a, b) / (denominator(*bare.enclosing(a, b)) + EPS)
 
 
 def _along(axis: Tensor) -> Loss:
@@ -116,12 +150,34 @@ DISTANCE_MISTAKES: tuple[tuple[str, tuple[Loss, ...]], ...] = (
             _penalty_across(lambda a, b: tuple(side.clamp(min=0) for side in bare.shared(a, b))),
         ),
     ),
+    *(
+        (hint, tuple(_penalty_across(sides) for sides in wrong))
+        for hint, wrong in bare.ENCLOSING_MISTAKES
+    ),
     (
-        ONE_EXTREME,
-        (
-            _penalty_across(lambda a, b: bare.size(torch.max(a, b))),
-            _penalty_across(lambda a, b: bare.size(torch.min(a, b))),
-        ),
+        "c² is w² + h², the squares of the two sides added; yours multiplies them",
+        (_instead_of_c(lambda w, h: w**2 * h**2),),
+    ),
+    (
+        "c² is w² + h²; the squares of the two sides are missing",
+        (_instead_of_c(lambda w, h: w + h),),
+    ),
+    (
+        "c² is w² + h², across the enclosing box; yours is the square of its longer side",
+        (_instead_of_c(lambda w, h: torch.max(w, h) ** 2),),
+    ),
+    (
+        "c enters squared as well: the penalty is ρ² / c², yours is ρ² / c",
+        (_instead_of_c(lambda w, h: (w**2 + h**2 + EPS).sqrt()),),
+    ),
+    (
+        "c is the diagonal of the box that encloses both; yours adds the squared diagonals of the "
+        "two boxes",
+        (_of_both_diagonals,),
+    ),
+    (
+        "c is the diagonal of the enclosing box; yours divides ρ² by the union",
+        (lambda a, b: bare.centre_distance(a, b) / (bare.union(a, b) + EPS),),
     ),
     (
         "c² is w² + h², the squares of the two sides added; yours is (w + h)²",
@@ -131,7 +187,42 @@ DISTANCE_MISTAKES: tuple[tuple[str, tuple[Loss, ...]], ...] = (
         "a centre is half the sum of two corners: without the half your ρ² is four times too large",
         (lambda a, b: 4 * bare.centre_distance(a, b) / bare.diagonal(a, b),),
     ),
-    ("ρ joins the centres of the boxes; yours joins their upper left corners", (_between_corners,)),
+    (
+        "ρ joins the centres of the boxes; yours joins their upper left corners",
+        (_between(lambda boxes: boxes[:, :2]),),
+    ),
+    (
+        "ρ joins the centres of the boxes; yours joins their lower right corners",
+        (_between(lambda boxes: boxes[:, 2:]),),
+    ),
+    (
+        "a centre is (x1 + x2) / 2, the middle; yours is (x2 − x1) / 2, half of the size, which "
+        "does not know where the box lies",
+        (
+            _between(lambda boxes: (boxes[:, 2:] - boxes[:, :2]) / 2),
+            _between(lambda boxes: boxes[:, 2:] - boxes[:, :2]),
+        ),
+    ),
+    (
+        "a centre is (x1 + x2) / 2 and (y1 + y2) / 2; yours adds an x and a y",
+        (_between(lambda boxes: (boxes[:, 0::2] + boxes[:, 1::2]) / 2),),
+    ),
+    (
+        "ρ² is (Δx)² + (Δy)², the squares added; yours is the square of the sum, (|Δx| + |Δy|)²",
+        (_instead_of_rho(lambda d: d.sum(1) ** 2),),
+    ),
+    (
+        "ρ² is (Δx)² + (Δy)²; yours adds the distances without squaring them",
+        (_instead_of_rho(lambda d: d.sum(1)),),
+    ),
+    (
+        "ρ² is (Δx)² + (Δy)²; yours is the square of the larger of the two",
+        (_instead_of_rho(lambda d: d.amax(1) ** 2),),
+    ),
+    (
+        "ρ² is (Δx)² + (Δy)²; yours multiplies the two squares",
+        (_instead_of_rho(lambda d: d.square().prod(1)),),
+    ),
     (
         "ρ is the distance in both directions, (Δx)² + (Δy)²; yours is the horizontal one",
         (_along(ACROSS),),
@@ -159,6 +250,10 @@ DISTANCE_MISTAKES: tuple[tuple[str, tuple[Loss, ...]], ...] = (
         "this is GIoU's penalty, the empty share of the enclosing box; DIoU's is ρ² / c²",
         (bare.enclosing_penalty,),
     ),
+    (
+        "ρ² / c² stands in the place of GIoU's penalty, the empty share; yours adds both",
+        (_beside_giou,),
+    ),
 )
 
 
@@ -178,7 +273,8 @@ DIOU_LOSS = Exercise(
             Misconception(hint, *(loss_of(penalty) for penalty in penalties))
             for hint, penalties in DISTANCE_MISTAKES
         ),
-        *common(distance_penalty, "the DIoU loss"),
+        *common(lambda a, b, iou, union: distance_penalty(a, b), "DIoU"),
+        large_epsilon(_with_epsilon),
         at_least_one(lambda a, b, iou: distance_penalty(a, b), lambda a, b, iou: over_one(a, b)),
         Misconception(PLUS_ONE, lambda a, b: diou_loss(grown(a), grown(b))),
         Misconception(DIVISION, without_epsilon),

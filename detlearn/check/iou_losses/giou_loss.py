@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from detlearn.boxes import (
@@ -15,15 +14,14 @@ from detlearn.boxes import (
     paired_iou,
     ratio,
 )
-from detlearn.check.boxes import NEGATIVE_SIDES
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.iou_losses import parts as bare
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
     DIVISION,
+    ENCLOSING_MISTAKES,
     EPS,
-    ONE_EXTREME,
     OVERLAPPING,
     PLUS_ONE,
     SHARES,
@@ -34,19 +32,12 @@ from detlearn.check.iou_losses.parts import (
     common,
     draw_pair,
     grown,
+    large_epsilon,
     loss_of,
     show_pair,
     with_hand_cases,
 )
 from detlearn.losses import at_least_float32, giou_loss, reduce_loss
-
-
-def _unclamped(a: Tensor, b: Tensor) -> Tensor:
-    """Return the loss with the same wrong intersection in the IoU and in the penalty."""
-    w, h = bare.shared(a, b)
-    union = bare.area(a) + bare.area(b) - w * h
-    c = bare.enclosing_area(a, b)
-    return 1 - w * h / (union + EPS) + (c - union) / (c + EPS)
 
 
 def _without_epsilon(a: Tensor, b: Tensor) -> Tensor:
@@ -74,6 +65,11 @@ def _over_union(a: Tensor, b: Tensor) -> Tensor:
     return (bare.enclosing_area(a, b) - union) / (union + EPS)
 
 
+def _penalty_of_diagonal(a: Tensor, b: Tensor) -> Tensor:
+    c = bare.diagonal(a, b)
+    return (c - bare.union(a, b)) / c
+
+
 def _over_one(a: Tensor, b: Tensor, iou: Tensor) -> Tensor:
     c = bare.enclosing_area(a, b)
     return (c - bare.union(a, b)) / c.clamp(min=1)
@@ -83,9 +79,33 @@ def _minus_intersection(a: Tensor, b: Tensor) -> Tensor:
     return 1 - bare.intersection(a, b) / (bare.enclosing_area(a, b) + EPS)
 
 
-def _sum_of_areas(a: Tensor, b: Tensor) -> Tensor:
-    union, c = bare.area(a) + bare.area(b), bare.enclosing_area(a, b)
-    return 1 - bare.intersection(a, b) / (union + EPS) + (c - union) / (c + EPS)
+def _penalty(a: Tensor, b: Tensor, iou: Tensor, union: Tensor) -> Tensor:
+    """Return (C − U) / C with the union that is given."""
+    c = bare.enclosing_area(a, b)
+    return (c - union) / (c + EPS)
+
+
+def _detached_enclosing(a: Tensor, b: Tensor) -> Tensor:
+    c = bare.enclosing_area(a, b).detach()
+    return (c - bare.union(a, b)) / (c + EPS)
+
+
+def _over_intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Return (C − I) / U."""
+    return (bare.enclosing_area(a, b) - bare.intersection(a, b)) / (bare.union(a, b) + EPS)
+
+
+def _without_both_areas(a: Tensor, b: Tensor) -> Tensor:
+    c = bare.enclosing_area(a, b)
+    return (c - bare.area(a) - bare.area(b)) / (c + EPS)
+
+
+def _with_epsilon(eps: float) -> Loss:
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        union, c = bare.union(a, b), bare.enclosing_area(a, b)
+        return 1 - bare.intersection(a, b) / (union + eps) + (c - union) / (c + eps)
+
+    return loss
 
 
 GIOU_LOSS = Exercise(
@@ -100,13 +120,35 @@ GIOU_LOSS = Exercise(
         (SHARES_APART, 1 + 0.17 / 0.25),
     ),
     misconceptions=(
-        Misconception(NEGATIVE_SIDES, _unclamped),
-        *common(bare.enclosing_penalty, "the GIoU loss"),
-        Misconception(
-            ONE_EXTREME,
-            loss_of(_penalty_around(lambda a, b: bare.size(torch.max(a, b)))),
-            loss_of(_penalty_around(lambda a, b: bare.size(torch.min(a, b)))),
+        *common(_penalty, "GIoU"),
+        *(
+            Misconception(hint, *(loss_of(_penalty_around(sides)) for sides in wrong))
+            for hint, wrong in ENCLOSING_MISTAKES
         ),
+        Misconception(
+            "C is the area of the smallest box around both; yours is the area of one of the two",
+            loss_of(_penalty_around(lambda a, b: bare.size(a))),
+            loss_of(_penalty_around(lambda a, b: bare.size(b))),
+        ),
+        Misconception(
+            "C is the area of the enclosing box, w · h; yours is w² + h², its squared diagonal",
+            loss_of(_penalty_of_diagonal),
+        ),
+        Misconception(
+            "the union in C − U counts what both share once; you subtract the two whole areas",
+            loss_of(_without_both_areas),
+        ),
+        Misconception(
+            "the penalty is (C − U) / C; in yours the intersection stands for U above the line, "
+            "and U for C below it",
+            loss_of(_over_intersection),
+        ),
+        Misconception(
+            "C must carry a gradient as well: the enclosing box changes with the prediction; only "
+            "CIoU's α is a constant",
+            loss_of(_detached_enclosing),
+        ),
+        large_epsilon(_with_epsilon),
         Misconception(
             "the penalty is (C − U) / C; yours is divided by the union U, not by C, the area of "
             "the enclosing box",
@@ -131,15 +173,6 @@ GIOU_LOSS = Exercise(
             "from the smaller of the two left edges to the larger of the two right ones",
             loss_of(_penalty_around(bare.shared)),
             loss_of(_penalty_around(_clamped_shared)),
-        ),
-        Misconception(
-            "the GIoU is negative for boxes that lie apart; you cut it off at zero, and with it "
-            "the gradient that moves such boxes",
-            lambda a, b: 1 - (1 - giou_loss(a, b)).clamp(min=0),
-        ),
-        Misconception(
-            "the union is the sum of the two areas minus the intersection, which you count twice",
-            _sum_of_areas,
         ),
         at_least_one(lambda a, b, iou: bare.enclosing_penalty(a, b), _over_one),
         Misconception(PLUS_ONE, lambda a, b: giou_loss(grown(a), grown(b))),

@@ -261,7 +261,25 @@ IOU_ONLY = (
     "missing"
 )
 SIGN = "the sign of the penalty is wrong: it is subtracted from the IoU, so it raises the loss"
+TWICE = "your penalty is twice the right one: look for a factor 2, or a mean where a sum belongs"
+HALVED = "your penalty is half the right one: look for a factor 1/2, or a mean where a sum belongs"
+SQUARED = "the penalty is added as it is; yours is squared"
+HALF_THE_LOSS = (
+    "the loss is 1 − IoU plus the penalty as they are; yours is half of that, as if to bring it "
+    "into [0, 1]"
+)
+SQUARED_LOSS = "the loss is 1 − IoU plus the penalty; yours is the square of that"
+LOGARITHM = "−ln IoU is UnitBox's loss, infinite for boxes apart; this one begins with 1 − IoU"
+ONLY_APART = (
+    "the penalty is added to every pair; yours adds it only where the IoU is 0, so the loss jumps "
+    "where two boxes begin to touch"
+)
+ONLY_TOUCHING = (
+    "the penalty is added to every pair; yours leaves it out where the boxes share nothing, where "
+    "alone it has a gradient"
+)
 MEAN = "you return one number for all pairs; return one loss for each, (N,)"
+COLUMN = "return one number for each pair, (N,); yours has a second dimension of length 1, (N, 1)"
 DIVISION = (
     "you divide by zero where a box has no area: add a small epsilon, 1e-7 say, to the denominators"
 )
@@ -269,7 +287,36 @@ AT_LEAST_ONE = (
     "an area or a side below 1 becomes 1 in your function, which is harmless in pixels but not for "
     "boxes inside [0, 1]; add a small epsilon, 1e-7 say, instead"
 )
+LARGE_EPSILON = (
+    "your epsilon is so large that it changes the loss of boxes inside [0, 1], whose areas are "
+    "below 1; 1e-7 is enough"
+)
 PLUS_ONE = "coordinates are continuous: the width is x2 − x1, without the + 1 of pixel counts"
+CLAMPED_PRODUCT = (
+    "you clamp the product of the two differences, but where both are negative their product is "
+    "positive; clamp each difference at zero before you multiply"
+)
+ABSOLUTE_SIDES = (
+    "the absolute value turns a gap between the boxes into an overlap; a negative difference means "
+    "no overlap: clamp it at zero"
+)
+ONE_CLAMP = (
+    "you clamp one of the two differences at zero; boxes may lie apart in the other direction too, "
+    "so clamp both"
+)
+SAME_SIDE_TWICE = (
+    "what both share has a width and a height; your intersection multiplies one of them by itself"
+)
+SUM_OF_AREAS = "the union is the sum of the two areas minus the intersection, which you count twice"
+ADDED_INTERSECTION = (
+    "the union is the sum of the two areas minus the intersection; yours adds it instead"
+)
+OVER_ENCLOSING = (
+    "the IoU is the shared area over the union U; yours divides it by the enclosing box's C"
+)
+OVER_ONE_BOX = (
+    "the IoU is the shared area over the union of the two; yours divides it by the area of one box"
+)
 ONE_EXTREME = (
     "you take the same extreme of all four coordinates; a box around both begins at the smaller x1 "
     "and y1 and ends at the larger x2 and y2"
@@ -278,44 +325,232 @@ SHARED_EXTREME = (
     "you take the same extreme of all four coordinates; what both share begins at the larger x1 "
     "and y1 and ends at the smaller x2 and y2"
 )
+SIZES_ADDED = (
+    "the enclosing box reaches from the smallest to the largest coordinate; yours has the sum of "
+    "the two widths and the sum of the two heights"
+)
+LARGER_SIZES = (
+    "the enclosing box reaches from the smallest to the largest coordinate; yours has the larger "
+    "of the two widths and of the two heights, wherever the boxes lie"
+)
+ENCLOSING_SIDE_TWICE = "the enclosing box has a width and a height; yours has one of the two twice"
+ENCLOSING_MIXED = (
+    "the enclosing box's height is its largest y2 minus its smallest y1; yours takes an x for one "
+    "of the two"
+)
 EACH_WITH_EACH = "compare them one to one, row i with row i, (N,); yours is each with each"
 CENTRES = "the boxes are corners x1, y1, x2, y2, not centre and size"
+CORNER_AND_SIZE = "the boxes are two corners x1, y1, x2, y2, not one corner and the size"
 DETACHED = "your loss is computed from detached values somewhere; only CIoU's α is a constant"
+IOU_DETACHED = (
+    "the values are right, but the IoU in your loss carries no gradient: keep it out of no_grad "
+    "and detach; only CIoU's α is a constant"
+)
+PENALTY_DETACHED = (
+    "the values are right, but your penalty carries no gradient, and it is what moves boxes that "
+    "lie apart; only CIoU's α is a constant"
+)
+
+Overlap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # I and U (N,) of each pair
+Terms = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of the boxes, their IoU and union
 
 
-def common(penalty: Loss, name: str) -> tuple[Misconception, ...]:
-    """Return the mistakes around a penalty; `name` completes "… is 1 − IoU plus the penalty"."""
-    loss = loss_of(penalty)
+def common(penalty: Terms, name: str) -> tuple[Misconception, ...]:
+    """Return the mistakes around a penalty.
+
+    Args:
+        penalty: of the boxes, their IoU and their union.
+        name: what the similarity is called, "GIoU" for example.
+    """
+
+    def terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        overlap = iou(a, b)
+        return overlap, penalty(a, b, overlap, union(a, b))
+
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        overlap, added = terms(a, b)
+        return 1 - overlap + added
+
+    def of_terms(combine: Loss) -> Loss:
+        return lambda a, b: combine(*terms(a, b))
 
     def each_with_each(a: Tensor, b: Tensor) -> Tensor:
         n = len(a)
         return loss(a.repeat_interleave(n, 0), b.repeat(n, 1)).view(n, n)
 
-    def from_centres(a: Tensor, b: Tensor) -> Tensor:
-        return loss(_corners(a), _corners(b))
+    def read_as(corners: Callable[[Tensor], Tensor]) -> Loss:
+        return lambda a, b: loss(corners(a), corners(b))
 
     return (
-        # A term that is missing or has the wrong sign.
-        Misconception(ONE_MINUS, lambda a, b: 1 - loss(a, b)),
-        Misconception(IOU_ONLY, lambda a, b: 1 - iou(a, b)),
-        Misconception(SIGN, lambda a, b: 1 - iou(a, b) - penalty(a, b)),
-        Misconception(f"the IoU is missing: {name} is 1 − IoU plus the penalty", penalty),
+        # A term that is missing, or that enters in another way.
+        Misconception(ONE_MINUS, of_terms(lambda iou, added: iou - added)),
+        Misconception(IOU_ONLY, of_terms(lambda iou, added: 1 - iou)),
+        Misconception(SIGN, of_terms(lambda iou, added: 1 - iou - added)),
         Misconception(
-            f"the 1 is missing: {name} of equal boxes is 0", lambda a, b: penalty(a, b) - iou(a, b)
+            f"the IoU is missing: the {name} loss is 1 − IoU plus the penalty",
+            of_terms(lambda iou, added: added),
         ),
-        # A wrong intersection.
-        Misconception(NEGATIVE_SIDES, lambda a, b: 1 - _without_clamp(a, b) + penalty(a, b)),
         Misconception(
-            SHARED_EXTREME,
-            lambda a, b: 1 - _iou_of(size(torch.max(a, b)), a, b) + penalty(a, b),
-            lambda a, b: 1 - _iou_of(size(torch.min(a, b)), a, b) + penalty(a, b),
+            f"the 1 is missing: the {name} loss of equal boxes is 0",
+            of_terms(lambda iou, added: added - iou),
+        ),
+        *(
+            Misconception(hint, of_terms(combine))
+            for hint, combine in (
+                (TWICE, lambda iou, added: 1 - iou + 2 * added),
+                (HALVED, lambda iou, added: 1 - iou + added / 2),
+                (SQUARED, lambda iou, added: 1 - iou + added**2),
+                (HALF_THE_LOSS, lambda iou, added: (1 - iou + added) / 2),
+                (SQUARED_LOSS, lambda iou, added: (1 - iou + added) ** 2),
+                (LOGARITHM, lambda iou, added: added - (iou + EPS).log()),
+                (ONLY_APART, lambda iou, added: 1 - iou + added * (iou == 0)),
+                (ONLY_TOUCHING, lambda iou, added: 1 - iou + added * (iou > 0)),
+            )
+        ),
+        Misconception(
+            f"the {name} is negative for boxes that lie apart; you cut it off at zero, and with it "
+            "the gradient that moves such boxes",
+            of_terms(lambda iou, added: 1 - (iou - added).clamp(min=0)),
+        ),
+        # A wrong intersection or union, in the IoU alone or in the penalty as well.
+        *(
+            Misconception(
+                hint,
+                *(_over(overlap, penalty, everywhere=True) for overlap in overlaps),
+                *(_over(overlap, penalty, everywhere=False) for overlap in overlaps),
+            )
+            for hint, overlaps in OVERLAP_MISTAKES
         ),
         # The form of what is given and returned.
         Misconception(MEAN, lambda a, b: loss(a, b).mean(), lambda a, b: loss(a, b).sum()),
+        Misconception(COLUMN, lambda a, b: loss(a, b)[:, None]),
         Misconception(EACH_WITH_EACH, each_with_each),
-        Misconception(CENTRES, from_centres),
+        Misconception(CENTRES, read_as(_corners)),
+        Misconception(CORNER_AND_SIZE, read_as(_corners_of_corner_and_size)),
+        # What carries a gradient.
         Misconception(DETACHED, lambda a, b: loss(a, b).detach()),
+        Misconception(IOU_DETACHED, of_terms(lambda iou, added: 1 - iou.detach() + added)),
+        Misconception(PENALTY_DETACHED, of_terms(lambda iou, added: 1 - iou + added.detach())),
     )
+
+
+def _over(overlap: Overlap, penalty: Terms, *, everywhere: bool) -> Loss:
+    """Return the loss with a wrong intersection or union.
+
+    Args:
+        overlap: the wrong I and U.
+        penalty: what is added.
+        everywhere: whether the penalty is made of the wrong ones, too.
+    """
+
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        wrong_intersection, wrong_union = overlap(a, b)
+        wrong_iou = wrong_intersection / (wrong_union + EPS)
+        if everywhere:
+            return 1 - wrong_iou + penalty(a, b, wrong_iou, wrong_union)
+        return 1 - wrong_iou + penalty(a, b, iou(a, b), union(a, b))
+
+    return loss
+
+
+def _with_sides(change: Callable[[Tensor, Tensor], Tensor]) -> Overlap:
+    """Return the overlap whose area is made of the two differences in another way."""
+
+    def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        wrong = change(*shared(a, b))
+        return wrong, area(a) + area(b) - wrong
+
+    return overlap
+
+
+def _with_corners(extreme: Callable[[Tensor, Tensor], Tensor]) -> Overlap:
+    """Return the overlap with the same extreme of all four coordinates."""
+
+    def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        w, h = size(extreme(a, b))
+        wrong = w.clamp(min=0) * h.clamp(min=0)
+        return wrong, area(a) + area(b) - wrong
+
+    return overlap
+
+
+def _with_union(wrong_union: Loss) -> Overlap:
+    """Return the overlap with another union."""
+    return lambda a, b: (intersection(a, b), wrong_union(a, b))
+
+
+# Each a hint and the intersections and unions that deserve it.
+OVERLAP_MISTAKES: tuple[tuple[str, tuple[Overlap, ...]], ...] = (
+    (NEGATIVE_SIDES, (_with_sides(lambda w, h: w * h),)),
+    (CLAMPED_PRODUCT, (_with_sides(lambda w, h: (w * h).clamp(min=0)),)),
+    (ABSOLUTE_SIDES, (_with_sides(lambda w, h: w.abs() * h.abs()),)),
+    (
+        ONE_CLAMP,
+        (
+            _with_sides(lambda w, h: w.clamp(min=0) * h),
+            _with_sides(lambda w, h: w * h.clamp(min=0)),
+        ),
+    ),
+    (
+        SAME_SIDE_TWICE,
+        (
+            _with_sides(lambda w, h: w.clamp(min=0) ** 2),
+            _with_sides(lambda w, h: h.clamp(min=0) ** 2),
+        ),
+    ),
+    (SHARED_EXTREME, (_with_corners(torch.max), _with_corners(torch.min))),
+    (SUM_OF_AREAS, (_with_union(lambda a, b: area(a) + area(b)),)),
+    (
+        ADDED_INTERSECTION,
+        (_with_union(lambda a, b: area(a) + area(b) + intersection(a, b)),),
+    ),
+    (OVER_ENCLOSING, (_with_union(enclosing_area),)),
+    (
+        OVER_ONE_BOX,
+        (
+            _with_union(lambda a, b: torch.min(area(a), area(b))),
+            _with_union(lambda a, b: torch.max(area(a), area(b))),
+            _with_union(lambda a, b: area(a)),
+            _with_union(lambda a, b: area(b)),
+        ),
+    ),
+)
+
+# Each a hint and the enclosing boxes that deserve it.
+SidesOfPair = Callable[[Tensor, Tensor], Sides]
+
+
+def _mixed(low: int, high: int) -> SidesOfPair:
+    """Return the enclosing box whose height is made of two other coordinates."""
+
+    def sides(a: Tensor, b: Tensor) -> Sides:
+        w, _ = enclosing(a, b)
+        return w, torch.max(a, b)[:, high] - torch.min(a, b)[:, low]
+
+    return sides
+
+
+ENCLOSING_MISTAKES: tuple[tuple[str, tuple[SidesOfPair, ...]], ...] = (
+    (
+        ONE_EXTREME,
+        (lambda a, b: size(torch.max(a, b)), lambda a, b: size(torch.min(a, b))),
+    ),
+    (SIZES_ADDED, (lambda a, b: size(a + b),)),
+    (LARGER_SIZES, (lambda a, b: tuple(map(torch.max, size(a), size(b))),)),
+    (
+        ENCLOSING_SIDE_TWICE,
+        (
+            lambda a, b: (enclosing(a, b)[0], enclosing(a, b)[0]),
+            lambda a, b: (enclosing(a, b)[1], enclosing(a, b)[1]),
+        ),
+    ),
+    (ENCLOSING_MIXED, (_mixed(0, 3), _mixed(1, 2))),
+)
+
+
+def large_epsilon(loss: Callable[[float], Loss]) -> Misconception:
+    """Return the mistake of an epsilon that is no longer small; `loss` makes one with it."""
+    return Misconception(LARGE_EPSILON, *(loss(eps) for eps in (1e-2, 1e-3, 1e-4)))
 
 
 Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the boxes and their IoU
@@ -356,17 +591,8 @@ def _corners(boxes: Tensor) -> Tensor:
     return torch.cat((centre - sides / 2, centre + sides / 2), dim=1)
 
 
-def _iou_of(sides: Sides, a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU with an intersection of these sides, cut off at zero."""
-    w, h = sides
-    common_area = w.clamp(min=0) * h.clamp(min=0)
-    return common_area / (area(a) + area(b) - common_area + EPS)
-
-
-def _without_clamp(a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU with a positive intersection for boxes that are apart in x and in y."""
-    w, h = shared(a, b)
-    return w * h / (area(a) + area(b) - w * h + EPS)
+def _corners_of_corner_and_size(boxes: Tensor) -> Tensor:
+    return torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), dim=1)
 
 
 def _over_union_of_one(a: Tensor, b: Tensor) -> Tensor:

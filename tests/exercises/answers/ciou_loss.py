@@ -345,3 +345,80 @@ def distance_not_squared(pred_boxes, target_boxes):
     v = _v(p, t)
     alpha = (v / (1 - iou + v + 1e-7)).detach()
     return 1 - iou + rho / (c2 + 1e-7) + alpha * v
+
+
+@wrong("the IoU in your loss carries no gradient")
+def iou_without_gradient(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    distance = diou - (1 - iou)
+    v = _v(pred_boxes, target_boxes)
+    with torch.no_grad():
+        iou = _diou(pred_boxes, target_boxes)[0]
+        alpha = v / (1 - iou + v + 1e-7)
+    return 1 - iou + distance + alpha * v
+
+
+@wrong("yours is (4/π)²")
+def factor_with_the_four_squared(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    a, b = _angles(pred_boxes, target_boxes)
+    v = (4 / math.pi * (a - b)) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("one of yours is atan(h / w)")
+def one_ratio_upside_down(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    w, h = (pred_boxes[:, 2:] - pred_boxes[:, :2]).unbind(1)
+    w_gt, h_gt = (target_boxes[:, 2:] - target_boxes[:, :2]).unbind(1)
+    v = 4 / math.pi**2 * (torch.atan2(w_gt, h_gt) - torch.atan2(h, w)) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("this is GIoU's penalty")
+def on_giou(pred_boxes, target_boxes):
+    iou, _ = _diou(pred_boxes, target_boxes)
+    p, t = pred_boxes, target_boxes
+    inter = (torch.min(p, t)[:, 2:] - torch.max(p, t)[:, :2]).clamp(min=0).prod(1)
+    union = (p[:, 2:] - p[:, :2]).prod(1) + (t[:, 2:] - t[:, :2]).prod(1) - inter
+    c = (torch.max(p[:, 2:], t[:, 2:]) - torch.min(p[:, :2], t[:, :2])).prod(1)
+    v = _v(pred_boxes, target_boxes)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return 1 - iou + (c - union) / (c + 1e-7) + alpha * v
+
+
+@wrong("α is a weight and must carry none")
+def detaches_v_in_alpha_only(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    alpha = v.detach() / (1 - iou + v.detach() + 1e-7)
+    return diou + alpha * v
+
+
+@wrong("yours is the tangent")
+def tangent(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    (w, h), (w_gt, h_gt) = (
+        (boxes[:, 2:] - boxes[:, :2]).unbind(1) for boxes in (pred_boxes, target_boxes)
+    )
+    v = 4 / math.pi**2 * (torch.tan(w_gt / (h_gt + 1e-7)) - torch.tan(w / (h + 1e-7))) ** 2
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v
+
+
+@wrong("yours is α · v²")
+def squares_v_again(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v**2
+
+
+@wrong("yours has 1 − IoU above the line")
+def alpha_upside_down(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    alpha = ((1 - iou) / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha * v

@@ -277,3 +277,64 @@ def list_comprehension(pred_boxes, target_boxes):
 @wrong("dtype float64; expected float32")
 def in_double(pred_boxes, target_boxes):
     return from_corners(pred_boxes.double(), target_boxes.double())
+
+
+@wrong("half of the size, which does not know where the box lies")
+def centre_is_half_the_size(pred_boxes, target_boxes):
+    a, b = ((boxes[:, 2:] - boxes[:, :2]) / 2 for boxes in (pred_boxes, target_boxes))
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + (a - b).pow(2).sum(1) / (c2 + 1e-7)
+
+
+@wrong("yours is the square of the sum")
+def along_the_streets(pred_boxes, target_boxes):
+    rho = _offset(pred_boxes, target_boxes).abs().sum(1)
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho**2 / (c2 + 1e-7)
+
+
+@wrong("yours multiplies them")
+def product_of_the_squares(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c2 = _hull(pred_boxes, target_boxes).pow(2).prod(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("your penalty carries no gradient")
+def penalty_without_gradient(pred_boxes, target_boxes):
+    with torch.no_grad():
+        rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+        penalty = rho2 / (_hull(pred_boxes, target_boxes).pow(2).sum(1) + 1e-7)
+    return 1 - _iou(pred_boxes, target_boxes) + penalty
+
+
+@wrong("yours adds both")
+def on_top_of_giou(pred_boxes, target_boxes):
+    areas = [(b[:, 2:] - b[:, :2]).prod(1) for b in (pred_boxes, target_boxes)]
+    inter = torch.min(pred_boxes, target_boxes)[:, 2:] - torch.max(pred_boxes, target_boxes)[:, :2]
+    inter = inter.clamp(min=0).prod(1)
+    c = _hull(pred_boxes, target_boxes).prod(1)
+    empty = (c - (areas[0] + areas[1] - inter)) / (c + 1e-7)
+    return with_the_helper(pred_boxes, target_boxes) + empty
+
+
+@wrong("a mean where a sum belongs")
+def mean_of_the_squares(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).mean(1)
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("the penalty is ρ² / c², yours is ρ² / c")
+def diagonal_not_squared(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c = torch.linalg.norm(_hull(pred_boxes, target_boxes), dim=1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c + 1e-7)
+
+
+@wrong("the intersection, which you count twice")
+def union_is_the_sum(pred_boxes, target_boxes):
+    areas = [(b[:, 2:] - b[:, :2]).prod(1) for b in (pred_boxes, target_boxes)]
+    iou = _iou(pred_boxes, target_boxes)
+    inter = iou * (areas[0] + areas[1]) / (1 + iou)
+    return with_the_helper(pred_boxes, target_boxes) + iou - inter / (areas[0] + areas[1] + 1e-7)

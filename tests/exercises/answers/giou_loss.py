@@ -284,3 +284,100 @@ def collects_and_stacks(pred_boxes, target_boxes):
 @wrong("dtype float64; expected float32")
 def in_double(pred_boxes, target_boxes):
     return two_minus_two_ratios(pred_boxes.double(), target_boxes.double())
+
+
+@wrong("clamp each difference at zero before you multiply")
+def clamps_the_product(pred_boxes, target_boxes):
+    lt = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
+    rb = torch.min(pred_boxes[:, 2:], target_boxes[:, 2:])
+    inter = (rb - lt).prod(1).clamp(min=0)
+    union = (pred_boxes[:, 2:] - pred_boxes[:, :2]).prod(1)
+    union = union + (target_boxes[:, 2:] - target_boxes[:, :2]).prod(1) - inter
+    c = _parts(pred_boxes, target_boxes)[2]
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("turns a gap between the boxes into an overlap")
+def takes_the_absolute_value(pred_boxes, target_boxes):
+    lt = torch.max(pred_boxes[:, :2], target_boxes[:, :2])
+    rb = torch.min(pred_boxes[:, 2:], target_boxes[:, 2:])
+    inter = torch.abs(rb - lt).prod(1)
+    union = (pred_boxes[:, 2:] - pred_boxes[:, :2]).prod(1)
+    union = union + (target_boxes[:, 2:] - target_boxes[:, :2]).prod(1) - inter
+    c = _parts(pred_boxes, target_boxes)[2]
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("you subtract the two whole areas")
+def subtracts_both_areas(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    areas = union + inter
+    return 1 - inter / (union + 1e-7) + (c - areas) / (c + 1e-7)
+
+
+@wrong("your epsilon is so large")
+def epsilon_of_a_thousandth(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-3) + (c - union) / (c + 1e-3)
+
+
+@wrong("as if to bring it into [0, 1]")
+def halves_the_loss(pred_boxes, target_boxes):
+    return from_corners(pred_boxes, target_boxes) / 2
+
+
+@wrong("yours adds it only where the IoU is 0")
+def penalty_only_apart(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    loss = 1 - inter / (union + 1e-7)
+    return torch.where(inter > 0, loss, loss + (c - union) / (c + 1e-7))
+
+
+@wrong("the sum of the two widths")
+def hull_of_added_sizes(pred_boxes, target_boxes):
+    inter, union, _ = _parts(pred_boxes, target_boxes)
+    c = (pred_boxes[:, 2:] - pred_boxes[:, :2] + target_boxes[:, 2:] - target_boxes[:, :2]).prod(1)
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("your penalty carries no gradient")
+def penalty_without_gradient(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    with torch.no_grad():
+        penalty = (c - union) / (c + 1e-7)
+    return 1 - inter / (union + 1e-7) + penalty
+
+
+@wrong("C must carry a gradient")
+def hull_without_gradient(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    c = c.detach()
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("a second dimension of length 1")
+def keeps_a_dimension(pred_boxes, target_boxes):
+    return from_corners(pred_boxes, target_boxes).unsqueeze(1)
+
+
+@wrong("not one corner and the size")
+def takes_xywh(pred_boxes, target_boxes):
+    boxes = [torch.cat((b[:, :2], b[:, :2] + b[:, 2:]), dim=1) for b in (pred_boxes, target_boxes)]
+    return from_corners(*boxes)
+
+
+@wrong("yours divides it by the area of one box")
+def over_the_smaller_area(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    areas = [(b[:, 2:] - b[:, :2]).prod(1) for b in (pred_boxes, target_boxes)]
+    iou = inter / (torch.minimum(*areas) + 1e-7)
+    return 1 - iou + (c - union) / (c + 1e-7)
+
+
+@wrong("its four columns are boxes.unbind(1)")
+def unpacks_the_rows(pred_boxes, target_boxes):
+    x1, y1, x2, y2 = pred_boxes
+    u1, v1, u2, v2 = target_boxes
+    return from_corners(
+        torch.stack((x1, y1, x2, y2), dim=-1), torch.stack((u1, v1, u2, v2), dim=-1)
+    )

@@ -317,3 +317,87 @@ def scores_in_double(boxes, scores, sigma=0.5, threshold=0.001):
 def empty_keep_without_dtype(boxes, scores, sigma=0.5, threshold=0.001):
     keep, s = with_a_mask(boxes, scores, sigma, threshold)
     return torch.tensor(keep.tolist()), s
+
+
+@wrong("without a normal distribution's 2; σ alone divides")
+def twice_sigma(boxes, scores, sigma=0.5, threshold=0.001):
+    return _soft(boxes, scores, threshold, lambda iou: torch.exp(-(iou**2) / (2 * sigma)))
+
+
+@wrong("a score equal to the threshold stays")
+def drops_at_the_threshold(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return keep[s > threshold], s[s > threshold]
+
+
+@wrong("every box lowers every other one")
+def all_pairs_at_once(boxes, scores, sigma=0.5, threshold=0.001):
+    factors = torch.exp(-(box_iou(boxes, boxes) ** 2) / sigma)
+    factors.fill_diagonal_(1)
+    s, order = (scores * factors.prod(dim=1)).sort(descending=True)
+    return order[s >= threshold], s[s >= threshold]
+
+
+@wrong("as its IoU with itself is 1")
+def decays_itself(boxes, scores, sigma=0.5, threshold=0.001):
+    s, done = scores.clone(), torch.zeros(len(scores), dtype=torch.bool)
+    keep = []
+    while not done.all():
+        best = int(s.masked_fill(done, -1).argmax())
+        if s[best] < threshold:
+            break
+        keep.append(best)
+        decayed = s * torch.exp(-(box_iou(boxes[[best]], boxes)[0] ** 2) / sigma)
+        s = torch.where(done, s, decayed)
+        done[best] = True
+    keep = torch.tensor(keep, dtype=torch.int64)
+    return keep, s[keep]
+
+
+@wrong("check for an empty list")
+def stacks_nothing(boxes, scores, sigma=0.5, threshold=0.001):
+    s, left, keep, values = scores.clone(), torch.arange(len(scores)), [], []
+    while len(left) and s[left].max() >= threshold:
+        best = left[s[left].argmax()]
+        keep.append(best)
+        values.append(s[best].clone())
+        left = left[left != best]
+        s[left] *= torch.exp(-(box_iou(boxes[best][None], boxes[left])[0] ** 2) / sigma)
+    return torch.stack(keep), torch.stack(values)
+
+
+@wrong("yours multiplies by it")
+def times_sigma(boxes, scores, sigma=0.5, threshold=0.001):
+    return _soft(boxes, scores, threshold, lambda iou: torch.exp(-(iou**2) * sigma))
+
+
+@wrong("yours is a mask over all boxes")
+def mask_of_the_kept(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    mask = torch.zeros(len(scores), dtype=torch.bool)
+    mask[keep] = True
+    after = scores.clone()
+    after[keep] = s
+    return mask, after[mask]
+
+
+@wrong("your scores are in the order of the input")
+def scores_in_the_order_of_the_input(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return keep, s[keep.argsort()]
+
+
+@wrong("yours are those of all boxes")
+def all_scores(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, 0.0)
+    after = scores.clone()
+    after[keep] = s
+    return keep[s >= threshold], after
+
+
+@wrong("compares it with the IoU")
+def threshold_of_overlaps(boxes, scores, sigma=0.5, threshold=0.001):
+    def decay(iou):
+        return torch.where(iou > threshold, torch.exp(-(iou**2) / sigma), torch.ones_like(iou))
+
+    return _soft(boxes, scores, 0.0, decay)
