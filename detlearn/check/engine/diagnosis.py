@@ -61,7 +61,11 @@ class Asked:
     read: Callable[[Case, Answer], Answer] = lambda case, answer: answer
 
 
-def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
+def diagnose(
+    misconceptions: Sequence[Misconception],
+    asked: Asked,
+    clue: Callable[[Asked], str] = lambda asked: "",
+) -> str:
     """The hint of the misconception that returns what the learner's function returned.
 
     The hint is given as it is only if one misconception alone agrees with the function on every
@@ -71,9 +75,10 @@ def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
     Args:
         misconceptions: the known ones, the likeliest first.
         asked: cases, answers and faults.
+        clue: says where to look if no misconception fits all answers, or "".
 
     Returns:
-        The hint, or "" if no misconception fits.
+        The hint, or "" if no misconception fits and there is no clue.
     """
     kinds = [answer.trouble.kind if answer.trouble else "" for answer in asked.answers]
     # Cases that only count steps are no evidence, nor are those that were stopped.
@@ -100,6 +105,10 @@ def diagnose(misconceptions: Sequence[Misconception], asked: Asked) -> str:
         known, evidence = fitting[0]
         certain = len({known.hint for known, _ in fitting}) == 1 and _tells(asked, evidence)
         return known.hint if certain else LOOKS_LIKE + known.hint
+
+    # A fact about all answers is worth more than a likeness of some.
+    if found := clue(asked):
+        return found
 
     # One that fits on the lowest rung that fails: the function has a second mistake elsewhere.
     rung = asked.cases[failing[0]].rung

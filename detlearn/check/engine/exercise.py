@@ -51,6 +51,8 @@ class Exercise:
         narrow: what to show of a failing case beside or instead of its arguments as they are:
             takes the case and the fault, gives one line. What it names, as in "boxes1[3] = …", is
             not shown again.
+        clue: what can be said of a wrong answer that no misconception explains: takes everything
+            that is known of it, gives a sentence about where to look, or "".
         summary: of an exercise whose answers are random, what is compared: takes a case and the
             tensors that all its draws returned, and gives numbers that do not depend on chance; or
             says what came instead of tensors of the right form, as in "a mask; expected indices".
@@ -68,6 +70,7 @@ class Exercise:
     returns: tuple[str, ...]
     draw: Callable[[Case, Fault], list[tuple[Tensor, str, str]]] = lambda case, fault: []
     narrow: Callable[[Case, Fault], str] = lambda case, fault: ""
+    clue: Callable[[Asked], str] = lambda asked: ""
     summary: Callable[[Case, tuple[Tensor, ...]], tuple[Tensor, ...] | str] | None = None
     solution: tuple[Callable, ...] = ()
     allowed: frozenset[str] = field(default_factory=frozenset)
@@ -198,7 +201,8 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         number,
         name,
         f"on {case.note}: {found.text}",
-        hint=diagnose(exercise.misconceptions, asked) or generic_hint(case, answer, found),
+        hint=diagnose(exercise.misconceptions, asked, exercise.clue)
+        or generic_hint(case, answer, found),
         line=answer.trouble.line if answer.trouble else "",
         shown=show_arguments(arguments, case, found, narrowed),
         boxes=[] if answer.trouble else exercise.draw(case, found),

@@ -20,6 +20,7 @@ from detlearn.boxes import (
 )
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.iou_losses import parts as bare
+from detlearn.check.iou_losses.clues import OF_CIOU, clue_of_loss
 from detlearn.check.iou_losses.diou_loss import (
     DISTANCE_MISTAKES,
     over_one,
@@ -292,6 +293,11 @@ CIOU_LOSS = Exercise(
             _with_gap(lambda a, b: bare.shape_gap(a, b) * 4 / math.pi**2),
         ),
         Misconception(
+            "your α carries the gradient and v none; it is the other way round: α is detached, v "
+            "is not",
+            _ciou(lambda a, b: _alpha(a, b) * bare.shape_gap(a, b).detach()),
+        ),
+        Misconception(
             "v must carry a gradient; only its weight α is a constant",
             _ciou(lambda a, b: _aspect(a, b).detach()),
         ),
@@ -348,6 +354,10 @@ CIOU_LOSS = Exercise(
             _ciou(lambda a, b: torch.where(bare.iou(a, b) > 0, _aspect(a, b), 0.0)),
         ),
         Misconception(
+            "α is v / ((1 − IoU) + v), with brackets around the sum; yours divides by 1 alone",
+            _with_alpha(lambda iou, v: v - iou + v),
+        ),
+        Misconception(
             "α is v / ((1 − IoU) + v), the whole sum below the line; yours divides by 1 − IoU and "
             "then adds v",
             _with_alpha(lambda iou, v: v / (1 - iou + EPS) + v),
@@ -391,6 +401,7 @@ CIOU_LOSS = Exercise(
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
+    clue=clue_of_loss(OF_CIOU),
     solution=(
         ciou_loss,
         paired_iou,

@@ -17,6 +17,7 @@ from detlearn.boxes import (
 )
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.iou_losses import parts as bare
+from detlearn.check.iou_losses.clues import OF_DIOU, clue_of_loss
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
@@ -204,6 +205,28 @@ DISTANCE_MISTAKES: tuple[tuple[str, tuple[Loss, ...]], ...] = (
         ),
     ),
     (
+        "ρ joins the centres of the boxes; yours is made of the distances of both pairs of corners",
+        (
+            lambda a, b: (a - b).square().sum(1) / 2 / bare.diagonal(a, b),
+            lambda a, b: (a - b).square().sum(1) / bare.diagonal(a, b),
+        ),
+    ),
+    (
+        "c² stands alone below the line: ρ² / c²; yours adds ρ² there",
+        (
+            lambda a, b: (
+                bare.centre_distance(a, b) / (bare.diagonal(a, b) + bare.centre_distance(a, b))
+            ),
+        ),
+    ),
+    (
+        "a centre is (x1 + x2) / 2, the whole sum halved; yours halves one of the two",
+        (
+            _between(lambda boxes: boxes[:, :2] + boxes[:, 2:] / 2),
+            _between(lambda boxes: boxes[:, :2] / 2 + boxes[:, 2:]),
+        ),
+    ),
+    (
         "a centre is (x1 + x2) / 2 and (y1 + y2) / 2; yours adds an x and a y",
         (_between(lambda boxes: (boxes[:, 0::2] + boxes[:, 1::2]) / 2),),
     ),
@@ -282,6 +305,7 @@ DIOU_LOSS = Exercise(
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
+    clue=clue_of_loss(OF_DIOU),
     solution=(
         diou_loss,
         paired_iou,

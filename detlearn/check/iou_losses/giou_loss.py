@@ -16,6 +16,7 @@ from detlearn.boxes import (
 )
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.iou_losses import parts as bare
+from detlearn.check.iou_losses.clues import OF_GIOU, clue_of_loss
 from detlearn.check.iou_losses.parts import (
     CROSSED,
     DIAGONAL,
@@ -181,6 +182,7 @@ GIOU_LOSS = Exercise(
     returns=("the loss",),
     draw=draw_pair,
     narrow=show_pair,
+    clue=clue_of_loss(OF_GIOU),
     solution=(
         giou_loss,
         paired_iou,

@@ -165,6 +165,13 @@ SHARES_APART = Pair(
 )
 
 
+TOGETHER = "these pairs all at once"
+RANDOM = "30 random pairs"
+MOVED = "the same pairs moved, partly below zero"
+LARGER = "the same pairs, eight times as large"
+EXCHANGED = "the same pairs with prediction and target exchanged"
+
+
 def with_hand_cases(*hand: tuple[Pair, float]) -> Callable[[torch.Generator], list[Case]]:
     """Return what makes the ladder of a box loss.
 
@@ -177,7 +184,14 @@ def with_hand_cases(*hand: tuple[Pair, float]) -> Callable[[torch.Generator], li
             Case("by hand", (pair.pred, pair.target), pair.note, expected=torch.tensor([loss]))
             for pair, loss in hand
         ]
-        return [*by_hand, *_degenerate_cases(random), *_random_cases(random)]
+        # What is right for one pair may mix them up where there are several.
+        together = Case(
+            "by hand",
+            (torch.cat([pair.pred for pair, _ in hand]), torch.cat([p.target for p, _ in hand])),
+            TOGETHER,
+            expected=torch.tensor([loss for _, loss in hand]),
+        )
+        return [*by_hand, together, *_degenerate_cases(random), *_random_cases(random)]
 
     return cases
 
@@ -241,12 +255,12 @@ def _random_cases(random: torch.Generator) -> list[Case]:
     few, many = random_pairs(8, random), random_pairs(64, random)
 
     return [
-        Case("random", (a, b), "30 random pairs"),
+        Case("random", (a, b), RANDOM),
         Case("random", shares, "30 random pairs inside [0, 1]"),
-        Case("property", (a + moved, b + moved), "the same pairs moved, partly below zero"),
-        Case("property", (a * 8, b * 8), "the same pairs, eight times as large"),
-        Case("property", (b, a), "the same pairs with prediction and target exchanged"),
-        Case("gradient", (a, b), "30 random pairs", gradient=True),
+        Case("property", (a + moved, b + moved), MOVED),
+        Case("property", (a * 8, b * 8), LARGER),
+        Case("property", (b, a), EXCHANGED),
+        Case("gradient", (a, b), RANDOM, gradient=True),
         Case("gradient", shares, "30 random pairs inside [0, 1]", gradient=True),
         Case("no loop", few, "8 random pairs", size=8),
         Case("no loop", many, "64 random pairs", size=64),
@@ -384,6 +398,11 @@ def common(penalty: Terms, name: str) -> tuple[Misconception, ...]:
     return (
         # A term that is missing, or that enters in another way.
         Misconception(ONE_MINUS, of_terms(lambda iou, added: iou - added)),
+        Misconception(
+            "this is the loss with its sign turned: it must fall as the boxes come together, to 0 "
+            "where they are equal",
+            of_terms(lambda iou, added: iou - added - 1),
+        ),
         Misconception(IOU_ONLY, of_terms(lambda iou, added: 1 - iou)),
         Misconception(SIGN, of_terms(lambda iou, added: 1 - iou - added)),
         Misconception(
@@ -500,6 +519,13 @@ OVERLAP_MISTAKES: tuple[tuple[str, tuple[Overlap, ...]], ...] = (
     ),
     (SHARED_EXTREME, (_with_corners(torch.max), _with_corners(torch.min))),
     (SUM_OF_AREAS, (_with_union(lambda a, b: area(a) + area(b)),)),
+    (
+        "the area of a box is w · h; yours multiplies one of the two by itself",
+        (
+            _with_union(lambda a, b: size(a)[0] ** 2 + size(b)[0] ** 2 - intersection(a, b)),
+            _with_union(lambda a, b: size(a)[1] ** 2 + size(b)[1] ** 2 - intersection(a, b)),
+        ),
+    ),
     (
         ADDED_INTERSECTION,
         (_with_union(lambda a, b: area(a) + area(b) + intersection(a, b)),),

@@ -12,6 +12,7 @@ from detlearn.boxes import paired_iou
 from detlearn.check.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.cases import Case
+from detlearn.check.iou_losses.clues import UNSORTED, clue_of_soft_nms
 from detlearn.check.iou_losses.parts import area, intersection
 from detlearn.nms import nms, soft_nms
 
@@ -350,6 +351,12 @@ def _soft_by_hand(three: Tensor, scores: Tensor) -> list[Case]:
         ),
         Case(
             "by hand",
+            (three.flip(0), scores.flip(0)),
+            UNSORTED,
+            expected=(torch.tensor([2, 0, 1]), torch.tensor([0.9, 0.5, decayed])),
+        ),
+        Case(
+            "by hand",
             (three, scores, 0.5, 0.5),
             "the same boxes with a score threshold of 0.5, which is the third's score and keeps it",
             expected=(torch.tensor([0, 2]), torch.tensor([0.9, 0.5])),
@@ -533,6 +540,13 @@ SOFT_NMS = Exercise(
             _as_mask,
         ),
         Misconception(
+            "sigma and threshold have changed places: σ divides in the exponent, and scores are "
+            "compared with the threshold",
+            lambda boxes, scores, sigma=0.5, threshold=0.001: soft_nms(
+                boxes, scores, threshold, sigma
+            ),
+        ),
+        Misconception(
             "sigma is the one you are given; yours is always 0.5",
             _soft(lambda iou, sigma: torch.exp(-(iou**2) / 0.5)),
         ),
@@ -584,6 +598,7 @@ SOFT_NMS = Exercise(
     returns=("keep", "the score"),
     draw=draw_scored,
     narrow=show_scored,
+    clue=clue_of_soft_nms,
     solution=(soft_nms,),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
 )

@@ -422,3 +422,31 @@ def alpha_upside_down(pred_boxes, target_boxes):
     v = _v(pred_boxes, target_boxes)
     alpha = ((1 - iou) / (1 - iou + v + 1e-7)).detach()
     return diou + alpha * v
+
+
+@wrong("with brackets around the sum")
+def forgets_the_brackets_below_the_line(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    with torch.no_grad():
+        alpha = v / 1 - iou + v
+    return diou + alpha * v
+
+
+@wrong("Python's functions of numbers take one number")
+def arctangent_of_math(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    w1, h1 = (pred_boxes[:, 2:] - pred_boxes[:, :2]).unbind(1)
+    w2, h2 = (target_boxes[:, 2:] - target_boxes[:, :2]).unbind(1)
+    v = 4 / math.pi**2 * (math.atan(w2 / h2) - math.atan(w1 / h1)) ** 2
+    with torch.no_grad():
+        alpha = v / (1 - iou + v + 1e-7)
+    return diou + alpha * v
+
+
+@wrong("right where the two boxes have the same shape")
+def adds_alpha_and_v(pred_boxes, target_boxes):
+    iou, diou = _diou(pred_boxes, target_boxes)
+    v = _v(pred_boxes, target_boxes)
+    alpha = (v / (1 - iou + v + 1e-7)).detach()
+    return diou + alpha + v

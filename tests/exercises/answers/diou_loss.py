@@ -338,3 +338,38 @@ def union_is_the_sum(pred_boxes, target_boxes):
     iou = _iou(pred_boxes, target_boxes)
     inter = iou * (areas[0] + areas[1]) / (1 + iou)
     return with_the_helper(pred_boxes, target_boxes) + iou - inter / (areas[0] + areas[1] + 1e-7)
+
+
+@wrong("exchanging prediction and target changes your loss")
+def from_corner_to_corner(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(1)
+    c2 = (pred_boxes[:, 2:] - target_boxes[:, :2]).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("measuring the boxes in another unit changes your loss")
+def whole_pixels(pred_boxes, target_boxes):
+    a, b = ((boxes[:, :2] + boxes[:, 2:]) // 2 for boxes in (pred_boxes, target_boxes))
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + (a - b).pow(2).sum(1) / (c2 + 1e-7)
+
+
+@wrong("the coordinates are dimension 1")
+def sum_over_the_pairs(pred_boxes, target_boxes):
+    rho2 = _offset(pred_boxes, target_boxes).pow(2).sum(0)
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)
+
+
+@wrong("the whole sum halved")
+def half_of_one_corner(pred_boxes, target_boxes):
+    a, b = (boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (pred_boxes, target_boxes))
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + (a - b).pow(2).sum(1) / (c2 + 1e-7)
+
+
+@wrong("right where the centres meet and wrong elsewhere")
+def vertical_from_the_horizontal(pred_boxes, target_boxes):
+    rho2 = 2 * _offset(pred_boxes, target_boxes)[:, 0] ** 2
+    c2 = _hull(pred_boxes, target_boxes).pow(2).sum(1)
+    return 1 - _iou(pred_boxes, target_boxes) + rho2 / (c2 + 1e-7)

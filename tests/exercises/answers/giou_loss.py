@@ -381,3 +381,42 @@ def unpacks_the_rows(pred_boxes, target_boxes):
     return from_corners(
         torch.stack((x1, y1, x2, y2), dim=-1), torch.stack((u1, v1, u2, v2), dim=-1)
     )
+
+
+@wrong("runs over the pairs; give it dim=1")
+def hull_of_all_pairs(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    if len(pred_boxes):
+        both = torch.cat((pred_boxes, target_boxes))
+        c = (both[:, 2:].amax(0) - both[:, :2].amin(0)).prod()
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("moving both boxes together changes your loss")
+def index_slip_in_the_intersection(pred_boxes, target_boxes):
+    p, t = pred_boxes, target_boxes
+    w = (torch.min(p[:, 2], t[:, 2]) - torch.max(p[:, 0], t[:, 0])).clamp(min=0)
+    h = (torch.min(p[:, 3], t[:, 3]) - torch.max(p[:, 0], t[:, 0])).clamp(min=0)
+    inter = w * h
+    union = (p[:, 2:] - p[:, :2]).prod(1) + (t[:, 2:] - t[:, :2]).prod(1) - inter
+    c = _parts(p, t)[2]
+    return 1 - inter / (union + 1e-7) + (c - union) / (c + 1e-7)
+
+
+@wrong("a Python if decides once for all pairs")
+def python_if(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    if inter > 0:
+        return 1 - inter / (union + 1e-7)
+    return 1 + (c - union) / (c + 1e-7)
+
+
+@wrong("wrong where a part of that is empty")
+def over_the_squared_hull(pred_boxes, target_boxes):
+    inter, union, c = _parts(pred_boxes, target_boxes)
+    return 1 - inter / (union + 1e-7) + (c - union) / (c**2 + 1e-7)
+
+
+@wrong("the loss with its sign turned")
+def giou_minus_one(pred_boxes, target_boxes):
+    return -from_corners(pred_boxes, target_boxes)

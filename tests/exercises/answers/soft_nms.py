@@ -401,3 +401,41 @@ def threshold_of_overlaps(boxes, scores, sigma=0.5, threshold=0.001):
         return torch.where(iou > threshold, torch.exp(-(iou**2) / sigma), torch.ones_like(iou))
 
     return _soft(boxes, scores, 0.0, decay)
+
+
+@wrong("these are the right boxes in another order")
+def in_the_order_given(boxes, scores, sigma=0.5, threshold=0.001):
+    s = scores.clone()
+    for i in range(len(s)):
+        s[i + 1 :] *= torch.exp(-(box_iou(boxes[[i]], boxes[i + 1 :])[0] ** 2) / sigma)
+    keep = torch.where(s >= threshold)[0]
+    return keep, s[keep]
+
+
+@wrong("you return a box whose decayed score is below the threshold")
+def low_scores_become_zero(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = _soft(boxes, scores, 0.0, lambda iou: torch.exp(-(iou**2) / sigma))
+    return keep, torch.where(s < threshold, 0.0, s)
+
+
+@wrong("higher than the score that was given")
+def assigns_the_factor(boxes, scores, sigma=0.5, threshold=0.001):
+    s, left, keep, values = scores.clone(), torch.arange(len(scores)), [], []
+    while len(left) and s[left].max() >= threshold:
+        best = left[s[left].argmax()].item()
+        keep.append(best)
+        values.append(s[best].item())
+        left = left[left != best]
+        s[left] = torch.exp(-(box_iou(boxes[[best]], boxes[left])[0] ** 2) / sigma)
+    return torch.tensor(keep, dtype=torch.int64), torch.tensor(values)
+
+
+@wrong("a box is missing whose decayed score")
+def never_takes_the_last(boxes, scores, sigma=0.5, threshold=0.001):
+    keep, s = with_a_mask(boxes, scores, sigma, threshold)
+    return (keep[:-1], s[:-1]) if len(keep) == len(boxes) else (keep, s)
+
+
+@wrong("the scores are not: look at the factor")
+def powers_of_two(boxes, scores, sigma=0.5, threshold=0.001):
+    return _soft(boxes, scores, threshold, lambda iou: 2.0 ** (-(iou**2) / sigma))
