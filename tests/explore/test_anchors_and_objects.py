@@ -208,6 +208,47 @@ DRAWN_MARKS = """
 """
 
 
+def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
+    numbers = random.Random(5)
+    figure = open_figures(explore.anchors_and_objects())
+    kinds = set()
+    for _ in range(12):
+        state = random_state(numbers)
+        figure.set(state)
+        got = figure.get()
+
+        drawn = {
+            (round(x, 2), round(y, 2), *rest) for x, y, *rest in figure.page.evaluate(DRAWN_MARKS)
+        }
+        assert drawn == marks_of(got, state)
+        kinds |= {kind for _, _, kind, _ in drawn}
+
+        positive = sum(found >= 0 for found in got["matched"])
+        ignored = got["matched"].count(-2)
+        background = got["matched"].count(-1)
+        totals = f"{positive} positive, {ignored} ignored, {background} background."
+        assert figure.page.locator("p.note", has_text=totals).is_visible()
+
+        (objects,) = figure.page.locator("table", has_text="best IoU").all()
+        for row, one in zip(objects.locator("tbody tr").all(), got["objects"]):
+            _, best, learned, forced = row.locator("td").all_inner_texts()
+            assert best == f"{one['bestIou']:.2f}"
+            assert learned == (str(one["learned"]) if one["learned"] else "none")
+            assert forced == str(one["forced"])
+
+        chosen = figure.page.locator("input:checked").evaluate_all(
+            "inputs => inputs.map((input) => input.closest('label').textContent)"
+        )
+        words = {1 / 3: "⅓", 0.5: "½", 1.0: "1", 2.0: "2", 3.0: "3"}
+        assert chosen == [
+            str(state["stride"]),
+            *map(str, state["sizes"]),
+            *(words[ratio] for ratio in state["ratios"]),
+            "on" if state["lowQuality"] else "off",
+        ]
+    assert kinds == {"positive", "forced", "ignored"}
+
+
 def test_the_anchors_of_a_cell_are_listed_best_first(open_figures) -> None:
     figure = open_figures(explore.anchors_and_objects())
     figure.set({"sizes": [16, 24, 34], "ratios": [0.5, 1, 2]})

@@ -205,6 +205,16 @@ def test_of_equal_scores_the_earlier_box_stays(open_figures) -> None:
     assert [one["index"] for one in figure.get()["rounds"][0]] == [0]
 
 
+def test_a_score_at_the_threshold_counts(open_figures) -> None:
+    figure = open_figures(small_figure([([([0, 0, 10, 10], 0.5)], [[0, 0, 10, 10]])]))
+    figure.set({"threshold": 0.5})
+    assert figure.get()["found"] == 1
+    figure.set({"threshold": 0.51})
+    assert figure.get()["found"] == 0
+    undefined = "Precision undefined, recall 0.00."
+    assert figure.page.locator("p:not(.spoken)", has_text=undefined).is_visible()
+
+
 @pytest.mark.parametrize(
     "change", [{"method": "soft"}, {"iou": 0.4}, {"sigma": 0.7}, {"scene": 1}, {"round": 0}]
 )

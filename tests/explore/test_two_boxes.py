@@ -271,6 +271,39 @@ def test_what_is_written_is_what_was_worked_out(open_figures, loss: str) -> None
         assert ("No side knows" in slopes) == (not any(got["gradients"][loss]))
 
 
+def test_the_picture_shows_the_boxes_and_the_way_down(open_figures) -> None:
+    figure = open_figures(explore.two_boxes())
+    figure.set({"pred": [10, 14, 44, 54], "target": [34, 34, 84, 68], "loss": "giou"})
+    (shared,) = figure.page.evaluate(
+        "[...document.querySelectorAll('rect[fill-opacity=\"0.2\"]')].map((r) => "
+        "['x', 'y', 'width', 'height'].map((name) => Number(r.getAttribute(name))))"
+    )
+    assert shared == [34, 34, 10, 20]
+
+    # An arrow begins in the middle of its side and goes against the slope.
+    arrows = figure.page.evaluate(
+        "[...document.querySelectorAll('g[fill=\"var(--blue)\"] > g > line')].map((line) => "
+        "['x1', 'y1', 'x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
+    )
+    slope = figure.get()["gradients"]["giou"]
+    starts = [[10, 34], [27, 14], [44, 34], [27, 54]]
+    assert [arrow[:2] for arrow in arrows] == starts
+    for i, (x1, y1, x2, y2) in enumerate(arrows):
+        along, across = (y2 - y1, x2 - x1) if i % 2 else (x2 - x1, y2 - y1)
+        assert along == pytest.approx(max(-30, min(30, -800 * slope[i])))
+        assert across == 0
+
+    # The ticks count the pixels in which the boxes lie.
+    box = figure.page.locator("[aria-label='predicted box'] rect").nth(1).bounding_box()
+    for text, anchor, edge in (("40", "end", "y"), ("20", "middle", "x")):
+        figure.set({"pred": [20, 40, 60, 80]})
+        tick = figure.page.locator(f"svg[role=group] text[text-anchor={anchor}]", has_text=text)
+        place = tick.first.bounding_box()
+        middle = place[edge] + place["height" if edge == "y" else "width"] / 2
+        box = figure.page.locator("[aria-label='predicted box'] rect").nth(1).bounding_box()
+        assert box[edge] == pytest.approx(middle, abs=3)
+
+
 def test_a_box_stays_in_the_picture(open_figures) -> None:
     figure = open_figures(explore.two_boxes((10, 10, 40, 30)))
     figure.page.locator("[aria-label='predicted box']").focus()
