@@ -1,4 +1,4 @@
-"""Opens a figure in Chromium, from a plain HTML file, where it may ask for nothing else."""
+"""Open a figure in Chromium, from a plain HTML file, where it may ask for nothing else."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ class OpenFigure:
         self.faults = faults
 
     def set(self, state: dict, figure: int = 0) -> None:
-        """Brings a figure of the page into a state, through its own door for tests."""
+        """Bring a figure of the page into a state, through its own door for tests."""
         self.page.evaluate(
             "([state, figure]) => "
             "document.querySelectorAll('.detlearn-explore')[figure].detlearn.set(state)",
@@ -47,14 +47,14 @@ class OpenFigure:
         )
 
     def get(self, figure: int = 0) -> dict:
-        """Reads the state of a figure and all its numbers, as float64."""
+        """Read the state of a figure and all its numbers, as float64."""
         return self.page.evaluate(
             "(figure) => document.querySelectorAll('.detlearn-explore')[figure].detlearn.get()",
             figure,
         )
 
     def in_states(self, states: list[dict]) -> list[dict]:
-        """Returns what `get` says in each of many states, in one call: a fast way to many."""
+        """Return what `get` says in each of many states, in one call: a fast way to many."""
         return self.page.evaluate(
             "(states) => { const { set, get } = "
             "document.querySelector('.detlearn-explore').detlearn; "
