@@ -187,3 +187,50 @@ def test_signs_are_drawn_except_in_code(page: str) -> None:
     )
     assert re.search(r'<div class="detlearn-check"><svg [^>]*aria-label="to do"', page)
     assert "⏳" not in page and page.count("✅") == 1
+
+
+def test_letters_of_all_charts_stand_once():
+    from light_pages import with_shared_letters
+
+    def letter(name, drawn):
+        return f'<path id="{name}" d="{drawn}" transform="scale(0.015625)"/>'
+
+    first, second = "c0000000a", "c0000000b"
+    tick = f'<path id="{second}-9" d="M0 0v3"/>'
+    page = (
+        f'<article class="x"><p>a</p><svg>{letter(first + "-0", "M0h1")}'
+        f'{letter(first + "-1", "M0h2")}<use href="#{first}-0"/><use href="#{first}-1"/></svg>'
+        f'<svg>{letter(second + "-3", "M0h2")}{tick}<use x="4" href="#{second}-3"/>'
+        f'<use href="#{second}-9"/></svg>'
+    )
+    shared = with_shared_letters(page)
+    assert shared.count("M0h1") == shared.count("M0h2") == 1
+    assert shared.index("M0h1") < shared.index("<p>")
+    assert shared.endswith(
+        '<p>a</p><svg><use href="#g-0"/><use href="#g-1"/></svg>'
+        f'<svg>{tick}<use x="4" href="#g-1"/><use href="#{second}-9"/></svg>'
+    )
+    assert with_shared_letters(shared) == shared
+    assert with_shared_letters("<article>plain</article>") == "<article>plain</article>"
+
+
+def test_tags_without_a_colour_of_their_own_are_dropped(root):
+    """Whatever the highlighter tags as plain must look plain in light and in dark."""
+    from code_lines import PLAIN, hang_lines
+
+    code = '<pre><span></span><span class="k">if</span><span class="w"> </span>{}</pre>'
+    name = '<span class="n">a</span><span class="p">:</span>\n'
+    assert hang_lines(code.format(name)) == (
+        '<pre><span></span><span class="k">if</span> a:\n</pre>'
+    )
+
+    sheet = root / "_build" / "html" / "_static" / "pygments.css"
+    if not sheet.is_file():
+        pytest.skip("the book is not built: run `make book`")
+    css = sheet.read_text(encoding="utf-8")
+    for theme in ("light", "dark"):
+        begin = rf'html\[data-theme="{theme}"\] \.highlight'
+        plain = re.search(begin + r" \{[^}]*\bcolor: (#\w+)", css)[1]
+        for name in PLAIN:
+            (rules,) = re.findall(begin + rf" \.{name} \{{([^}}]*)\}}", css)
+            assert rules.strip() == f"color: {plain}", name

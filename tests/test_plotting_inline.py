@@ -120,10 +120,10 @@ def test_panels_come_apart_where_nothing_joins_them() -> None:
     figure, axes = plt.subplots(1, 3, figsize=(7, 3))
     for ax in axes:
         ax.plot([0, 1])
-    assert inline.chart_html(figure).count("<svg") == 3
+    assert inline.chart_html(figure).count("viewBox") == 3
 
     figure.suptitle("one title above all of them, wide enough to lie over the gaps between panels")
-    assert inline.chart_html(figure).count("<svg") == 1
+    assert inline.chart_html(figure).count("viewBox") == 1
 
 
 def test_marks_for_the_drawing_are_taken_off_again() -> None:
@@ -181,7 +181,7 @@ def test_an_image_in_an_inset_makes_a_scene_too() -> None:
 
 def test_a_chart_of_too_many_points_is_a_png() -> None:
     figure, ax = plt.subplots()
-    points = np.random.default_rng(0).random((2, 6000))
+    points = np.random.default_rng(0).random((2, 12_000))
     ax.scatter(*points)
     assert inline.chart_html(figure) is None
     assert inline.scene_png(figure) is not None

@@ -1,8 +1,11 @@
-"""Lets long lines of code wrap such that it shows which line they belong to.
+"""Lets long lines of code wrap such that it shows which line they belong to, and code weigh less.
 
 A line that may not fit on a phone becomes a block of its own, with its indentation in a variable;
 the style sheet then sets what wraps four columns deeper than the line began. Short lines stay as
 they are.
+
+The highlighter wraps every name, bracket and blank in a tag, which the colour scheme then gives the
+colour that the code has anyway. Without these tags a chapter is 0.2 MB lighter.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ SHORT = 36  # columns that fit everywhere
 HIGHLIGHTED = re.compile(r"(<pre>(?:<span></span>)?)(.*)(</pre>)", re.S)
 TAG = re.compile(r"<[^>]*>")
 
+# Names, modules' names, punctuation, blanks: in light and in dark of the colour of plain code.
+PLAIN = ("n", "nn", "p", "w")
+PLAIN_TAGS = re.compile(rf'<span class="(?:{"|".join(PLAIN)})">([^<]*)</span>')
+
 
 def hang(line: str) -> str:
     """Wraps one highlighted line (with its line break) in a block, if it is long."""
@@ -30,6 +37,7 @@ def hang(line: str) -> str:
 
 def hang_lines(highlighted: str) -> str:
     """Wraps the long lines of a highlighted block; the highlighter closes all tags in each."""
+    highlighted = PLAIN_TAGS.sub(r"\1", highlighted)
     match = HIGHLIGHTED.search(highlighted)
     if match is None:
         return highlighted

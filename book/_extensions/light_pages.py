@@ -6,6 +6,7 @@ one file with what no page of ours needs. When the pages are written, this exten
 * takes the icon library out (`site.css` draws the icons that are used),
 * keeps of the theme's style sheets the rules whose classes occur in some page or script,
 * loads of MathJax only TeX, its HTML output and the MathML that screen readers read,
+* draws each letter of the charts once a page, wherever it is used,
 * gives large pictures that stand in the page's own text a file, so that they need not come first,
 * marks images as lazy, with their sizes, so that nothing jumps when they arrive,
 * leaves out the theme's search engine (`sections.py` has the book's own), and MathJax where a page
@@ -48,6 +49,10 @@ LIGHT_OR_DARK = (
     "<script>if (!/^(light|dark)$/.test(document.documentElement.dataset.theme))"
     " document.documentElement.dataset.theme ="
     ' matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";</script>\n'
+)
+# A letter as `detlearn.plotting` defines it in a chart: by the chart's name and a number.
+LETTER = re.compile(
+    r'<path id="(c[0-9a-f]{8}-[\w-]+)" (d="[^"]+" transform="scale\(0\.015625\)")\s*/>'
 )
 FEW_CHARACTERS = 10_000  # of a picture in a page's text
 # Style sheets that are cut down; the book's own are left alone.
@@ -124,6 +129,7 @@ def lighter_page(text: str, path: Path) -> str:
 
     start = text.find("<article")
     head, article = (text[:start], text[start:]) if start >= 0 else (text, "")
+    article = with_shared_letters(article)
     images = iter(range(len(article)))
     return head + re.sub(
         r"<img\b[^>]*>",
@@ -132,6 +138,30 @@ def lighter_page(text: str, path: Path) -> str:
         ),
         article,
     )
+
+
+def with_shared_letters(article: str) -> str:
+    """The text with one SVG before it, in which every letter of its charts stands once."""
+    names: dict[str, str] = {}  # of a letter in a chart -> on the page
+    letters: dict[str, str] = {}  # what is drawn -> name on the page
+
+    def take(match: re.Match) -> str:
+        names[match[1]] = letters.setdefault(match[2], f"g-{len(letters)}")
+        return ""
+
+    article = LETTER.sub(take, article)
+    if not names:
+        return article
+
+    article = re.sub(
+        r'href="#(c[0-9a-f]{8}-[\w-]+)"',
+        lambda match: f'href="#{names.get(match[1], match[1])}"',
+        article,
+    )
+    paths = "".join(f'<path id="{name}" {drawn}/>' for drawn, name in letters.items())
+    hidden = 'width="0" height="0" style="position:absolute" aria-hidden="true"'
+    end = article.index(">") + 1
+    return f"{article[:end]}<svg {hidden}><defs>{paths}</defs></svg>{article[end:]}"
 
 
 def in_a_file(tag: str, folder: Path) -> str:

@@ -29,6 +29,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from detlearn.plotting import svg
+from detlearn.plotting.compact import Shared
 
 MAX_BYTES = 150_000
 MARGIN = 0.08  # inches around what is drawn
@@ -38,8 +39,8 @@ TIGHT = {"bbox_inches": "tight", "pad_inches": MARGIN}
 WIDE, NARROW = 4.9, 4.2  # inches: wider charts get a second drawing, of this width
 SWITCH = (
     ".detlearn-chart{container-type:inline-size}"
-    "@container(max-width:480px){.detlearn-chart>style+div:not(:last-child){display:none}}"
-    "@container(min-width:480.1px){.detlearn-chart>div+div:last-child{display:none}}"
+    "@container(max-width:480px){.detlearn-chart>.detlearn-wide{display:none}}"
+    "@container(min-width:480.1px){.detlearn-chart>.detlearn-narrow{display:none}}"
 )
 
 _too_large: WeakSet[Figure] = WeakSet()  # IPython asks for the PNG after it asked for the HTML
@@ -78,14 +79,23 @@ def chart_html(figure: Figure) -> str | None:
         return None
 
     label = html.escape(describe(figure), quote=True)
-    drawing = drawn_for_all_widths(figure)
-    text = f'<div class="detlearn-chart" role="img" aria-label="{label}">{drawing}</div>'
-
     _too_large.discard(figure)
-    if len(text.encode()) > MAX_BYTES:
-        _too_large.add(figure)
-        return None
-    return text
+
+    # Thousands of points are drawn once, tens of thousands are a PNG.
+    for drawing in (drawn_for_all_widths, drawn_once):
+        content = drawing(figure)
+        text = f'<div class="detlearn-chart" role="img" aria-label="{label}">{content}</div>'
+        if len(text.encode()) <= MAX_BYTES:
+            return text
+
+    _too_large.add(figure)
+    return None
+
+
+def drawn_once(figure: Figure) -> str:
+    """Return the drawing of a figure, the same for all widths."""
+    shared = Shared()
+    return svg.chart([svg.draw(figure, tight_box(figure), shared)], shared)
 
 
 def drawn_for_all_widths(figure: Figure) -> str:
@@ -94,21 +104,31 @@ def drawn_for_all_widths(figure: Figure) -> str:
     Scaled down to a phone, a chart of 7 inches has words of 7 pixels. Panels side by side move
     below each other by themselves; a single panel is laid out anew.
     """
-    wide = svg.draw(figure, tight_box(figure))
+    shared = Shared()
+    wide = svg.draw(figure, tight_box(figure), shared)
     width, height = figure.get_size_inches()
     if width <= WIDE or not has_one_column(figure):
-        return wide
+        return svg.chart([wide], shared)
 
     crowded = collisions(figure)
+    narrow = None
     try:
         figure.set_size_inches(NARROW, max(0.85 * height, 0.6 * NARROW), forward=False)
-        narrow = svg.draw(figure, tight_box(figure))
-        fits = collisions(figure) <= crowded
+        box = tight_box(figure)
+        if collisions(figure) <= crowded:
+            narrow = svg.draw(figure, box, shared)
     finally:
         figure.set_size_inches(width, height, forward=False)
         figure.draw_without_rendering()
 
-    return f"<style>{SWITCH}</style><div>{wide}</div><div>{narrow}</div>" if fits else wide
+    if narrow is None:
+        return svg.chart([wide], shared)
+
+    drawings = [
+        f'<div class="detlearn-{name}">{drawing}</div>'
+        for name, drawing in (("wide", wide), ("narrow", narrow))
+    ]
+    return svg.chart(drawings, shared, SWITCH)
 
 
 def has_one_column(figure: Figure) -> bool:

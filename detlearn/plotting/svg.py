@@ -1,14 +1,13 @@
 """From a matplotlib figure to the SVG that stands in a page, in the colours of that page.
 
 What matplotlib writes is a file of its own: opaque, in fixed colours, with a style sheet that would
-reach the whole page and names that the next chart has, too. Here it is parsed, thinned and written
-anew.
+reach the whole page and names that the next chart has, too. Here it is parsed, thinned
+(`detlearn.plotting.compact`) and written anew.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import re
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from detlearn.plotting.compact import NAME, SVG, Shared, compact, written
 from detlearn.plotting.page_colours import Colours, is_grey
 
 POINTS = 72  # an inch
@@ -31,23 +31,24 @@ PIXELS = 100  # an inch on the page; the dpi of the book's figures
 SHRUNK = 0.7  # a panel may be shown so much smaller before the next one moves below it
 GROWN = 1.25  # and so much larger when it has a row for itself
 
-SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
-REFERENCE = re.compile(r"url\(#([^)]+)\)")
+TRANSLATION = re.compile(r"translate\([^)]*\)")
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 COLUMN = re.compile(r"column-(\d+)-")
+ROW = "display:flex;flex-wrap:wrap;justify-content:center"
 KEPT = "kept-colours"  # begins the id of what stands on a ground of its own
 
 
-def draw(figure: Figure, box: Bbox) -> str:
-    """Draw a figure without images as HTML: a style and one SVG for each column of panels.
+def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
+    """Draw a figure without images as HTML: a row with one SVG for each column of panels.
 
     Args:
         figure: laid out already.
         box: the part of it to be shown, in inches.
+        shared: what the drawings of one chart have in common; `chart` writes it.
 
     Returns:
-        The HTML. On a narrow page the panels stand below each other.
+        The HTML, for `chart`. On a narrow page the panels stand below each other.
     """
     columns = columns_of(figure, box)
     root = ElementTree.fromstring(saved(figure, box))
@@ -56,24 +57,37 @@ def draw(figure: Figure, box: Bbox) -> str:
             if unwanted == "metadata" or child.find(SVG + "style") is not None:
                 root.remove(child)
 
-    # Names are made unique by what is drawn, so the same chart is the same text.
-    name = "c" + hashlib.sha256(ElementTree.tostring(root)).hexdigest()[:8]
-    rename(root, name)
-    colours = Colours(name)
-    thin(root, colours)
+    groups = in_columns(root, len(columns))
+    thin(root, shared.colours)
+    compact(root, shared)
 
     height = box.height * POINTS
-    parts = [
-        f'<svg class="{name}" viewBox="{short(left)} 0 {short(right - left)} {short(height)}" '
-        f'style="{size_of(right - left)}" fill="currentColor" stroke-linejoin="round" '
-        f'aria-hidden="true">{content}</svg>'
-        for (left, right), content in zip(columns, contents(root, len(columns)))
-    ]
-    width = box.width * PIXELS
-    row = (
-        f".{name}-row{{display:flex;flex-wrap:wrap;justify-content:center;max-width:{width:.0f}px}}"
-    )
-    return f'<style>{row}{colours.sheet()}</style><div class="{name}-row">{"".join(parts)}</div>'
+    parts = []
+    for (left, right), group in zip(columns, groups):
+        view = f"{short(left)} 0 {short(right - left)} {short(height)}"
+        content = "".join(written(element) for element in group)
+        parts.append(
+            f'<svg class="{NAME}" viewBox="{view}" style="{size_of(right - left)}" '
+            f'fill="currentColor" stroke-linejoin="round" aria-hidden="true">{content}</svg>'
+        )
+    return f'<div style="{ROW};max-width:{box.width * PIXELS:.0f}px">{"".join(parts)}</div>'
+
+
+def chart(drawings: list[str], shared: Shared, rules: str = "") -> str:
+    """Write a chart: its style sheet, the forms that its drawings share, and the drawings.
+
+    Args:
+        drawings: each as `draw` returns it.
+        shared: what they were drawn with.
+        rules: further rules for the style sheet.
+
+    Returns:
+        The HTML. All names in it begin with one made of what is drawn, so that the same chart is
+        the same text, and two charts on a page do not get into each other's way.
+    """
+    content = "".join(drawings)
+    text = f"<style>{rules}{shared.sheet()}</style>{shared.definitions(content)}{content}"
+    return text.replace(NAME, "c" + hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
 def size_of(points: float) -> str:
@@ -171,51 +185,25 @@ def columns_of(figure: Figure, box: Bbox) -> list[tuple[float, float]]:
     return list(pairwise(ends))
 
 
-def rename(root: Element, name: str) -> None:
-    """Prefix the ids that something refers to, and drop the others."""
-    wanted = set()
-    for element in root.iter():
-        wanted.update(
-            found for value in element.attrib.values() for found in REFERENCE.findall(value)
-        )
-        if LINK in element.attrib:
-            wanted.add(element.attrib[LINK][1:])
-
-    for element in root.iter():
-        if LINK in element.attrib:
-            element.set("href", f"#{name}-{element.attrib.pop(LINK)[1:]}")
-        for key, value in element.attrib.items():
-            if key not in ("id", "href"):
-                element.set(key, REFERENCE.sub(rf"url(#{name}-\1)", value))
-
-        own = element.get("id", "")
-        if own in wanted:
-            element.set("id", f"{name}-{own}")
-        elif not own.startswith(("column-", KEPT)):
-            element.attrib.pop("id", None)
-
-
 def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = False) -> None:
     """Round the numbers and exchange the colours of an element and all in it, in place."""
     kept = kept or element.get("id", "").startswith(KEPT)
     if element.get("id", "").startswith(KEPT):
-        del element.attrib["id"]
         element.set("fill", "#000")  # what names no fill is black, in matplotlib as in SVG
 
-    # A glyph is drawn in units of which hundreds make a point.
-    glyph = glyph or "scale(" in element.get("transform", "")
-    for key in ("d", "x", "y", "width", "height", "transform"):
+    # A letter is placed in units of which ten make a point, and sizes have to be exact.
+    for key in ("x", "y", "width", "height", "transform"):
         value = element.get(key)
-        if value is not None:
-            digits = 0 if glyph and key == "d" else 2
-            element.set(key, squeezed(value, digits, exact="scale(" in value))
+        if value is not None and "scale(" in value:
+            element.set(key, TRANSLATION.sub(lambda match: squeezed(match[0]), value))
+        elif value is not None:
+            element.set(key, squeezed(value, digits=1 if glyph else 2))
+    glyph = glyph or "scale(" in element.get("transform", "")
 
-    if not kept and "style" in element.attrib:
-        element.set("style", recoloured(element.attrib["style"], colours))
     if "style" in element.attrib:
-        element.set(
-            "style", squeezed(element.attrib["style"].replace(": ", ":").replace("; ", ";"))
-        )
+        style = element.attrib["style"]
+        style = style if kept else recoloured(style, colours)
+        element.set("style", squeezed(style.replace(": ", ":").replace("; ", ";")))
 
     for child in element:
         thin(child, colours, glyph, kept)
@@ -234,12 +222,9 @@ def recoloured(style: str, colours: Colours) -> str:
     return ";".join(rules)
 
 
-def squeezed(text: str, digits: int = 2, exact: bool = False) -> str:
+def squeezed(text: str, digits: int = 2) -> str:
     """Return text with its decimals rounded and no more space than it needs."""
-    if not exact:
-        text = NUMBER.sub(lambda match: short(float(match[0]), digits), text)
-    text = " ".join(text.split())
-    return re.sub(r" ?([MLHVCQZz]) ?", r"\1", text) if re.match(r"[Mm] ?[-\d]", text) else text
+    return " ".join(NUMBER.sub(lambda match: short(float(match[0]), digits), text).split())
 
 
 def short(number: float, digits: int = 2) -> str:
@@ -249,27 +234,11 @@ def short(number: float, digits: int = 2) -> str:
     return "0" if text == "-0" else text
 
 
-def contents(root: Element, columns: int) -> list[str]:
-    """Return what each column draws; definitions and what lies elsewhere go with the first."""
-    texts = [""] * columns
+def in_columns(root: Element, columns: int) -> list[list[Element]]:
+    """Return what each column draws; what lies elsewhere goes with the first."""
+    placed: list[list[Element]] = [[] for _ in range(columns)]
     figure = next((child for child in root if child.tag == SVG + "g"), root)
     for child in [*figure, *(child for child in root if child is not figure)]:
         match = COLUMN.match(child.get("id", ""))
-        texts[int(match[1]) if match else 0] += written(child)
-    return texts
-
-
-def written(element: Element) -> str:
-    """Return an element as HTML, without the empty ones."""
-    tag = element.tag.removeprefix(SVG)
-    inside = "".join(written(child) for child in element)
-    if tag in ("g", "defs") and not inside:
-        return ""
-    attributes = "".join(
-        f' {key}="{html.escape(value, quote=True)}"'
-        for key, value in element.attrib.items()
-        if not (key == "id" and COLUMN.match(value))
-    )
-    if tag == "g" and not attributes:
-        return inside
-    return f"<{tag}{attributes}>{inside}</{tag}>" if inside else f"<{tag}{attributes}/>"
+        placed[int(match[1]) if match else 0].append(child)
+    return placed
