@@ -117,6 +117,19 @@ def label_charts(notebook: nbformat.NotebookNode) -> None:
                 data["text/html"] = labelled("".join(data["text/html"]), alt)
 
 
+def fold_in_jupyter(notebook: nbformat.NotebookNode) -> None:
+    """Fold in Jupyter what the page and Colab fold: a folded cell shows its title line there."""
+    for cell in code_cells(notebook):
+        tags = set(cell["metadata"].get("tags", []))
+        folds = {
+            "source_hidden": bool(tags & {"hide-input", "hide-cell"}),
+            "outputs_hidden": bool(tags & {"hide-output", "hide-cell"}),
+        }
+        cell["metadata"].pop("jupyter", None)
+        if any(folds.values()):
+            cell["metadata"]["jupyter"] = {name: True for name, fold in folds.items() if fold}
+
+
 def label(path: Path) -> None:
     """Label the charts of a stored notebook, after an edit of its alt texts."""
     notebook = nbformat.read(path, as_version=4)
@@ -229,6 +242,7 @@ def run(path: Path) -> bool:
     strip_volatile(notebook)
     shrink_images(notebook)
     label_charts(notebook)
+    fold_in_jupyter(notebook)
     write_atomically(path, nbformat.writes(notebook) + "\n")
 
     facts = notebook.metadata["detlearn"]

@@ -122,6 +122,34 @@ def test_panels_come_apart_where_nothing_joins_them() -> None:
         ax.plot([0, 1])
     assert inline.chart_html(figure).count("viewBox") == 3
 
+    # A line drawn on the figure itself joins them.
+    figure.add_artist(plt.Line2D([0.1, 0.9], [0.5, 0.5]))
+    assert inline.chart_html(figure).count("viewBox") == 1
+
+
+def test_a_title_and_a_legend_for_all_panels_stand_by_themselves() -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(7, 3))
+    for ax in axes:
+        ax.plot([0, 1], label="a line")
+    figure.suptitle("one title above all of them, wide enough to lie over the gap between both")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    text = inline.chart_html(figure)
+    boxes = [
+        [float(number) for number in view.split()]
+        for view in re.findall(r'viewBox="([^"]*)"', text)
+    ]
+    assert len(boxes) == 4
+
+    # From top to bottom, and nothing left out in between.
+    title, left, right, legend = boxes
+    assert title[1] == 0 and title[3] == left[1] == right[1]
+    assert left[0] == 0 and left[2] == right[0]
+    assert left[1] + left[3] <= legend[1] + 0.01
+    assert title[3] < 40 and legend[3] < 40
+
+
+def test_a_table_of_panels_stays_together_under_its_title() -> None:
+    figure, _ = plt.subplots(4, 4, figsize=(7, 7))
     figure.suptitle("one title above all of them, wide enough to lie over the gaps between panels")
     assert inline.chart_html(figure).count("viewBox") == 1
 

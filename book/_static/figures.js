@@ -1,4 +1,5 @@
-// Enlarges a figure on a click, a tap or Enter, and scales formulas that are wider than their column.
+// Enlarges a figure on a click, a tap or Enter, and makes formulas, tables and printed tables fit
+// that are wider than their column.
 
 (() => {
   "use strict";
@@ -76,17 +77,85 @@
   // What is wider than its place becomes smaller, down to a size that can still be read.
   const SMALLEST = 0.55; // of a formula
   const SMALLEST_TABLE = 0.72;
+  const SMALLEST_OUTPUT = 10; // pixels
+  const NARROW_LINE = 20; // characters; a shorter output may as well wrap
 
   function fit() {
     fitFormulas();
     fitTables();
+    fitOutputs();
+  }
+
+  // A table in plain text is one as long as its lines do not wrap.
+  function fitOutputs() {
+    for (const output of document.querySelectorAll(".bd-article .cell_output .highlight pre")) {
+      output.style.fontSize = "";
+      const lines = output.textContent.trimEnd().split("\n");
+      const longest = Math.max(...lines.map((line) => line.length));
+      if (lines.length < 3 || longest < NARROW_LINE || !output.clientWidth) continue;
+
+      const style = getComputedStyle(output);
+      const room = output.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      const size = room / (longest * letterWidth(output));
+      if (size < parseFloat(style.fontSize) && size >= SMALLEST_OUTPUT)
+        output.style.fontSize = `${Math.floor(10 * size) / 10}px`;
+    }
+  }
+
+  // Of a letter in the font of code, in units of its size; the same in all outputs.
+  let letter = 0;
+
+  function letterWidth(output) {
+    if (letter) return letter;
+    const probe = document.createElement("span");
+    probe.textContent = "0".repeat(100);
+    probe.style.cssText = "position:absolute;visibility:hidden;font-size:100px;white-space:pre";
+    output.append(probe);
+    letter = probe.getBoundingClientRect().width / 10000;
+    probe.remove();
+    return letter;
+  }
+
+  // A single row with many columns becomes two columns with many rows.
+  function turn(table) {
+    const names = [...table.querySelectorAll("thead th")];
+    const values = [...table.querySelectorAll("tbody tr:only-child > *")];
+    if (names.length < 6 || names.length !== values.length) return;
+
+    const rows = names.map((name, index) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      const value = document.createElement("td");
+      head.scope = "row";
+      head.append(...name.childNodes);
+      value.append(...values[index].childNodes);
+      row.append(head, value);
+      return row;
+    });
+    const body = document.createElement("tbody");
+    body.append(...rows);
+    table.replaceChildren(body);
+    table.classList.add("turned");
+    table.style.fontSize = "";
+  }
+
+  // A long name in a table may break after an underscore.
+  function letNamesBreak() {
+    const names = ".bd-article th p, .bd-article td code, .bd-article td code .pre";
+    for (const cell of document.querySelectorAll(names)) {
+      if (cell.childElementCount || !cell.textContent.includes("_")) continue;
+      const parts = cell.textContent.split(/(?<=_)/);
+      cell.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
+    }
   }
 
   function fitTables() {
     for (const place of document.querySelectorAll(".bd-article .pst-scrollable-table-container")) {
       const table = place.querySelector("table");
       table.style.fontSize = "";
+      table.classList.remove("tight");
       if (!place.clientWidth) continue;
+      table.classList.toggle("tight", place.scrollWidth > place.clientWidth + 1);
 
       // Columns get narrower by steps, and padding does not shrink with every letter: try.
       const size = parseFloat(getComputedStyle(table).fontSize);
@@ -94,6 +163,7 @@
         if (place.scrollWidth <= place.clientWidth + 1) break;
         table.style.fontSize = `${share * size}px`;
       }
+      if (place.scrollWidth > place.clientWidth + 1) turn(table);
     }
   }
 
@@ -123,6 +193,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", prepare);
+  document.addEventListener("DOMContentLoaded", letNamesBreak);
   window.addEventListener("load", fitWhenSet);
   window.addEventListener("resize", fit);
   window.addEventListener("beforeprint", fit);

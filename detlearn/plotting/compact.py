@@ -56,7 +56,9 @@ class Shared:
         key = written(element)
         if key not in self.forms:
             name = f"{NAME}-{len(self.forms)}"
-            element.set("id", name)
+            attributes = {"id": name} | element.attrib
+            element.attrib.clear()
+            element.attrib.update(attributes)
             self.forms[key] = (name, written(element))
         return self.forms[key][0]
 

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -34,9 +35,31 @@ GROWN = 1.25  # and so much larger when it has a row for itself
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 TRANSLATION = re.compile(r"translate\([^)]*\)")
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-COLUMN = re.compile(r"column-(\d+)-")
-ROW = "display:flex;flex-wrap:wrap;justify-content:center"
+PART = re.compile(r"part-(\d+)-")
+ROW = "display:flex;flex-wrap:wrap;justify-content:center;align-items:flex-start"
+MARGIN = 6  # points around words and below a column of panels
+MOST_COLUMNS = 3  # that words above or below them do not join
 KEPT = "kept-colours"  # begins the id of what stands on a ground of its own
+
+
+@dataclass
+class Part:
+    """What stands in one SVG: a column of panels, or the words above or below all columns."""
+
+    artists: list[Artist]
+    left: float  # its place in the figure, in points from the upper left corner
+    right: float
+    top: float
+    bottom: float
+
+    def svg(self, content: str, style: str) -> str:
+        """Return the SVG around what is drawn."""
+        size = f"{short(self.right - self.left)} {short(self.bottom - self.top)}"
+        return (
+            f'<svg class="{NAME}" viewBox="{short(self.left)} {short(self.top)} {size}" '
+            f'style="{style}" fill="currentColor" stroke-linejoin="round" aria-hidden="true">'
+            f"{content}</svg>"
+        )
 
 
 def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
@@ -50,27 +73,31 @@ def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
     Returns:
         The HTML, for `chart`. On a narrow page the panels stand below each other.
     """
-    columns = columns_of(figure, box)
-    root = ElementTree.fromstring(saved(figure, box))
+    above, columns, below = parts_of(figure, box)
+    parts = [*columns, *above, *below]
+    root = ElementTree.fromstring(saved(figure, box, [part.artists for part in parts]))
     for unwanted in ("metadata", "defs"):
         for child in root.findall(SVG + unwanted):
             if unwanted == "metadata" or child.find(SVG + "style") is not None:
                 root.remove(child)
 
-    groups = in_columns(root, len(columns))
+    groups = in_parts(root, len(parts))
     thin(root, shared.colours)
     compact(root, shared)
 
-    height = box.height * POINTS
-    parts = []
-    for (left, right), group in zip(columns, groups):
-        view = f"{short(left)} 0 {short(right - left)} {short(height)}"
-        content = "".join(written(element) for element in group)
-        parts.append(
-            f'<svg class="{NAME}" viewBox="{view}" style="{size_of(right - left)}" '
-            f'fill="currentColor" stroke-linejoin="round" aria-hidden="true">{content}</svg>'
-        )
-    return f'<div style="{ROW};max-width:{box.width * PIXELS:.0f}px">{"".join(parts)}</div>'
+    drawn = []
+    for index, (part, group) in enumerate(zip(parts, groups)):
+        width = part.right - part.left
+        style = size_of(width) if index < len(columns) else size_of_words(width)
+        drawn.append(part.svg("".join(written(element) for element in group), style))
+
+    content = "".join(drawn[: len(columns)])
+    row = f'<div style="{ROW};max-width:{box.width * PIXELS:.0f}px">{content}</div>'
+    return (
+        "".join(drawn[len(columns) : len(columns) + len(above)])
+        + row
+        + ("".join(drawn[len(columns) + len(above) :]))
+    )
 
 
 def chart(drawings: list[str], shared: Shared, rules: str = "") -> str:
@@ -99,19 +126,25 @@ def size_of(points: float) -> str:
     )
 
 
-def saved(figure: Figure, box: Bbox) -> bytes:
-    """Return what matplotlib writes."""
+def size_of_words(points: float) -> str:
+    """Return the style of what stands above or below all columns."""
+    width = points / POINTS * PIXELS
+    return f"display:block;width:{width:.0f}px;max-width:100%;height:auto;margin:0 auto"
+
+
+def saved(figure: Figure, box: Bbox, parts: list[list[Artist]]) -> bytes:
+    """Return what matplotlib writes, with ids for what belongs to each part."""
     file = io.BytesIO()
     settings = {"svg.fonttype": "path", "svg.hashsalt": "detlearn", "path.simplify_threshold": 0.3}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
-    with mpl.rc_context(settings), marked(figure):
+    with mpl.rc_context(settings), marked(figure, parts):
         figure.savefig(file, format="svg", bbox_inches=box, facecolor="none", metadata=nothing)
     return file.getvalue()
 
 
 @contextmanager
-def marked(figure: Figure) -> Iterator[None]:
+def marked(figure: Figure, parts: list[list[Artist]]) -> Iterator[None]:
     """Give ids to what has to be found again in the drawing, for the time being."""
     before: list[tuple[Artist, str | None]] = []
 
@@ -119,10 +152,9 @@ def marked(figure: Figure) -> Iterator[None]:
         before.append((artist, artist.get_gid()))
         artist.set_gid(name)
 
-    # The columns of panels; what lies on the figure itself goes with the first.
-    for index, group in enumerate(groups(figure)):
-        for artist in group:
-            mark(artist, f"column-{index}-{len(before)}")
+    for index, artists in enumerate(parts):
+        for artist in artists:
+            mark(artist, f"part-{index}-{len(before)}")
 
     # A word on a coloured ground keeps its colour, and so does its ground.
     for text in figure.findobj(Text):
@@ -147,42 +179,88 @@ def stands_on_colour(text: Text) -> bool:
     return alpha > 0.5 and not is_grey(tuple(rgb))
 
 
-def groups(figure: Figure) -> list[list[Artist]]:
-    """Return what lies on a figure, in columns from left to right that nothing joins."""
-    placed = [*figure.axes, *figure.legends, *figure.texts]
+Boxes = dict[Artist, Bbox]  # what each artist covers, in pixels from the lower left
+
+
+def split(figure: Figure) -> tuple[Boxes, list[Boxes], Boxes]:
+    """Return what lies above all panels, the panels in columns that nothing joins, what lies below.
+
+    A legend or a title that belongs to all panels would join them, and on a phone's screen they
+    would shrink together, words and all; so it stands by itself.
+    """
+    words = boxes_of([*figure.legends, *figure.texts])
+    panels = boxes_of(figure.axes)
 
     # What is drawn on the figure itself, an arrow from panel to panel say, would be cut in two.
-    if figure.subfigs or figure.lines or figure.patches or figure.artists:
-        return [placed]
+    if figure.subfigs or figure.lines or figure.patches or figure.artists or not panels:
+        return {}, [panels | words], {}
 
-    spans = []
-    for artist in placed:
-        box = artist.get_tightbbox() if artist.get_visible() else None
-        if box is not None and box.width > 0:
-            spans.append((box.x0, box.x1, artist))
+    top = max(box.y1 for box in panels.values()) - 1
+    bottom = min(box.y0 for box in panels.values()) + 1
+    above = {word: box for word, box in words.items() if box.y0 >= top}
+    below = {word: box for word, box in words.items() if box.y1 <= bottom}
+    beside = {word: box for word, box in words.items() if word not in above | below}
 
-    columns: list[list[Artist]] = []
+    # A table of panels has the names of its rows in the first column alone.
+    joined, columns = side_by_side(panels | words), side_by_side(panels | beside)
+    if len(columns) == len(joined) or len(columns) > MOST_COLUMNS:
+        return {}, joined, {}
+    return above, columns, below
+
+
+def boxes_of(artists: list[Artist]) -> Boxes:
+    """Return what some artists cover; those of which nothing is seen are left out."""
+    boxes = {artist: artist.get_tightbbox() for artist in artists if artist.get_visible()}
+    return {artist: box for artist, box in boxes.items() if box is not None and box.width > 0}
+
+
+def side_by_side(boxes: Boxes) -> list[Boxes]:
+    """Return artists in columns from left to right that nothing joins."""
+    columns: list[Boxes] = []
     reached = float("-inf")
-    for left, right, artist in sorted(spans, key=lambda span: span[:2]):
-        if left > reached or not columns:
-            columns.append([])
-        columns[-1].append(artist)
-        reached = max(reached, right)
+    for artist, box in sorted(boxes.items(), key=lambda item: (item[1].x0, item[1].x1)):
+        if box.x0 > reached or not columns:
+            columns.append({})
+        columns[-1][artist] = box
+        reached = max(reached, box.x1)
     return columns
 
 
-def columns_of(figure: Figure, box: Bbox) -> list[tuple[float, float]]:
-    """Return where each column begins and ends, in points from the left edge of `box`."""
-    edges = []
-    for group in groups(figure):
-        boxes = [artist.get_tightbbox() for artist in group]
-        edges.append((min(b.x0 for b in boxes), max(b.x1 for b in boxes)))
+def parts_of(figure: Figure, box: Bbox) -> tuple[list[Part], list[Part], list[Part]]:
+    """Return the words above all panels, the columns of panels and the words below, with places.
 
-    # The cuts lie in the middle between two columns.
-    cuts = [(a[1] + b[0]) / 2 for a, b in pairwise(edges)]
-    points = [(cut / figure.dpi - box.x0) * POINTS for cut in cuts]
-    ends = [0.0, *points, box.width * POINTS]
-    return list(pairwise(ends))
+    Columns begin at the same height, so that panels side by side stay level; one that ends early
+    takes no more room than it needs where it stands below another.
+    """
+    above, columns, below = split(figure)
+
+    def edges(boxes: Boxes) -> tuple[float, float, float, float]:
+        union = Bbox.union(list(boxes.values())) if boxes else Bbox([[0, 0], [1, 1]])
+        left, right = (x / figure.dpi - box.x0 for x in (union.x0, union.x1))
+        top, bottom = (box.y1 - y / figure.dpi for y in (union.y1, union.y0))
+        return left * POINTS, right * POINTS, top * POINTS, bottom * POINTS
+
+    # The cuts lie in the middle between two parts.
+    width, height = box.width * POINTS, box.height * POINTS
+    spans = [edges(column) for column in columns]
+    cuts = [0.0, *((a[1] + b[0]) / 2 for a, b in pairwise(spans)), width]
+    first, last = min(span[2] for span in spans), max(span[3] for span in spans)
+    ceiling = (edges(above)[3] + first) / 2 if above else 0.0
+    floor = (edges(below)[2] + last) / 2 if below else height
+
+    parts = [
+        Part(list(column), left, right, ceiling, min(floor, span[3] + MARGIN))
+        for column, span, (left, right) in zip(columns, spans, pairwise(cuts))
+    ]
+    if not any(columns):
+        parts = [Part([], 0.0, width, 0.0, height)]
+
+    def words(boxes: Boxes, top: float, bottom: float) -> list[Part]:
+        left, right, *_ = edges(boxes)
+        part = Part(list(boxes), max(0.0, left - MARGIN), min(width, right + MARGIN), top, bottom)
+        return [part] if boxes else []
+
+    return words(above, 0.0, ceiling), parts, words(below, floor, height)
 
 
 def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = False) -> None:
@@ -234,11 +312,13 @@ def short(number: float, digits: int = 2) -> str:
     return "0" if text == "-0" else text
 
 
-def in_columns(root: Element, columns: int) -> list[list[Element]]:
-    """Return what each column draws; what lies elsewhere goes with the first."""
-    placed: list[list[Element]] = [[] for _ in range(columns)]
+def in_parts(root: Element, count: int) -> list[list[Element]]:
+    """Return what each part draws; what lies elsewhere goes with the first."""
+    placed: list[list[Element]] = [[] for _ in range(count)]
     figure = next((child for child in root if child.tag == SVG + "g"), root)
     for child in [*figure, *(child for child in root if child is not figure)]:
-        match = COLUMN.match(child.get("id", ""))
+        if child.tag == SVG + "defs":
+            continue  # stands with the forms that all drawings share
+        match = PART.match(child.get("id", ""))
         placed[int(match[1]) if match else 0].append(child)
     return placed

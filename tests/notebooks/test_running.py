@@ -119,6 +119,21 @@ def test_of_a_widget_with_a_picture_the_picture_is_stored() -> None:
     assert set(view) < set(notebook.cells[1].outputs[0]["data"])  # which the book's rules refuse
 
 
+def test_what_the_page_folds_is_folded_in_jupyter() -> None:
+    notebook = nbformat.v4.new_notebook()
+    for tags in ([], ["hide-input", "x"], ["hide-cell"], ["hide-output"]):
+        notebook.cells.append(nbformat.v4.new_code_cell(metadata={"tags": tags}))
+    notebook.cells[0].metadata["jupyter"] = {"source_hidden": True}  # what is open is opened
+
+    notebooks.fold_in_jupyter(notebook)
+    assert [cell.metadata.get("jupyter") for cell in notebook.cells] == [
+        None,
+        {"source_hidden": True},
+        {"source_hidden": True, "outputs_hidden": True},
+        {"outputs_hidden": True},
+    ]
+
+
 @pytest.mark.parametrize(("alpha", "mode"), [(255, "RGB"), (128, "RGBA")])
 def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
     pixels = torch.randint(0, 256, (9, 7, 4), generator=torch.Generator().manual_seed(0))
