@@ -168,6 +168,16 @@ def test_letters_and_styles_stand_once_for_both_drawings() -> None:
     assert set(re.findall(r"\.(s\d+)\{", text)) <= classes
 
 
+def test_hatches_are_there() -> None:
+    """Styles refer to them, and styles stand in the sheet."""
+    figure, ax = plt.subplots()
+    ax.bar([0, 1], [1, 2], hatch="//", color="#540090", edgecolor="white")
+    text = inline.chart_html(figure)
+    (used,) = set(re.findall(r"fill:url\(#([^)]+)\)", text))
+    (pattern,) = re.findall(rf'<pattern id="{used}".*?</pattern>', text)
+    assert re.search(r'<rect [^>]*style="fill:var\(--c\d+\)"', pattern)  # seen on a dark page, too
+
+
 def places_in(text: str) -> list[tuple[float, float]]:
     """Where the joint paths of a chart begin anew."""
     (row,) = re.findall(r'<svg class="[^"]*" viewBox.*?</svg>', text, re.S)

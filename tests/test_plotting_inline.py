@@ -181,6 +181,14 @@ def test_words_can_be_read_on_a_darkened_ground(ground: str) -> None:
     assert contrast(ground_on_dark(to_rgb(ground)), DARK_TEXT) >= 4.5
 
 
+def test_a_ground_in_a_border_of_its_colour_stays_one_on_a_dark_page() -> None:
+    figure, ax = plt.subplots()
+    ax.fill_between([0, 1], [1, 1], color="#dbe9f4")
+    (style,) = re.findall(r"\{fill:(var\(--c\d+\);stroke:var\(--c\d+\))", inline.chart_html(figure))
+    fill, line = style.split(";stroke:")
+    assert fill == line
+
+
 def test_oklch_and_back() -> None:
     generator = np.random.default_rng(0)
     for rgb in generator.random((200, 3)):

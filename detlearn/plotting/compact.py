@@ -67,15 +67,33 @@ class Shared:
         rules = (f".{NAME} .{name}{{{style}}}" for style, name in self.styles.items())
         return self.colours.sheet() + "".join(rules)
 
-    def definitions(self, drawings: str) -> str:
-        """Return an SVG of no size with the forms that some drawings use.
+    def definitions(self, users: str) -> str:
+        """Return an SVG of no size with the forms that drawings and their style sheet use.
 
         What lies in an SVG that is not displayed would not be found by every browser.
         """
-        used = set(re.findall(rf"#({NAME}-\d+)", drawings))
+        used = set(re.findall(rf"#({NAME}-\d+)", users))
         forms = "".join(text for name, text in self.forms.values() if name in used)
         size = 'width="0" height="0" style="position:absolute"'
         return f'<svg class="{NAME}" {size} aria-hidden="true"><defs>{forms}</defs></svg>'
+
+
+def drop_repeated_styles(root: Tree) -> None:
+    """Drop the part of a mark's style that its form repeats; where it is used, it stands whole."""
+    rules: dict[str, set[str]] = {}
+    for element in root.iter():
+        if LINK in element.attrib:
+            name = element.attrib[LINK][1:]
+            rules[name] = rules.get(name, rules_of(element)) & rules_of(element)
+
+    for element in root.iter():
+        if rules_of(element) <= rules.get(element.get("id", ""), set()):
+            element.attrib.pop("style", None)
+
+
+def rules_of(element: Tree) -> set[str]:
+    """Return the rules of an element's own style."""
+    return {rule.strip() for rule in element.get("style", "").split(";") if rule.strip()}
 
 
 def compact(root: Tree, shared: Shared) -> None:
@@ -231,16 +249,6 @@ def take_definitions(root: Tree) -> dict[str, Tree]:
 
 def shorten_references(root: Tree, forms: dict[str, Tree], shared: Shared) -> dict[str, Tree]:
     """Have every reference lead to the chart's own forms; return these by their new ids."""
-    # Of a mark's style its form repeats a part; what stands where it is used will do.
-    shared_rules: dict[str, set[str]] = {}
-    for element in root.iter():
-        if LINK in element.attrib:
-            name, rules = element.attrib[LINK][1:], rules_of(element)
-            shared_rules[name] = shared_rules.get(name, rules) & rules
-    for name in shared_rules.keys() & forms.keys():
-        if rules_of(forms[name]) <= shared_rules[name]:
-            forms[name].attrib.pop("style", None)
-
     names: dict[str, str] = {}
 
     def new_name(old: str) -> str:
@@ -257,11 +265,6 @@ def shorten_references(root: Tree, forms: dict[str, Tree], shared: Shared) -> di
             if "url(" in value:
                 element.set(key, REFERENCE.sub(lambda m: f"url(#{new_name(m[1])})", value))
     return {new: forms[old] for old, new in names.items()}
-
-
-def rules_of(element: Tree) -> set[str]:
-    """Return the rules of an element's own style."""
-    return {rule for rule in element.get("style", "").split(";") if rule}
 
 
 def move_to(element: Tree) -> None:

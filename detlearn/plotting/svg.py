@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from detlearn.plotting.compact import NAME, SVG, Shared, compact, written
+from detlearn.plotting.compact import NAME, SVG, Shared, compact, drop_repeated_styles, written
 from detlearn.plotting.page_colours import Colours, is_grey
 
 POINTS = 72  # an inch
@@ -82,6 +82,7 @@ def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
                 root.remove(child)
 
     groups = in_parts(root, len(parts))
+    drop_repeated_styles(root)
     thin(root, shared.colours)
     compact(root, shared)
 
@@ -112,8 +113,8 @@ def chart(drawings: list[str], shared: Shared, rules: str = "") -> str:
         The HTML. All names in it begin with one made of what is drawn, so that the same chart is
         the same text, and two charts on a page do not get into each other's way.
     """
-    content = "".join(drawings)
-    text = f"<style>{rules}{shared.sheet()}</style>{shared.definitions(content)}{content}"
+    content, sheet = "".join(drawings), rules + shared.sheet()
+    text = f"<style>{sheet}</style>{shared.definitions(content + sheet)}{content}"
     return text.replace(NAME, "c" + hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
@@ -278,6 +279,10 @@ def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = F
             element.set(key, squeezed(value, digits=1 if glyph else 2))
     glyph = glyph or "scale(" in element.get("transform", "")
 
+    # A hatched area names its ground by an attribute.
+    if "style" not in element.attrib and COLOUR.match(element.get("fill", "")):
+        element.set("style", f"fill:{element.attrib.pop('fill')}")
+
     if "style" in element.attrib:
         style = element.attrib["style"]
         style = style if kept else recoloured(style, colours)
@@ -289,15 +294,19 @@ def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = F
 
 def recoloured(style: str, colours: Colours) -> str:
     """Return a style in the colours of the page."""
-    rules = []
+    rules = {}
     for rule in style.split(";"):
         name, _, value = (part.strip() for part in rule.partition(":"))
-        if name in ("fill", "stroke"):
-            for colour in set(COLOUR.findall(value)):
-                value = value.replace(colour, colours.of(colour, fill=name == "fill"))
         if name:
-            rules.append(f"{name}:{value}")
-    return ";".join(rules)
+            rules[name] = value
+
+    # The border of an area in the area's own colour stays so on a dark page.
+    same = rules.get("stroke") == rules.get("fill")
+    for name in rules.keys() & {"fill", "stroke"}:
+        for colour in set(COLOUR.findall(rules[name])):
+            chosen = colours.of(colour, fill=name == "fill" or same)
+            rules[name] = rules[name].replace(colour, chosen)
+    return ";".join(f"{name}:{value}" for name, value in rules.items())
 
 
 def squeezed(text: str, digits: int = 2) -> str:

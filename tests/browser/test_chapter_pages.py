@@ -147,6 +147,47 @@ def test_folded_code_is_folded_and_named(visit: Callable, book_address: str, cha
 
 
 @pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("chapter", CHAPTERS[:2])
+def test_a_table_with_many_columns_fits(
+    visit: Callable, book_address: str, chapter: str, width: int
+) -> None:
+    """COCO's twelve numbers: beside each other at a desk, below each other on a phone."""
+    page = visit(f"{book_address}/chapters/{chapter}.html", width)
+    page.evaluate("window.dispatchEvent(new Event('resize'))")  # when all is laid out
+    table = page.locator("article table", has_text="ar_medium").first
+    assert table.evaluate("(e) => e.parentElement.scrollWidth - e.parentElement.clientWidth") <= 1
+    assert table.locator("tr").count() == (12 if width == 390 else 2)
+    words = table.locator("th", has_text="ap_medium").inner_text()
+    assert words == "ap_medium"
+    assert table.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 9
+
+
+def test_a_printed_table_keeps_its_lines_on_a_phone(visit: Callable, book_address: str) -> None:
+    page = visit(f"{book_address}/chapters/01_foundations.html", 390)
+    output = page.locator(".cell_output pre", has_text="objects with a candidate").first
+    lines = output.inner_text().rstrip("\n").count("\n") + 1
+    height, line = output.evaluate(
+        """(e) => { const s = getComputedStyle(e);
+        return [e.clientHeight - parseFloat(s.paddingTop) - parseFloat(s.paddingBottom),
+                parseFloat(s.lineHeight)]; }"""
+    )
+    assert height < (lines + 0.6) * line
+    assert output.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 10
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_of_many_points_follow_the_page(
+    visit: Callable, book_address: str, scheme: str
+) -> None:
+    """No picture on a white card: what has no scene in it is drawn."""
+    page = visit(f"{book_address}/chapters/02_two_stage.html", 1280, scheme)
+    chart = page.locator("figure .detlearn-chart", has=page.locator("svg")).filter(
+        has=page.locator("path[d*='zM']")
+    )
+    assert chart.count() >= 2
+
+
+@pytest.mark.parametrize("width", [390, 1280])
 def test_a_figure_is_enlarged_by_click_and_by_keyboard(
     visit: Callable, book_address: str, width: int
 ) -> None:

@@ -11,8 +11,6 @@ from book_pages import html_files
 from book_visit import serve
 
 LIMIT = 2_500_000  # of a page, at a desk and on a phone
-# Chapter 1's charts are drawn twice, for wide and for narrow pages: 0.9 MB. To be mended.
-LARGER = {"chapters/01_foundations.html": 3_000_000}
 
 
 def loaded_files(browser, address: str, site: Path, width: int = 1280) -> dict[str, int]:
@@ -50,7 +48,7 @@ def test_first_load_is_light(site: Path, book_address: str, browser: object, wid
         name = path.relative_to(site).as_posix()
         files = loaded_files(browser, f"{book_address}/{name}", site, width)
         print(name, heaviest(files))
-        if sum(files.values()) > LARGER.get(name, LIMIT):
+        if sum(files.values()) > LIMIT:
             heavy.append(f"{name}: {heaviest(files)}")
     assert not heavy, "\n".join(heavy)
 
