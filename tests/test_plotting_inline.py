@@ -96,6 +96,15 @@ def test_no_style_reaches_beyond_the_chart() -> None:
     assert selectors and all(re.search(r"\.c[0-9a-f]{8}", selector) for selector in selectors)
 
 
+def test_without_drawing_and_style_a_chart_says_what_to_do() -> None:
+    """As Jupyter shows what it does not trust."""
+    text = inline.chart_html(chart())
+    left = re.sub(r"<(style|svg)\b.*?</\1>", "", text, flags=re.S)
+    assert re.sub(r"<[^>]*>", "", left) == "Run this cell to see its chart."
+    (name,) = re.findall(r'<p class="([^"]+)"', text)
+    assert f".{name}{{display:none}}" in text
+
+
 def test_coordinates_have_two_decimals_and_glyphs_none() -> None:
     text = inline.chart_html(chart())
     paths = re.findall(r'<path d="([^"]*)"', text)

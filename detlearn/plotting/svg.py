@@ -39,6 +39,9 @@ PART = re.compile(r"part-(\d+)-")
 ROW = "display:flex;flex-wrap:wrap;justify-content:center;align-items:flex-start"
 MARGIN = 6  # points around words and below a column of panels
 MOST_COLUMNS = 3  # that words above or below them do not join
+# Jupyter shows a notebook that it does not trust without drawings and without the style sheet that
+# hides these words.
+PLAIN = "Run this cell to see its chart."
 KEPT = "kept-colours"  # begins the id of what stands on a ground of its own
 
 
@@ -113,8 +116,10 @@ def chart(drawings: list[str], shared: Shared, rules: str = "") -> str:
         The HTML. All names in it begin with one made of what is drawn, so that the same chart is
         the same text, and two charts on a page do not get into each other's way.
     """
-    content, sheet = "".join(drawings), rules + shared.sheet()
-    text = f"<style>{sheet}</style>{shared.definitions(content + sheet)}{content}"
+    content = "".join(drawings)
+    sheet = f"{rules}.{NAME}-plain{{display:none}}{shared.sheet()}"
+    plain = f'<p class="{NAME}-plain">{PLAIN}</p>'
+    text = f"<style>{sheet}</style>{plain}{shared.definitions(content + sheet)}{content}"
     return text.replace(NAME, "c" + hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
