@@ -95,13 +95,11 @@ def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
         style = size_of(width) if index < len(columns) else size_of_words(width)
         drawn.append(part.svg("".join(written(element) for element in group), style))
 
-    content = "".join(drawn[: len(columns)])
-    row = f'<div style="{ROW};max-width:{box.width * PIXELS:.0f}px">{content}</div>'
-    return (
-        "".join(drawn[len(columns) : len(columns) + len(above)])
-        + row
-        + ("".join(drawn[len(columns) + len(above) :]))
-    )
+    # The words above and below are as wide as the row, and lie where it lies.
+    first, last = len(columns), len(columns) + len(above)
+    row = f'<div style="{ROW}">{"".join(drawn[:first])}</div>'
+    content = "".join(drawn[first:last]) + row + "".join(drawn[last:])
+    return f'<div style="max-width:{box.width * PIXELS:.0f}px">{content}</div>'
 
 
 def chart(drawings: list[str], shared: Shared, rules: str = "") -> str:
