@@ -80,26 +80,33 @@
   const SMALLEST_OUTPUT = 10; // pixels
   const NARROW_LINE = 20; // characters; a shorter output may as well wrap
 
-  function fit() {
-    fitFormulas();
-    fitTables();
-    fitOutputs();
+  // Reading a size after a change lays out the whole page: all is read before anything is changed.
+  function fit(within = document) {
+    fitFormulas(within);
+    fitTables(within);
+    fitOutputs(within);
   }
 
   // A table in plain text is one as long as its lines do not wrap.
-  function fitOutputs() {
-    for (const output of document.querySelectorAll(".bd-article .cell_output .highlight pre")) {
-      output.style.fontSize = "";
+  function fitOutputs(within) {
+    const outputs = [...within.querySelectorAll(".cell_output .highlight pre")].filter((output) => {
       const lines = output.textContent.trimEnd().split("\n");
-      const longest = Math.max(...lines.map((line) => line.length));
-      if (lines.length < 3 || longest < NARROW_LINE || !output.clientWidth) continue;
+      output.longest = Math.max(...lines.map((line) => line.length));
+      return lines.length >= 3 && output.longest >= NARROW_LINE;
+    });
+    if (!outputs.length) return;
+    for (const output of outputs) output.style.fontSize = "";
 
+    const width = letterWidth(outputs[0]);
+    const sizes = outputs.map((output) => {
       const style = getComputedStyle(output);
       const room = output.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-      const size = room / (longest * letterWidth(output));
-      if (size < parseFloat(style.fontSize) && size >= SMALLEST_OUTPUT)
-        output.style.fontSize = `${Math.floor(10 * size) / 10}px`;
-    }
+      const size = room / (output.longest * width);
+      return size < parseFloat(style.fontSize) && size >= SMALLEST_OUTPUT ? size : 0;
+    });
+    outputs.forEach((output, index) => {
+      if (sizes[index]) output.style.fontSize = `${Math.floor(10 * sizes[index]) / 10}px`;
+    });
   }
 
   // Of a letter in the font of code, in units of its size; the same in all outputs.
@@ -149,31 +156,34 @@
     }
   }
 
-  function fitTables() {
-    for (const place of document.querySelectorAll(".bd-article .pst-scrollable-table-container")) {
-      const table = place.querySelector("table");
+  function fitTables(within) {
+    const places = [...within.querySelectorAll(".pst-scrollable-table-container")];
+    const tables = places.map((place) => place.querySelector("table"));
+    for (const table of tables) {
       table.style.fontSize = "";
       table.classList.remove("tight");
-      if (!place.clientWidth) continue;
-      table.classList.toggle("tight", place.scrollWidth > place.clientWidth + 1);
+    }
+
+    const wide = (place) => place.clientWidth && place.scrollWidth > place.clientWidth + 1;
+    for (const place of places.filter(wide)) {
+      const table = place.querySelector("table");
+      table.classList.add("tight");
 
       // Columns get narrower by steps, and padding does not shrink with every letter: try.
       const size = parseFloat(getComputedStyle(table).fontSize);
-      for (let share = 0.96; share >= SMALLEST_TABLE; share -= 0.04) {
-        if (place.scrollWidth <= place.clientWidth + 1) break;
+      for (let share = 1; share >= SMALLEST_TABLE && wide(place); share -= 0.04)
         table.style.fontSize = `${share * size}px`;
-      }
-      if (place.scrollWidth > place.clientWidth + 1) turn(table);
+      if (wide(place)) turn(table);
     }
   }
 
-  function fitFormulas() {
-    for (const place of document.querySelectorAll(".bd-article div.math, .bd-article span.math")) {
-      const formula = place.firstElementChild;
-      if (!formula) continue;
-      place.style.fontSize = "";
+  function fitFormulas(within) {
+    const places = [...within.querySelectorAll("div.math, span.math")].filter((place) => place.firstElementChild);
+    for (const place of places) place.style.fontSize = "";
+
+    const shares = places.map((place) => {
       const room = place.tagName === "DIV" ? place : place.closest("p, li, td, th, dd, figcaption, summary");
-      if (!room || !room.clientWidth) continue;
+      if (!room || !room.clientWidth) return 1;
 
       const number = place.querySelector(".eqno");
       const style = getComputedStyle(room);
@@ -183,19 +193,36 @@
         (place.tagName === "SPAN" ? 8 : 0); // the comma that follows must not break off
       const needed = Math.max(...[...place.querySelectorAll("mjx-math, math, svg")]
         .map((part) => part.getBoundingClientRect().width), 0);
-      if (needed > width) place.style.fontSize = `${100 * Math.max(SMALLEST, (0.99 * width) / needed)}%`;
-    }
+      return needed > width ? (0.99 * width) / needed : 1;
+    });
+    places.forEach((place, index) => {
+      if (shares[index] < 1) place.style.fontSize = `${100 * Math.max(SMALLEST, shares[index])}%`;
+    });
+  }
+
+  function article() {
+    return document.querySelector(".bd-article") || document;
   }
 
   function fitWhenSet() {
     const ready = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
-    (ready || Promise.resolve()).then(fit);
+    (ready || Promise.resolve()).then(() => fit(article()));
+  }
+
+  // A phone reports a new height whenever its address bar comes or goes.
+  let lastWidth = window.innerWidth;
+
+  function fitToNewWidth() {
+    if (window.innerWidth === lastWidth) return;
+    lastWidth = window.innerWidth;
+    fit(article());
   }
 
   document.addEventListener("DOMContentLoaded", prepare);
   document.addEventListener("DOMContentLoaded", letNamesBreak);
   window.addEventListener("load", fitWhenSet);
-  window.addEventListener("resize", fit);
-  window.addEventListener("beforeprint", fit);
-  document.addEventListener("toggle", fit, true); // a formula in a fold has no width before
+  window.addEventListener("resize", fitToNewWidth);
+  window.addEventListener("beforeprint", () => fit(article()));
+  // What is folded has no width before.
+  document.addEventListener("toggle", (event) => fit(event.target), true);
 })();
