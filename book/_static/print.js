@@ -5,6 +5,7 @@
 
   const ANSWERS = ".bd-article details:not(.hide)";
   const withAnswers = new URLSearchParams(location.search).has("solutions");
+  const SHORT = 22; // lines of code
   const page = document.documentElement;
   let before = null;
 
@@ -14,6 +15,12 @@
     const title = document.querySelector(".bd-article h1")?.cloneNode(true);
     title?.querySelector(".headerlink")?.remove();
     if (printed && title) printed.textContent = title.textContent;
+
+    // What is no longer than a third of a page is not divided.
+    for (const code of document.querySelectorAll(".bd-article div.highlight pre")) {
+      const frame = code.closest(".cell_input") || code.closest("div.highlight");
+      if (code.textContent.trimEnd().split("\n").length <= SHORT) frame.classList.add("short-code");
+    }
 
     if (withAnswers) document.querySelectorAll(ANSWERS).forEach((fold) => (fold.open = true));
   });
