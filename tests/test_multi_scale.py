@@ -29,7 +29,8 @@ class TestBatchSize:
             (608, 416, 2, 1),  # .94: never none
             (1000, 10, 3, 1),
             (30, 10, 9, 1),  # exactly 1
-            (3, 10, 9, 100),  # exactly 100, which floats must not make 99
+            (160, 224, 25, 49),  # exactly 49, of which floats make 48.99…
+            (224, 64, 49, 4),
             (7, 21, 5, 45),
             (49, 7, 49, 1),
         ],
