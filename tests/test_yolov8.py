@@ -342,6 +342,8 @@ class TestPredict:
             assert head.class_logits.shape == (2, count, 3)
             assert head.distance_logits.shape == (2, count, 4, num_bins)
             assert head.boxes.shape == (2, count, 4)
+        head = model.predict(torch.rand(1, 3, 32, 64)).heads["one_to_many"]
+        assert head.distance_logits.requires_grad and not head.boxes.requires_grad
         points, strides = grid(64, 96)
         assert torch.equal(outputs.points, points) and torch.equal(outputs.strides, strides)
         assert outputs.sizes == [(64, 96), (50, 90)]
@@ -692,6 +694,17 @@ class TestDetect:
         assert len(model.decode(self.outputs(["one_to_one"]))[0]["scores"]) == 2
         assert len(model.decode(self.outputs(["one_to_many"]))[0]["scores"]) == 0
 
+    def test_without_nms_the_best_come_first(self):
+        """Of equal ones the first, whether or not the number of candidates is limited."""
+        model = small_detector(1, score_threshold=0.1, max_detections=3)
+        boxes = torch.arange(5.0)[:, None] * 10 + torch.tensor([0.0, 0, 5, 5])
+        scores = torch.tensor([[0.3], [0.9], [0.05], [0.9], [0.4]])
+        for limit in ({}, {"max_candidates": 4}):
+            found = model.select_detections(boxes, scores, nms=False, **limit)
+            assert found["boxes"][:, 0].sort().values.tolist() == [10, 30, 40]
+            torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.9, 0.4]))
+        assert model.select_detections(boxes, scores, nms=False)["boxes"][0, 0] == 10
+
     def test_no_nms_runs_for_the_one_to_one_head(self, monkeypatch):
         def refuse(*_):
             raise AssertionError("NMS was called")
@@ -774,6 +787,8 @@ class TestTrain:
         exact = model(images, targets)
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(images, targets)
+            outputs = model.predict(torch.rand(2, 3, 64, 64)).heads["one_to_many"]
+        assert {tensor.dtype for tensor in outputs} == {torch.float32}
         for name in exact:
             assert rough[name].dtype == torch.float32
             assert rough[name].item() == pytest.approx(exact[name].item(), rel=0.2)
