@@ -9,8 +9,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from detlearn import models
+from detlearn.anchors import kmeans_anchors
+from detlearn.data import ToyTown
 from detlearn.models import yolov3
 from detlearn.models.images import ImageBatcher
+from detlearn.models.small import SMALL_YOLO_ANCHORS
 from detlearn.models.yolov3 import (
     YOLOv3,
     YOLOv3Head,
@@ -223,6 +226,13 @@ class TestDecode:
         found = encode_boxes(boxes[0], still[0], torch.full((72,), 4.0, dtype=torch.float64))
         t = raw.view(3, 5, 4, 6).permute(2, 3, 0, 1).reshape(72, 5)
         assert_close(found, torch.cat((t[:, :2].sigmoid(), t[:, 2:4]), dim=1))
+
+    def test_a_centre_outside_of_the_image_is_learnt_at_the_edge_of_its_cell(self):
+        boxes = torch.tensor([[-15.0, -15, 9, 3], [56, 58, 80, 76]])
+        anchors = torch.tensor([[-9.0, -5, 17, 13], [47, 51, 73, 69]])  # cells (0, 0) and (7, 7)
+        found = encode_boxes(boxes, anchors, torch.tensor([8.0, 8]))
+        assert found[:, :2].tolist() == [[0, 0], [1, 1]]
+        assert_close(found[:, 2], torch.full((2,), math.log(24 / 26)))
 
 
 class TestResponsiblePlaces:
@@ -699,3 +709,10 @@ class TestBuilders:
         assert sum(p.numel() for p in model.parameters()) < 1_000_000
         flat = [w * h for level in model.anchors for w, h in level]
         assert len(flat) == 9 and all(a < b for a, b in pairwise(flat))
+
+    @pytest.mark.slow
+    def test_small_anchors_are_those_of_toytown(self):
+        boxes = torch.cat([target["boxes"] for _, target in ToyTown(1000, seed=0)])
+        found = kmeans_anchors(boxes[:, 2:] - boxes[:, :2], 9)
+        wanted = torch.tensor(SMALL_YOLO_ANCHORS).flatten(0, 1)
+        assert (found - wanted).abs().max() <= 0.5
