@@ -597,7 +597,7 @@ class TestRecipes:
         assert recipe(name) == TWO_STAGES
 
     def test_chapter_3(self):
-        assert recipe("yolov3") == replace(recipe("point"), steps=800)
+        assert recipe("yolov3") == replace(recipe("point"), steps=1200)
         assert recipe("yolov8") == replace(recipe("point"), steps=1200)
 
     def test_fit_takes_the_settings(self):
