@@ -77,7 +77,7 @@
   // What is wider than its place becomes smaller, down to a size that can still be read.
   const SMALLEST = 0.55; // of a formula
   const SMALLEST_TABLE = 0.72;
-  const SMALLEST_OUTPUT = 10; // pixels
+  const SMALLEST_OUTPUT = 9; // pixels
   const NARROW_LINE = 20; // characters; a shorter output may as well wrap
 
   // Reading a size after a change lays out the whole page: all is read before anything is changed.
@@ -89,7 +89,7 @@
 
   // A table in plain text is one as long as its lines do not wrap.
   function fitOutputs(within) {
-    const outputs = [...within.querySelectorAll(".cell_output .highlight pre")].filter((output) => {
+    const outputs = [...within.querySelectorAll(".highlight-myst-ansi pre")].filter((output) => {
       const lines = output.textContent.trimEnd().split("\n");
       output.longest = Math.max(...lines.map((line) => line.length));
       return lines.length >= 3 && output.longest >= NARROW_LINE;
@@ -123,20 +123,27 @@
     return letter;
   }
 
-  // A single row with many columns becomes two columns with many rows.
+  // Few rows with many columns become as many rows with few columns.
+  const FEW_ROWS = 3;
+  const MANY_COLUMNS = 6;
+
   function turn(table) {
     const names = [...table.querySelectorAll("thead th")];
-    const values = [...table.querySelectorAll("tbody tr:only-child > *")];
-    if (names.length < 6 || names.length !== values.length) return;
+    const lines = [...table.querySelectorAll("tbody tr")].map((row) => [...row.children]);
+    if (names.length < MANY_COLUMNS || !lines.length || lines.length > FEW_ROWS) return;
+    if (lines.some((line) => line.length !== names.length)) return;
 
     const rows = names.map((name, index) => {
       const row = document.createElement("tr");
       const head = document.createElement("th");
-      const value = document.createElement("td");
       head.scope = "row";
       head.append(...name.childNodes);
-      value.append(...values[index].childNodes);
-      row.append(head, value);
+      row.append(head);
+      for (const line of lines) {
+        const value = document.createElement("td");
+        value.append(...line[index].childNodes);
+        row.append(value);
+      }
       return row;
     });
     const body = document.createElement("tbody");

@@ -163,7 +163,7 @@ def test_a_table_with_many_columns_fits(
 
 def test_a_printed_table_keeps_its_lines_on_a_phone(visit: Callable, book_address: str) -> None:
     page = visit(f"{book_address}/chapters/01_foundations.html", 390)
-    output = page.locator(".cell_output pre", has_text="objects with a candidate").first
+    output = page.locator(".cell_output pre", has_text="objects with a candidate").last
     lines = output.inner_text().rstrip("\n").count("\n") + 1
     height, line = output.evaluate(
         """(e) => { const s = getComputedStyle(e);
@@ -171,7 +171,7 @@ def test_a_printed_table_keeps_its_lines_on_a_phone(visit: Callable, book_addres
                 parseFloat(s.lineHeight)]; }"""
     )
     assert height < (lines + 0.6) * line
-    assert output.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 10
+    assert output.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 9
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
