@@ -164,7 +164,7 @@ def test_a_table_with_many_columns_fits(
 def test_a_printed_table_keeps_its_lines_on_a_phone(visit: Callable, book_address: str) -> None:
     page = visit(f"{book_address}/chapters/01_foundations.html", 390)
     output = page.locator(".cell_output pre", has_text="objects with a candidate").last
-    lines = output.inner_text().rstrip("\n").count("\n") + 1
+    lines = output.text_content().rstrip("\n").count("\n") + 1
     height, line = output.evaluate(
         """(e) => { const s = getComputedStyle(e);
         return [e.clientHeight - parseFloat(s.paddingTop) - parseFloat(s.paddingBottom),
