@@ -169,8 +169,8 @@ def yolov1_small(num_classes: int) -> YOLOv1:
 
     The paper's 7 × 7 cells would be 18 pixels wide in a scene of 128: more than half of the objects
     are smaller. After 640 steps AP50 was .26 with 7 × 7 cells, .34 with 8 × 8 (both of 16 pixels,
-    in scenes of 112 and 128), .54 with 14 × 14 and .58 with 16 × 16 cells of 8 pixels; after the
-    recipe's 1000 steps .72 with these (one run each).
+    in scenes of 112 and 128), .54 with 14 × 14 and .58 with 16 × 16 cells of 8 pixels (one run
+    each); after the recipe's 1000 steps it is .71 and .72 with these (two seeds).
 
     Args:
         num_classes: K.
