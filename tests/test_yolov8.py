@@ -162,7 +162,7 @@ class TestTaskAlignedAssign:
 
     def test_of_two_claims_the_higher_iou_has_the_location(self):
         """Though the other object is the better aligned: its class has the higher score."""
-        points = [[2.0, 2]]
+        points = [[2.0, 1]]
         scores = [[1.0, 1e-9]]
         for order in ([0, 1], [1, 0]):
             gt = [[[0, 0, 8, 2], [0, 0, 8, 3]][i] for i in order]  # IoU 1/2, 3/4
@@ -225,7 +225,8 @@ class TestTaskAlignedAssign:
     )
     def test_a_padded_batch_equals_the_loop(self, seed, topk, alpha, beta):
         counts = [[4, 0, 1], [9, 2, 5], [1], [0, 7], [3, 3], [12, 1]][seed]
-        scores, boxes, points, gt_boxes, gt_labels = random_case(seed, counts)
+        height, width = ((48, 64), (16, 24))[seed % 2]  # where there is no room, objects meet
+        scores, boxes, points, gt_boxes, gt_labels = random_case(seed, counts, height, width)
         assigned, target_scores = task_aligned_assign(
             scores, boxes, points, gt_boxes, gt_labels, topk=topk, alpha=alpha, beta=beta
         )
@@ -564,13 +565,14 @@ class TestLoss:
         torch.testing.assert_close(found.weights[learnt], torch.ones(int(learnt.sum())))
 
     def test_distances_are_in_strides_of_their_level(self):
-        """At stride 8, an object whose sides lie 12 pixels away is at bin 1.5."""
-        points, strides = torch.tensor([[12.0, 12]]), torch.tensor([8.0])
-        logits = torch.randn(1, 1, 4, 6, generator=torch.Generator().manual_seed(0))
-        predictions = HeadOutputs(torch.zeros(1, 1, 1), logits, torch.zeros(1, 1, 4))
-        goal = TaskAlignedTargets(torch.tensor([[0]]), torch.ones(1, 1), points, strides)
+        """Sides 12 pixels away are at bin 1.5 of stride 8 and at bin 3 of stride 4."""
+        points, strides = torch.tensor([[12.0, 12], [12, 12]]), torch.tensor([8.0, 4.0])
+        logits = torch.randn(1, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+        predictions = HeadOutputs(torch.zeros(1, 2, 1), logits, torch.zeros(1, 2, 4))
+        goal = TaskAlignedTargets(torch.tensor([[0, 0]]), torch.ones(1, 2), points, strides)
         losses = head_loss(predictions, goal, [target([[0, 0, 24, 24]])])
-        wanted = distribution_focal_loss(logits[0, 0], torch.full((4,), 1.5), "mean")
+        bins = torch.tensor([1.5, 3.0])[:, None].expand(2, 4)
+        wanted = distribution_focal_loss(logits[0], bins, "mean")
         assert losses["distribution"].item() == pytest.approx(1.5 * wanted.item(), rel=1e-6)
 
     def test_one_to_one_terms_stand_beside_the_others(self):
