@@ -174,7 +174,8 @@ class Player:
     ) -> None:
         wide = {
             "style": {"description_width": "9em"},
-            "layout": ipywidgets.Layout(width="98%", max_width="30em"),
+            # A share of a column that is itself as wide as its content would leave no track.
+            "layout": ipywidgets.Layout(width="24em", max_width="98%"),
         }
         self.score_threshold = ipywidgets.FloatSlider(
             value=score_threshold,
