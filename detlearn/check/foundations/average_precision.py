@@ -122,6 +122,33 @@ def _interpolated(precision: Tensor, recall: Tensor) -> Tensor:
     return torch.tensor(np.interp(levels, recall.double().numpy(), heights, right=0.0).mean())
 
 
+def _read_below(before: float | None, envelope: bool = True) -> Callable[..., Tensor]:
+    """Return what reads the last cut whose recall is at most the level.
+
+    Args:
+        before: what counts at levels below the first cut; None for the first cut's precision.
+        envelope: whether the curve is monotone.
+    """
+
+    def function(precision: Tensor, recall: Tensor) -> Tensor:
+        if len(precision) == 0:
+            return torch.tensor(0.0)
+        heights = _envelope(precision.double()) if envelope else precision.double()
+        levels = torch.linspace(0, 1, 101, dtype=torch.float64)
+        last = torch.searchsorted(recall.double(), levels, right=True) - 1
+        values = heights[last.clamp(min=0)]
+        return (values if before is None else values.where(last >= 0, before)).mean()
+
+    return function
+
+
+def _mean_from_here(precision: Tensor, recall: Tensor) -> Tensor:
+    """Return what takes the mean of the precisions at a recall or more, not the best."""
+    levels = np.linspace(0, 1, 101)
+    heights = [precision[recall.double() >= level].double() for level in levels]
+    return torch.stack([h.mean() if len(h) else torch.tensor(0.0) for h in heights]).mean()
+
+
 def _goes_on(precision: Tensor, recall: Tensor) -> Tensor:
     if len(precision) == 0:
         return torch.tensor(0.0)
@@ -157,6 +184,7 @@ AVERAGE_PRECISION = Exercise(
         Misconception(
             "there are 101 levels, 0.00 and 1.00 included; yours are 100",
             _ap_with(levels=torch.arange(100, dtype=torch.float64) / 100),
+            _ap_with(levels=torch.arange(1, 101, dtype=torch.float64) / 100),
             _ap_with(levels=torch.linspace(0, 1, 100, dtype=torch.float64)),
         ),
         Misconception(
@@ -184,6 +212,17 @@ AVERAGE_PRECISION = Exercise(
             "between two points the curve is a step: a level has the best precision at this recall "
             "or more; yours joins the points with straight lines",
             _interpolated,
+        ),
+        Misconception(
+            "a level reads the first cut whose recall is at least the level; yours reads the last "
+            "one at or below it",
+            *(_read_below(before) for before in (0.0, 1.0, None)),
+            *(_read_below(before, envelope=False) for before in (0.0, 1.0, None)),
+        ),
+        Misconception(
+            "at each level the best precision at that recall or more counts; yours is the mean of "
+            "those precisions",
+            _mean_from_here,
         ),
         Misconception(
             "a level that is never reached counts 0; yours counts as if the curve went on",

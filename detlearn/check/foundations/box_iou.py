@@ -121,21 +121,46 @@ def _iou_with_areas(
     return function
 
 
-def _no_clamp(a: Tensor, b: Tensor) -> Tensor:
-    w, h, area_a, area_b = _parts(a, b)
-    return w * h / (area_a + area_b - w * h + 1e-9)
+# How a division by zero is avoided. Where boxes lie apart, a wrong intersection makes the union
+# negative, and what comes of it depends on this.
+SAFE_UNIONS: tuple[Callable[[Tensor], Tensor], ...] = (
+    *(lambda union, added=10.0**-n: union + added for n in range(5, 17)),
+    *(lambda union, least=10.0**-n: union.clamp(min=least) for n in range(5, 17)),
+)
 
 
-def _late_clamp(a: Tensor, b: Tensor) -> Tensor:
-    w, h, area_a, area_b = _parts(a, b)
-    shared = (w * h).clamp(min=0)
-    return shared / (area_a + area_b - shared + 1e-9)
+def _sharing(
+    shared: Callable[[Tensor, Tensor], Tensor],
+) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Return what makes another intersection of width and height, which may be negative."""
+
+    def with_union(safe: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def function(a: Tensor, b: Tensor) -> Tensor:
+            w, h, area_a, area_b = _parts(a, b)
+            both = shared(w, h)
+            return both / safe(area_a + area_b - both)
+
+        return function
+
+    return [with_union(safe) for safe in SAFE_UNIONS]
 
 
-def _absolute(a: Tensor, b: Tensor) -> Tensor:
-    w, h, area_a, area_b = _parts(a, b)
-    shared = w.abs() * h.abs()
-    return shared / (area_a + area_b - shared + 1e-9)
+def _other_union(
+    union: Callable[[Tensor, Tensor], Tensor],
+) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Return what divides by something else, a function of the intersection and both areas."""
+
+    def with_union(safe: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        return _iou_with(lambda i, a, b: i / safe(union(i, a + b)))
+
+    return [with_union(safe) for safe in SAFE_UNIONS]
+
+
+def _over_the_enclosing_box(a: Tensor, b: Tensor) -> Tensor:
+    w, h, _, _ = _parts(a, b)
+    around_w = torch.max(a[:, None, 2], b[:, 2]) - torch.min(a[:, None, 0], b[:, 0])
+    around_h = torch.max(a[:, None, 3], b[:, 3]) - torch.min(a[:, None, 1], b[:, 1])
+    return w.clamp(min=0) * h.clamp(min=0) / (around_w * around_h).clamp(min=1e-9)
 
 
 def _plus_one(a: Tensor, b: Tensor) -> Tensor:
@@ -222,16 +247,22 @@ BOX_IOU = Exercise(
     reference=package.box_iou,
     cases=_iou_cases,
     misconceptions=(
-        Misconception(NEGATIVE_SIDES, _no_clamp),
+        Misconception(NEGATIVE_SIDES, *_sharing(lambda w, h: w * h)),
         Misconception(
             "you clamp the product; of boxes diagonally apart both factors are negative, so clamp "
             "width and height at zero before they are multiplied",
-            _late_clamp,
+            *_sharing(lambda w, h: (w * h).clamp(min=0)),
+        ),
+        Misconception(
+            "only one of width and height is clamped; boxes can lie apart in x and in y, so clamp "
+            "both at zero",
+            *_sharing(lambda w, h: w.clamp(min=0) * h),
+            *_sharing(lambda w, h: w * h.clamp(min=0)),
         ),
         Misconception(
             "an absolute value turns the gap between two boxes into an overlap; clamp width and "
             "height at zero",
-            _absolute,
+            *_sharing(lambda w, h: w.abs() * h.abs()),
         ),
         Misconception(
             "coordinates are continuous: the width is x2 − x1, without the + 1 of pixel counts",
@@ -267,6 +298,15 @@ BOX_IOU = Exercise(
         Misconception(
             "you divide by the area of the second box alone; divide by the union",
             _iou_with(lambda i, a, b: i / b.clamp(min=1e-9)),
+        ),
+        Misconception(
+            "both areas hold the shared part, so it is taken away once, area1 + area2 − shared; "
+            "yours takes it away twice",
+            *_other_union(lambda i, areas: areas - 2 * i),
+        ),
+        Misconception(
+            "you divide by the area of the box around both; divide by the union",
+            _over_the_enclosing_box,
         ),
         Misconception(
             "this is the intersection in square pixels; divide it by the union",

@@ -186,6 +186,15 @@ def _soft(logits: Tensor, targets: Tensor, alpha: float = 2.0, beta: float = 4.0
     return -(at_centre + (1 - targets) ** beta * p**alpha * F.logsigmoid(-logits)).sum()
 
 
+def _soft_cross_entropy(
+    logits: Tensor, targets: Tensor, alpha: float = 2.0, beta: float = 4.0
+) -> Tensor:
+    """Weigh the cross-entropy with the graded targets."""
+    p, q = torch.sigmoid(logits), torch.sigmoid(-logits)
+    weight = torch.where(targets == 1, q**alpha, (1 - targets) ** beta * p**alpha)
+    return (weight * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")).sum()
+
+
 def _per_centre(loss: Tensor, targets: Tensor) -> Tensor:
     return loss.sum() / (targets == 1).sum().clamp(min=1)
 
@@ -294,11 +303,25 @@ MISCONCEPTIONS = (
         "where y lies between 0 and 1 there is a loss, too, only a smaller one; yours is 0 there",
         _loss(elsewhere=lambda p, q, y, a, b: (y == 0) * p**a),
     ),
+    Misconception(
+        "elsewhere log(1 − p) alone counts; yours is the cross-entropy with y, which holds a part "
+        "of log p",
+        _soft_cross_entropy,
+    ),
     # The logarithms.
     Misconception(
         "the logarithms are negative, the loss is not: the minus is missing",
         _loss(finish=lambda loss, y: -loss.sum()),
         lambda *args: -_plain_logs()(*args),
+    ),
+    Misconception(
+        "both terms have a minus; in yours one of the two has none",
+        _loss(elsewhere=lambda p, q, y, a, b: -((1 - y) ** b) * p**a),
+        _loss(centre=lambda p, q, y, a, b: -(q**a)),
+    ),
+    Misconception(
+        "log(1 − p) is F.logsigmoid(−x), of the logit with the other sign; yours takes 1 − x",
+        _loss(logs=lambda x: (F.logsigmoid(x), F.logsigmoid(1 - x))),
     ),
     Misconception(
         "elsewhere it is log(1 − p), not log p",

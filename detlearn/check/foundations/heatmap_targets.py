@@ -159,6 +159,10 @@ def _where() -> list[Case]:
             "an object whose centre is outside of the map, to the left",
             *([_around(-3, 6)], [0], ([E1, 1.0, E1], [1.0, E1, E2])),
         ),
+        _hand(
+            "an object whose centre is outside of the map, above it",
+            *([_around(6, -3)], [0], ([1.0, E1], [E1, 1.0, E1, E2])),
+        ),
     ]
 
     return [*off_the_middle, *on_a_border, *outside]
@@ -170,6 +174,10 @@ def _several() -> list[Case]:
         _hand(
             "three classes, of which the last has an object",
             *([_around(6, 2)], [2], None, None, ([1.0, E1], [E1, 1.0, E1])),
+        ),
+        _hand(
+            "three classes, of which only the first has an object",
+            *([_around(6, 2)], [0], ([1.0, E1], [E1, 1.0, E1]), None, None),
         ),
         _hand(
             "objects of two classes at the same place",
@@ -304,12 +312,15 @@ def _dropped(
     return heatmap_targets(boxes[keep], labels[keep], classes, height, width, stride)
 
 
-def _unclamped(
-    boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
-) -> Tensor:
-    """Leave the peak outside of the map."""
-    maps = _drawn(place=lambda centre, stride, size: (centre / stride).floor())
-    return maps(boxes, labels, classes, height, width, stride)
+def _clamped(least: int | None, most: bool) -> Callable[..., Tensor]:
+    """Return what leaves a peak outside of the map, on both sides or on one."""
+
+    def place(centre: Tensor, stride: int, size: int) -> Tensor:
+        found = (centre / stride).floor()
+        found = found if least is None else found.clamp(min=least)
+        return found.clamp(max=size - 1) if most else found
+
+    return _drawn(place=place)
 
 
 def _sizes_exchanged(
@@ -345,6 +356,23 @@ def _deviation_in_locations(
 ) -> Tensor:
     drawn = _drawn(deviations=lambda w, h: (SPREAD * w / stride, SPREAD * h / stride))
     return drawn(boxes, labels, classes, height, width, stride)
+
+
+def _corners_first(
+    boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
+) -> Tensor:
+    """Round the corners to locations before the middle is taken."""
+    cells = (boxes / stride).floor()
+    middle = (cells[:, :2] + cells[:, 2:]) / 2 * stride
+    return _drawn(centre=lambda boxes: middle)(boxes, labels, classes, height, width, stride)
+
+
+def _needed_maps(
+    boxes: Tensor, labels: Tensor, classes: int, height: int, width: int, stride: int = 4
+) -> Tensor:
+    """Make maps up to the last class that has an object."""
+    needed = int(labels.max()) + 1 if len(labels) else classes
+    return heatmap_targets(boxes, labels, needed, height, width, stride)
 
 
 def _filled(
@@ -384,19 +412,43 @@ MISCONCEPTIONS = (
         _drawn(place=lambda c, stride, size: (c / stride + 0.5).floor().clamp(0, size - 1)),
     ),
     Misconception(
+        "take the centre in pixels first and its location then; yours rounds the corners to "
+        "locations and takes the middle between them",
+        _corners_first,
+    ),
+    Misconception(
+        "distances go from location to location, so that the peak is at 0; yours is half a "
+        "location off, and no location is exactly 1",
+        *(
+            _drawn(place=lambda c, stride, size, off=off: _floored(c, stride, size) + off)
+            for off in (-0.5, 0.5)
+        ),
+    ),
+    Misconception(
         "a centre on the border of two locations belongs to the later one: round down, "
         "centre // stride",
         _drawn(place=_truncated),
     ),
     Misconception(
-        "a centre outside of the map counts for its last row or column; clamp the location to "
-        "0 … h − 1 and 0 … w − 1",
+        "a centre outside of the map counts for the nearest location; clamp the location at both "
+        "ends, to 0 … h − 1 and 0 … w − 1",
         _dropped,
-        _unclamped,
+        _clamped(None, most=False),
+        _clamped(None, most=True),
+        _clamped(0, most=False),
     ),
     Misconception(
         "the centre is (x1 + x2) / 2, (y1 + y2) / 2; yours stands on the upper left corner",
         _drawn(centre=lambda boxes: boxes[:, :2]),
+    ),
+    Misconception(
+        "the centre is (x1 + x2) / 2; yours is (x2 − x1) / 2, half the width, which forgets where "
+        "the box begins",
+        _drawn(centre=lambda boxes: (boxes[:, 2:] - boxes[:, :2]) / 2),
+    ),
+    Misconception(
+        "the centre is half of x1 + x2, and half of y1 + y2; yours is the whole sum",
+        _drawn(centre=lambda boxes: boxes[:, :2] + boxes[:, 2:]),
     ),
     Misconception(
         "boxes are corners, x1, y1, x2, y2; you read them as corner and size",
@@ -440,6 +492,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the factor ½ is missing in the exponent: exp(−(d / σ)² / 2)",
         _drawn(form=lambda dx, dy, sx, sy: torch.exp(-((dx / sx) ** 2) - (dy / sy) ** 2)),
+    ),
+    Misconception(
+        "d² / 2 * σ² multiplies with σ²: what is to be divided by both needs parentheses, "
+        "d² / (2 * σ²)",
+        _drawn(form=lambda dx, dy, sx, sy: torch.exp(-((dx * sx) ** 2 + (dy * sy) ** 2) / 2)),
     ),
     Misconception(
         "σ enters squared: exp(−d² / (2σ²)); in yours it is not",
@@ -499,6 +556,11 @@ MISCONCEPTIONS = (
     Misconception(
         "labels count from 0, so class k has map k; yours is one map before",
         _drawn(label=lambda label, classes: label - 1),
+    ),
+    Misconception(
+        "there are num_classes maps, also for classes without an object; yours are only as many as "
+        "the labels need",
+        _needed_maps,
     ),
     Misconception(
         "there is one map for each class, (K, h, w), not one for each object",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detlearn.boxes import box_iou
+from detlearn.boxes import box_area, box_iou, intersection_and_union
 from detlearn.check.boxes import boxes_of, draw_scored, random_boxes, show_scored
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.cases import Case
@@ -208,6 +208,51 @@ def _stops_early(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.tensor(keep, dtype=torch.int64)
 
 
+def _later_ones_only(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what suppresses only boxes that come later in the input."""
+    hits = (box_iou(boxes, boxes) > iou_threshold).triu(1)
+
+    keep: list[int] = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if not any(hits[other, i] for other in keep):
+            keep.append(i)
+
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _ends_at_the_first(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what ends where the first box goes."""
+    hits = box_iou(boxes, boxes) > iou_threshold
+
+    keep: list[int] = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if any(hits[other, i] for other in keep):
+            break
+        keep.append(i)
+
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _overlap_with(
+    divisor: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Return suppression by the intersection over another area, of the kept box and the other."""
+
+    def function(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+        intersection, _ = intersection_and_union(boxes[:, None], boxes)
+        areas = box_area(boxes)
+        hits = intersection / divisor(areas[:, None], areas) > iou_threshold
+
+        keep: list[int] = []
+        for i in scores.argsort(descending=True, stable=True).tolist():
+            if not any(hits[other, i] for other in keep):
+                keep.append(i)
+
+        return torch.tensor(keep, dtype=torch.int64)
+
+    return function
+
+
 def _ties_reversed(scores: Tensor) -> Tensor:
     return scores.argsort(stable=True).flip(0)
 
@@ -279,6 +324,23 @@ NMS = Exercise(
             "a box goes if it overlaps a kept one too much, whatever its score; yours spares those "
             "with an equal score",
             _spares_equal_scores,
+        ),
+        Misconception(
+            "a kept box suppresses others wherever they stand in the input; yours only those with "
+            "a larger index",
+            _later_ones_only,
+        ),
+        Misconception(
+            "where a box goes, go on with the next one: continue, do not break",
+            _ends_at_the_first,
+        ),
+        Misconception(
+            "what counts is the IoU, the intersection over the union; yours divides by the area of "
+            "one box",
+            _overlap_with(lambda kept, other: other),
+            _overlap_with(lambda kept, other: kept.expand_as(other)),
+            _overlap_with(torch.minimum),
+            _overlap_with(torch.maximum),
         ),
         Misconception(
             "nothing is suppressed: this is the list of boxes sorted by score",

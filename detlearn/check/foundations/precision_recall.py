@@ -120,6 +120,25 @@ def _all_wrong_ones(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Te
     return found / (found + (~right).sum()).clamp(min=1), recall
 
 
+def _half_sorted(right_ones: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return what brings only the right ones, or only the wrong ones, into the scores' order."""
+
+    def function(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+        in_order = right[scores.argsort(descending=True, stable=True)]
+        found = (in_order if right_ones else right).cumsum(0)
+        wrong = (~(right if right_ones else in_order)).cumsum(0)
+        return found / (found + wrong), found / num_objects
+
+    return function
+
+
+def _missed_in_the_end(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    """Take what the whole list misses for what each cut misses."""
+    precision, _ = precision_recall(scores, right, num_objects)
+    found = right[scores.argsort(descending=True, stable=True)].cumsum(0)
+    return precision, found / (found + num_objects - right.sum())
+
+
 def envelope(precision: Tensor) -> Tensor:
     """The curve made monotone: at each point the best precision from there on."""
     return precision.flip(0).cummax(0).values.flip(0)
@@ -142,7 +161,8 @@ PRECISION_RECALL = Exercise(
     cases=_curve_cases,
     misconceptions=(
         Misconception(
-            "the detections must be sorted by score, the highest first, before anything is counted",
+            "the detections must be sorted by score before anything is counted, the highest first, "
+            "and their verdicts with them: right[order]; sorting the scores alone moves no verdict",
             _curve_with(order=lambda s: torch.arange(len(s))),
         ),
         Misconception(
@@ -186,6 +206,17 @@ PRECISION_RECALL = Exercise(
         Misconception(
             "at a cut only the wrong detections above it count, their cumsum; yours counts all",
             _all_wrong_ones,
+        ),
+        Misconception(
+            "right and wrong detections are counted in one order, that of the scores; in yours one "
+            "of the two counts is not sorted",
+            _half_sorted(right_ones=True),
+            _half_sorted(right_ones=False),
+        ),
+        Misconception(
+            "at each cut TP + FN is num_objects, since what a cut leaves out is missed there; your "
+            "FN is what the whole list misses",
+            _missed_in_the_end,
         ),
         Misconception(
             "recall is the share of all objects that was found: divide by num_objects alone",

@@ -245,6 +245,34 @@ def _worst_first(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) ->
     return true_positives(boxes.flip(0), gt_boxes, iou_threshold).flip(0)
 
 
+def _takes_all(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    """Return what lets a detection take every free object that it overlaps enough."""
+    hits = box_iou(boxes, gt_boxes) >= iou_threshold
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+    taken = torch.zeros(len(gt_boxes), dtype=torch.bool)
+
+    for d in range(len(boxes)):
+        own = hits[d] & ~taken
+        right[d] = own.any()
+        taken |= own
+    return right
+
+
+def _best_of_all_so_far(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    """Return what forgets to set the best IoU back before the next detection."""
+    right, taken, best = [], set(), 0.0
+    for row in box_iou(boxes, gt_boxes).tolist():
+        chosen = None
+        for g, value in enumerate(row):
+            if g not in taken and value > best:
+                best, chosen = value, g
+
+        right.append(chosen is not None and best >= iou_threshold)
+        if right[-1]:
+            taken.add(chosen)
+    return torch.tensor(right, dtype=torch.bool)
+
+
 def _draw_match(case: Case, found: Fault) -> Drawing:
     boxes, gt_boxes, _ = case.args
     if not 0 < len(boxes) + len(gt_boxes) <= 6:
@@ -280,6 +308,16 @@ TRUE_POSITIVES = Exercise(
         Misconception(
             "after a detection that is wrong the others have their turn: continue, do not break",
             _match_with(stops=True),
+        ),
+        Misconception(
+            "a detection takes one object, the one it overlaps most; yours takes all above the "
+            "threshold, and a later detection finds them gone",
+            _takes_all,
+        ),
+        Misconception(
+            "each detection begins anew: set the best IoU back before you look at its objects; "
+            "yours must also beat what earlier detections had",
+            _best_of_all_so_far,
         ),
         Misconception(
             "of the objects above the threshold take the one with the largest IoU, not the first",

@@ -261,3 +261,33 @@ def with_numpys_interp(precision, recall):
     levels = np.linspace(0, 1, 101)
     mean = np.interp(levels, recall.numpy(), best.numpy(), right=0).mean()
     return torch.tensor(mean, dtype=torch.float32)
+
+
+@wrong("yours reads the last one at or below it")
+def last_cut_at_most_the_level(precision, recall):
+    if len(precision) == 0:
+        return 0.0
+    best = precision.flip(0).cummax(0).values.flip(0)
+    total = 0.0
+    for level in torch.linspace(0, 1, 101):
+        below = (recall <= level).nonzero()
+        total += float(best[below[-1, 0]]) if len(below) else 0.0
+    return total / 101
+
+
+@wrong("yours are 100")
+def levels_from_a_hundredth_on(precision, recall):
+    if len(precision) == 0:
+        return 0.0
+    best = precision.flip(0).cummax(0).values.flip(0)
+    at = torch.searchsorted(recall, torch.arange(1, 101, dtype=recall.dtype) / 100)
+    return torch.cat((best, best.new_zeros(1)))[at].mean()
+
+
+@wrong("yours is the mean of those precisions")
+def the_mean_from_here_on(precision, recall):
+    total = 0.0
+    for level in torch.linspace(0, 1, 101):
+        there = precision[recall >= level]
+        total += float(there.mean()) if len(there) else 0.0
+    return total / 101

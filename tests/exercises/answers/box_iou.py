@@ -329,3 +329,51 @@ def areas_from_the_last_corner(boxes1, boxes2):
     shared = sides[..., 0] * sides[..., 1]
     area1, area2 = boxes1[:, 2] * boxes1[:, 3], boxes2[:, 2] * boxes2[:, 3]
     return shared / (area1[:, None] + area2[None] - shared + 1e-9)
+
+
+@wrong("you clamp the product")
+def clamps_the_product_and_the_union(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.prod(-1).clamp(min=0)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - shared
+    return shared / union.clamp(min=1e-8)
+
+
+@wrong("an absolute value turns")
+def absolute_values_and_a_clamped_union(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.abs().prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - shared
+    return shared / union.clamp(min=1e-8)
+
+
+@wrong("only one of width and height is clamped")
+def clamps_the_width_alone(boxes1, boxes2):
+    x1 = torch.max(boxes1[:, None, 0], boxes2[:, 0])
+    y1 = torch.max(boxes1[:, None, 1], boxes2[:, 1])
+    x2 = torch.min(boxes1[:, None, 2], boxes2[:, 2])
+    y2 = torch.min(boxes1[:, None, 3], boxes2[:, 3])
+    shared = (x2 - x1).clamp(min=0) * (y2 - y1)
+    area1 = (boxes1[:, 2] - boxes1[:, 0]) * (boxes1[:, 3] - boxes1[:, 1])
+    area2 = (boxes2[:, 2] - boxes2[:, 0]) * (boxes2[:, 3] - boxes2[:, 1])
+    return shared / (area1[:, None] + area2 - shared + 1e-7)
+
+
+@wrong("yours takes it away twice")
+def subtracts_the_shared_part_from_both(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.clamp(min=0).prod(-1)
+    rest1 = (a[..., 2:] - a[..., :2]).prod(-1) - shared
+    rest2 = (b[:, 2:] - b[:, :2]).prod(-1) - shared
+    return shared / (rest1 + rest2 + 1e-7)
+
+
+@wrong("the area of the box around both")
+def divides_by_the_enclosing_box(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    return sides.clamp(min=0).prod(-1) / around.prod(-1).clamp(min=1e-7)

@@ -219,3 +219,26 @@ def centres_and_a_mean(logits, targets, alpha=2.0, beta=4.0):
     yes = ((1 - p) ** alpha * -F.logsigmoid(logits))[centre].sum()
     no = ((1 - targets) ** beta * p**alpha * -F.logsigmoid(-logits))[~centre]
     return yes + (no.mean() if len(no) else 0)
+
+
+@wrong("yours takes 1 − x")
+def one_minus_the_logit(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    yes = -((1 - p) ** alpha) * F.logsigmoid(logits)
+    no = -((1 - targets) ** beta) * p**alpha * F.logsigmoid(1 - logits)
+    return torch.where(targets == 1, yes, no).sum()
+
+
+@wrong("in yours one of the two has none")
+def a_minus_before_the_first_term(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    yes = -((1 - p) ** alpha) * F.logsigmoid(logits)
+    no = ((1 - targets) ** beta) * p**alpha * F.logsigmoid(-logits)
+    return torch.where(targets == 1, yes, no).sum()
+
+
+@wrong("which holds a part of log p")
+def weighs_the_graded_cross_entropy(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    weight = torch.where(targets == 1, (1 - p) ** alpha, (1 - targets) ** beta * p**alpha)
+    return F.binary_cross_entropy_with_logits(logits, targets, weight=weight, reduction="sum")

@@ -298,3 +298,81 @@ def counts_classes_from_one(boxes, labels, num_classes, height, width, stride=4)
     for box, k in zip(boxes, labels):
         heatmap[k - 1] = torch.maximum(heatmap[k - 1], one(box, height, width, stride))
     return heatmap
+
+
+@wrong("half the width, which forgets")
+def half_the_size_is_no_centre(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        w, h = box[2] - box[0], box[3] - box[1]
+        column = (w / 2 / stride).floor().clamp(0, width - 1)
+        row = (h / 2 / stride).floor().clamp(0, height - 1)
+        z = ((x - column) * stride / (0.12 * w)) ** 2 + ((y - row) * stride / (0.12 * h)) ** 2
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-z / 2))
+    return heatmap
+
+
+@wrong("clamp the location at both ends")
+def clamps_the_last_row_and_column_alone(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    for (x1, y1, x2, y2), k in zip(boxes.tolist(), labels.tolist()):
+        column = min(int((x1 + x2) / 2 // stride), width - 1)
+        row = min(int((y1 + y2) / 2 // stride), height - 1)
+        dx = (torch.arange(width) - column) * stride
+        dy = (torch.arange(height) - row) * stride
+        across = torch.exp(-((dx / (0.12 * (x2 - x1))) ** 2) / 2)
+        down = torch.exp(-((dy / (0.12 * (y2 - y1))) ** 2) / 2)
+        heatmap[k] = torch.maximum(heatmap[k], down[:, None] * across)
+    return heatmap
+
+
+@wrong("yours rounds the corners")
+def corners_to_locations_first(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        x1, y1, x2, y2 = (box // stride).tolist()
+        column = min(max((x1 + x2) // 2, 0), width - 1)
+        row = min(max((y1 + y2) // 2, 0), height - 1)
+        dx = (x - column) * stride / (0.12 * (box[2] - box[0]))
+        dy = (y - row) * stride / (0.12 * (box[3] - box[1]))
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-(dx**2 + dy**2) / 2))
+    return heatmap
+
+
+@wrong("yours is half a location off")
+def from_middles_to_a_corner(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y = (torch.arange(height)[:, None] + 0.5) * stride
+    x = (torch.arange(width)[None] + 0.5) * stride
+    for box, k in zip(boxes, labels):
+        row = ((box[1] + box[3]) / 2 / stride).floor().clamp(0, height - 1)
+        column = ((box[0] + box[2]) / 2 / stride).floor().clamp(0, width - 1)
+        dx = (x - column * stride) / (0.12 * (box[2] - box[0]))
+        dy = (y - row * stride) / (0.12 * (box[3] - box[1]))
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-(dx**2 + dy**2) / 2))
+    return heatmap
+
+
+@wrong("needs parentheses")
+def multiplies_with_the_variance(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        row = ((box[1] + box[3]) / 2 / stride).floor().clamp(0, height - 1)
+        column = ((box[0] + box[2]) / 2 / stride).floor().clamp(0, width - 1)
+        dx, dy = (x - column) * stride, (y - row) * stride
+        sx, sy = 0.12 * (box[2] - box[0]), 0.12 * (box[3] - box[1])
+        g = torch.exp(-(dx**2) / 2 * sx**2 - dy**2 / 2 * sy**2)
+        heatmap[k] = torch.maximum(heatmap[k], g)
+    return heatmap
+
+
+@wrong("only as many as the labels need")
+def maps_up_to_the_last_label(boxes, labels, num_classes, height, width, stride=4):
+    needed = int(labels.max()) + 1 if len(labels) else num_classes
+    heatmap = torch.zeros(needed, height, width)
+    for box, k in zip(boxes, labels):
+        heatmap[k] = torch.maximum(heatmap[k], one(box, height, width, stride))
+    return heatmap

@@ -316,3 +316,40 @@ def indices_in_int32(boxes, scores, iou_threshold):
 @wrong("returned a numpy array")
 def returns_numpy(boxes, scores, iou_threshold):
     return with_lists(boxes, scores, iou_threshold).numpy()
+
+
+@wrong("only those with a larger index")
+def suppresses_later_indices_alone(boxes, scores, iou_threshold):
+    iou = box_iou(boxes, boxes)
+    gone = torch.zeros(len(boxes), dtype=torch.bool)
+    keep = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if gone[i]:
+            continue
+        keep.append(i)
+        for j in range(i + 1, len(boxes)):
+            if iou[i, j] > iou_threshold:
+                gone[j] = True
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("continue, do not break")
+def breaks_where_a_box_goes(boxes, scores, iou_threshold):
+    iou, keep = box_iou(boxes, boxes), []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if any(iou[i, j] > iou_threshold for j in keep):
+            break
+        keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("divides by the area of one box")
+def overlap_as_a_share_of_the_candidate(boxes, scores, iou_threshold):
+    corner = torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    sides = (torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - corner).clamp(min=0)
+    share = sides.prod(-1) / (boxes[:, 2:] - boxes[:, :2]).prod(-1)  # of the box in the column
+    keep = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        if not any(share[j, i] > iou_threshold for j in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)

@@ -226,3 +226,17 @@ def sorts_the_verdicts(scores, right, num_objects):
     hits = right.float().sort(descending=True).values
     tp = hits.cumsum(0)
     return tp / torch.arange(1, len(hits) + 1), tp / num_objects
+
+
+@wrong("in yours one of the two counts is not sorted")
+def false_positives_in_the_old_order(scores, right, num_objects):
+    order = scores.argsort(descending=True, stable=True)
+    tp, fp = right[order].cumsum(0), (~right).cumsum(0)
+    return tp / (tp + fp).clamp(min=1), tp / num_objects
+
+
+@wrong("your FN is what the whole list misses")
+def false_negatives_of_the_whole_list(scores, right, num_objects):
+    tp = right[scores.argsort(descending=True, stable=True)].cumsum(0)
+    fn = num_objects - right.sum()
+    return tp / torch.arange(1, len(scores) + 1), tp / (tp + fn)

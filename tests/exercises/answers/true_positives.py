@@ -316,3 +316,29 @@ def breaks_at_the_first_miss(boxes, gt_boxes, iou_threshold=0.5):
         tp[d] = True
         iou[:, g] = -1
     return tp
+
+
+@wrong("yours takes all above the threshold")
+def takes_all_it_covers(boxes, gt_boxes, iou_threshold=0.5):
+    iou = box_iou(boxes, gt_boxes)
+    taken = torch.zeros(len(gt_boxes), dtype=torch.bool)
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+    for d in range(len(boxes)):
+        hits = (iou[d] >= iou_threshold) & ~taken
+        right[d] = hits.any()
+        taken |= hits
+    return right
+
+
+@wrong("set the best IoU back")
+def carries_the_best_iou_over(boxes, gt_boxes, iou_threshold=0.5):
+    taken, right, best = set(), [], 0.0
+    for row in box_iou(boxes, gt_boxes).tolist():
+        chosen = None
+        for g, value in enumerate(row):
+            if g not in taken and value > best:
+                best, chosen = value, g
+        right.append(chosen is not None and best >= iou_threshold)
+        if right[-1]:
+            taken.add(chosen)
+    return torch.tensor(right, dtype=torch.bool)
