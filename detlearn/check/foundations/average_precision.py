@@ -149,6 +149,20 @@ def _mean_from_here(precision: Tensor, recall: Tensor) -> Tensor:
     return torch.stack([h.mean() if len(h) else torch.tensor(0.0) for h in heights]).mean()
 
 
+def _one_ahead(precision: Tensor) -> Tensor:
+    """Compare each cut with the next one alone."""
+    return torch.maximum(precision, torch.cat((precision[1:], precision[-1:])))
+
+
+def _up_to_the_last_recall(precision: Tensor, recall: Tensor) -> Tensor:
+    """Spread the levels over what was reached."""
+    if len(precision) == 0:
+        return torch.tensor(0.0)
+    levels = torch.linspace(0, 1, 101, dtype=torch.float64) * recall[-1].double()
+    first = torch.searchsorted(recall.double(), levels).clamp(max=len(recall) - 1)
+    return _envelope(precision)[first].mean()
+
+
 def _goes_on(precision: Tensor, recall: Tensor) -> Tensor:
     if len(precision) == 0:
         return torch.tensor(0.0)
@@ -212,6 +226,19 @@ AVERAGE_PRECISION = Exercise(
             "between two points the curve is a step: a level has the best precision at this recall "
             "or more; yours joins the points with straight lines",
             _interpolated,
+        ),
+        Misconception(
+            "there are 101 levels, so the sum is divided by 101; yours by 100",
+            _ap_with(divide=lambda v, n: v.sum() / 100),
+        ),
+        Misconception(
+            "one pass from the front looks one cut ahead; go from the last cut to the first, so "
+            "that the best of all later ones counts",
+            _ap_with(envelope=_one_ahead),
+        ),
+        Misconception(
+            "the levels go from 0 to 1 whatever recall is reached; yours end at the highest one",
+            _up_to_the_last_recall,
         ),
         Misconception(
             "a level reads the first cut whose recall is at least the level; yours reads the last "

@@ -156,6 +156,13 @@ def _other_union(
     return [with_union(safe) for safe in SAFE_UNIONS]
 
 
+def _area_twice(
+    areas: Callable[[Tensor, Tensor], Tensor],
+) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Return what adds up other areas than one of each list."""
+    return [_iou_with(lambda i, a, b, s=safe: i / s(areas(a, b) - i)) for safe in SAFE_UNIONS]
+
+
 def _over_the_enclosing_box(a: Tensor, b: Tensor) -> Tensor:
     w, h, _, _ = _parts(a, b)
     around_w = torch.max(a[:, None, 2], b[:, 2]) - torch.min(a[:, None, 0], b[:, 0])
@@ -260,6 +267,11 @@ BOX_IOU = Exercise(
             *_sharing(lambda w, h: w * h.clamp(min=0)),
         ),
         Misconception(
+            "two boxes overlap where width and height are both positive; for yours one of the two "
+            "is enough: clamp each at zero",
+            *_sharing(lambda w, h: (w * h).where((w > 0) | (h > 0), 0.0)),
+        ),
+        Misconception(
             "an absolute value turns the gap between two boxes into an overlap; clamp width and "
             "height at zero",
             *_sharing(lambda w, h: w.abs() * h.abs()),
@@ -303,6 +315,11 @@ BOX_IOU = Exercise(
             "both areas hold the shared part, so it is taken away once, area1 + area2 − shared; "
             "yours takes it away twice",
             *_other_union(lambda i, areas: areas - 2 * i),
+        ),
+        Misconception(
+            "the union needs one area of each list; yours has that of one list twice",
+            *_area_twice(lambda a, b: 2 * a),
+            *_area_twice(lambda a, b: 2 * b),
         ),
         Misconception(
             "you divide by the area of the box around both; divide by the union",

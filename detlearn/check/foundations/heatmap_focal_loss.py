@@ -324,6 +324,16 @@ MISCONCEPTIONS = (
         _loss(logs=lambda x: (F.logsigmoid(x), F.logsigmoid(1 - x))),
     ),
     Misconception(
+        "the two logarithms are exchanged: log p at a centre, log(1 − p) elsewhere",
+        _loss(logs=lambda x: (F.logsigmoid(-x), F.logsigmoid(x))),
+    ),
+    Misconception(
+        "first 1 − …, then the power: (1 − p)^α and (1 − y)^β need their parentheses in the code",
+        _loss(centre=lambda p, q, y, a, b: 1 - p**a),
+        _loss(elsewhere=lambda p, q, y, a, b: (1 - y**b) * p**a),
+        _loss(lambda p, q, y, a, b: 1 - p**a, lambda p, q, y, a, b: (1 - y**b) * p**a),
+    ),
+    Misconception(
         "elsewhere it is log(1 − p), not log p",
         _loss(logs=lambda x: (F.logsigmoid(x), F.logsigmoid(x))),
     ),

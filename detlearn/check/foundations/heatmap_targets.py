@@ -395,6 +395,14 @@ def _truncated(centre: Tensor, stride: int, size: int) -> Tensor:
     return (centre / stride).ceil().clamp(1, size) - 1
 
 
+def _rounded(deviation: Tensor) -> Tensor:
+    return deviation.round().clamp(min=1)
+
+
+def _rounded_down(deviation: Tensor) -> Tensor:
+    return deviation.floor().clamp(min=1)
+
+
 MISCONCEPTIONS = (
     # Where the peak is.
     Misconception(
@@ -415,6 +423,11 @@ MISCONCEPTIONS = (
         "take the centre in pixels first and its location then; yours rounds the corners to "
         "locations and takes the middle between them",
         _corners_first,
+    ),
+    Misconception(
+        "the centre is not rounded before its location is taken: / 2, not // 2",
+        _drawn(centre=lambda boxes: boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) // 2),
+        _drawn(centre=lambda boxes: (boxes[:, :2] + boxes[:, 2:]) // 2),
     ),
     Misconception(
         "distances go from location to location, so that the peak is at 0; yours is half a "
@@ -512,6 +525,13 @@ MISCONCEPTIONS = (
         *(_shares(share) for share in (1.0, 0.5, 0.24, 0.06, 1 / 6, 0.12**0.5, 0.12**2)),
     ),
     Misconception(
+        "the deviation is any positive number, 0.12 of the side; yours is rounded to whole pixels",
+        *(
+            _drawn(deviations=lambda w, h, r=r: (r(SPREAD * w), r(SPREAD * h)))
+            for r in (_rounded, _rounded_down)
+        ),
+    ),
+    Misconception(
         "the exponents of x and y are added, which multiplies the two Gaussians; yours adds the "
         "Gaussians",
         _drawn(form=_across_only),
@@ -529,6 +549,11 @@ MISCONCEPTIONS = (
         "only the location of the centre is 1, the others fall off like a Gaussian; yours are 1 in "
         "the whole box",
         _filled,
+    ),
+    Misconception(
+        "the Gaussian falls off as far as the map reaches; yours is cut where it falls below one "
+        "half, which is the rule for who learns the box",
+        _drawn(form=lambda *args: _gauss(*args).where(_gauss(*args) >= 0.5, 0.0)),
     ),
     Misconception(
         "the Gaussian does not end at the box's border; yours is cut off there",

@@ -82,15 +82,51 @@ def _nms_by_hand() -> list[Case]:
 
 
 def _nms_of_equals() -> list[Case]:
-    """Make the degenerate cases: no box or one, and boxes that are all the same."""
+    """Make cases of equal scores and of equal boxes, of negative scores, of no box and of one."""
     none = torch.zeros(0, 4)
     one = boxes_of((5, 5, 20, 30))
+
+    # Equal scores, but other places: whoever looks a box up by its score finds the first alone.
+    apart = boxes_of((0, 0, 20, 20), (50, 0, 70, 20), (0, 50, 20, 70))
+    equal = [
+        Case(
+            "by hand",
+            (apart[:2], torch.tensor([0.5, 0.5]), 0.5),
+            "two boxes far apart with equal scores",
+            torch.tensor([0, 1]),
+        ),
+        Case(
+            "by hand",
+            (apart, torch.tensor([0.5, 0.8, 0.5]), 0.5),
+            "three boxes far apart, two of them with equal scores",
+            torch.tensor([1, 0, 2]),
+        ),
+    ]
+
+    # A score is any number.
+    pair = boxes_of((0, 0, 40, 40), (10, 0, 50, 40), (80, 80, 99, 99))
+    negative = [
+        Case(
+            "by hand",
+            (pair, torch.tensor([0.5, 0.7, -0.9]), 0.5),
+            "two boxes with an IoU of 0.6 and one apart, whose score is negative",
+            torch.tensor([1, 2]),
+        ),
+        Case(
+            "by hand",
+            (apart, torch.tensor([0.3, -0.8, 0.6]), 0.5),
+            "three boxes far apart, one with a negative score",
+            torch.tensor([2, 0, 1]),
+        ),
+    ]
 
     # Twins with equal scores, far from each other: of each pair the earlier one stays.
     places = boxes_of((0, 0, 20, 20), (50, 0, 70, 20), (0, 50, 20, 70))
     twins = torch.cat((places, places.flip(0)))
 
     return [
+        *equal,
+        *negative,
         Case("degenerate", (none, torch.zeros(0), 0.5), "no boxes at all"),
         Case("degenerate", (one, torch.tensor([0.1]), 0.5), "a single box"),
         Case(
@@ -253,6 +289,40 @@ def _overlap_with(
     return function
 
 
+def _zeroes_scores(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what sets the scores of what goes to 0 and ends where none is positive."""
+    scores, iou = scores.clone(), box_iou(boxes, boxes)
+    keep: list[int] = []
+    while len(scores) and scores.max() > 0:
+        keep.append(int(scores.argmax()))
+        scores[iou[keep[-1]] > iou_threshold] = 0
+        scores[keep[-1]] = 0
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _skips_after_removing(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what removes from the list through which it walks."""
+    left, iou = scores.argsort(descending=True, stable=True).tolist(), box_iou(boxes, boxes)
+    keep: list[int] = []
+    while left:
+        keep.append(left.pop(0))
+        for i in left:
+            if iou[keep[-1], i] > iou_threshold:
+                left.remove(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+def _found_by_score(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Return what looks each box up by its score."""
+    listed, iou = scores.tolist(), box_iou(boxes, boxes)
+    keep: list[int] = []
+    for score in sorted(listed, reverse=True):
+        i = listed.index(score)
+        if not any(iou[other, i] > iou_threshold for other in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
 def _ties_reversed(scores: Tensor) -> Tensor:
     return scores.argsort(stable=True).flip(0)
 
@@ -341,6 +411,21 @@ NMS = Exercise(
             _overlap_with(lambda kept, other: kept.expand_as(other)),
             _overlap_with(torch.minimum),
             _overlap_with(torch.maximum),
+        ),
+        Misconception(
+            "a score may be any number, zero or negative as well: remember which boxes are gone "
+            "instead of setting their scores to 0",
+            _zeroes_scores,
+        ),
+        Misconception(
+            "you remove from the list that the loop walks through, so the next box is skipped; "
+            "make a new list of those that stay",
+            _skips_after_removing,
+        ),
+        Misconception(
+            "two boxes may have the same score, and index() finds the first of them each time: "
+            "sort the indices, scores.argsort(descending=True, stable=True)",
+            _found_by_score,
         ),
         Misconception(
             "nothing is suppressed: this is the list of boxes sorted by score",

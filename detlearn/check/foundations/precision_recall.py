@@ -139,6 +139,21 @@ def _missed_in_the_end(scores: Tensor, right: Tensor, num_objects: int) -> tuple
     return precision, found / (found + num_objects - right.sum())
 
 
+def _turned_round_afterwards(
+    scores: Tensor, right: Tensor, num_objects: int
+) -> tuple[Tensor, Tensor]:
+    """Sum up from the lowest score on and turn the curve round."""
+    found = right[scores.argsort(stable=True)].cumsum(0)
+    return (found / torch.arange(1, len(found) + 1)).flip(0), (found / num_objects).flip(0)
+
+
+def _before_the_cut(scores: Tensor, right: Tensor, num_objects: int) -> tuple[Tensor, Tensor]:
+    """Leave the detection at the cut out of the right ones."""
+    right = right[scores.argsort(descending=True, stable=True)].long()
+    found = right.cumsum(0) - right
+    return found / torch.arange(1, len(right) + 1), found / num_objects
+
+
 def envelope(precision: Tensor) -> Tensor:
     """The curve made monotone: at each point the best precision from there on."""
     return precision.flip(0).cummax(0).values.flip(0)
@@ -212,6 +227,16 @@ PRECISION_RECALL = Exercise(
             "of the two counts is not sorted",
             _half_sorted(right_ones=True),
             _half_sorted(right_ones=False),
+        ),
+        Misconception(
+            "sort from the highest score on before you sum up; yours sums from the lowest on and "
+            "turns the finished curve round",
+            _turned_round_afterwards,
+        ),
+        Misconception(
+            "the detection at the cut belongs to the list; yours counts the right ones before it "
+            "alone",
+            _before_the_cut,
         ),
         Misconception(
             "at each cut TP + FN is num_objects, since what a cut leaves out is missed there; your "

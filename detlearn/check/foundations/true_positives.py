@@ -304,6 +304,7 @@ TRUE_POSITIVES = Exercise(
         Misconception(
             "a detection that fails the threshold must not take the object away from a later one",
             _match_with(always_takes=True),
+            _match_with(always_takes=True, free_only=False),
         ),
         Misconception(
             "after a detection that is wrong the others have their turn: continue, do not break",

@@ -291,3 +291,32 @@ def the_mean_from_here_on(precision, recall):
         there = precision[recall >= level]
         total += float(there.mean()) if len(there) else 0.0
     return total / 101
+
+
+@wrong("yours by 100")
+def divides_by_a_hundred(precision, recall):
+    if len(precision) == 0:
+        return 0.0
+    best = precision.flip(0).cummax(0).values.flip(0)
+    at = torch.searchsorted(recall, torch.linspace(0, 1, 101, dtype=recall.dtype))
+    return torch.cat((best, best.new_zeros(1)))[at].sum() / 100
+
+
+@wrong("one pass from the front looks one cut ahead")
+def one_pass_from_the_front(precision, recall):
+    if len(precision) == 0:
+        return 0.0
+    best = precision.clone()
+    for i in range(len(best) - 1):
+        best[i] = max(best[i], best[i + 1])
+    at = torch.searchsorted(recall, torch.linspace(0, 1, 101, dtype=recall.dtype))
+    return torch.cat((best, best.new_zeros(1)))[at].mean()
+
+
+@wrong("yours end at the highest one")
+def levels_up_to_what_is_reached(precision, recall):
+    if len(precision) == 0:
+        return 0.0
+    best = precision.flip(0).cummax(0).values.flip(0)
+    levels = torch.linspace(0, 1, 101, dtype=recall.dtype) * recall[-1]
+    return best[torch.searchsorted(recall, levels).clamp(max=len(recall) - 1)].mean()

@@ -377,3 +377,22 @@ def divides_by_the_enclosing_box(boxes1, boxes2):
     sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
     return sides.clamp(min=0).prod(-1) / around.prod(-1).clamp(min=1e-7)
+
+
+@wrong("yours has that of one list twice")
+def the_first_area_twice(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.clamp(min=0).prod(-1)
+    area1 = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    area2 = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    return shared / (area1 + area2 - shared + 1e-7)
+
+
+@wrong("for yours one of the two")
+def overlap_where_any_side_is_positive(boxes1, boxes2):
+    a, b = boxes1[:, None], boxes2
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = torch.where((sides > 0).any(-1), sides.prod(-1), torch.zeros(()))
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - shared
+    return shared / union.clamp(min=1e-7)

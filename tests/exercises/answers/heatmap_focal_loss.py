@@ -242,3 +242,27 @@ def weighs_the_graded_cross_entropy(logits, targets, alpha=2.0, beta=4.0):
     p = logits.sigmoid()
     weight = torch.where(targets == 1, (1 - p) ** alpha, (1 - targets) ** beta * p**alpha)
     return F.binary_cross_entropy_with_logits(logits, targets, weight=weight, reduction="sum")
+
+
+@wrong("the two logarithms are exchanged")
+def logarithms_exchanged(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    yes = -((1 - p) ** alpha) * F.logsigmoid(-logits)
+    no = -((1 - targets) ** beta) * p**alpha * F.logsigmoid(logits)
+    return torch.where(targets == 1, yes, no).sum()
+
+
+@wrong("need their parentheses in the code")
+def one_minus_a_power_of_the_target(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    yes = -((1 - p) ** alpha) * F.logsigmoid(logits)
+    no = -(1 - targets**beta) * p**alpha * F.logsigmoid(-logits)
+    return torch.where(targets == 1, yes, no).sum()
+
+
+@wrong("need their parentheses in the code")
+def one_minus_a_power_of_p(logits, targets, alpha=2.0, beta=4.0):
+    p = logits.sigmoid()
+    yes = -(1 - p**alpha) * F.logsigmoid(logits)
+    no = -((1 - targets) ** beta) * p**alpha * F.logsigmoid(-logits)
+    return torch.where(targets == 1, yes, no).sum()

@@ -376,3 +376,54 @@ def maps_up_to_the_last_label(boxes, labels, num_classes, height, width, stride=
     for box, k in zip(boxes, labels):
         heatmap[k] = torch.maximum(heatmap[k], one(box, height, width, stride))
     return heatmap
+
+
+@wrong("must match the size of tensor")
+def as_many_rows_as_columns(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(width)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        row = ((box[1] + box[3]) / 2 / stride).floor().clamp(0, height - 1)
+        column = ((box[0] + box[2]) / 2 / stride).floor().clamp(0, width - 1)
+        dx = (x - column) * stride / (0.12 * (box[2] - box[0]))
+        dy = (y - row) * stride / (0.12 * (box[3] - box[1]))
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-(dx**2 + dy**2) / 2))
+    return heatmap
+
+
+@wrong("the rule for who learns the box")
+def cut_off_below_one_half(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    for box, k in zip(boxes, labels):
+        g = one(box, height, width, stride)
+        g[g < 0.5] = 0
+        heatmap[k] = torch.maximum(heatmap[k], g)
+    return heatmap
+
+
+@wrong("yours is rounded to whole pixels")
+def whole_pixels_of_deviation(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        row = ((box[1] + box[3]) / 2 / stride).floor().clamp(0, height - 1)
+        column = ((box[0] + box[2]) / 2 / stride).floor().clamp(0, width - 1)
+        sx = max(1, round(0.12 * float(box[2] - box[0])))
+        sy = max(1, round(0.12 * float(box[3] - box[1])))
+        z = ((x - column) * stride / sx) ** 2 + ((y - row) * stride / sy) ** 2
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-z / 2))
+    return heatmap
+
+
+@wrong("/ 2, not // 2")
+def whole_numbers_for_the_centre(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for box, k in zip(boxes, labels):
+        cx, cy = box[0] + (box[2] - box[0]) // 2, box[1] + (box[3] - box[1]) // 2
+        row = (cy // stride).clamp(0, height - 1)
+        column = (cx // stride).clamp(0, width - 1)
+        dx = (x - column) * stride / (0.12 * (box[2] - box[0]))
+        dy = (y - row) * stride / (0.12 * (box[3] - box[1]))
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-(dx**2 + dy**2) / 2))
+    return heatmap

@@ -353,3 +353,38 @@ def overlap_as_a_share_of_the_candidate(boxes, scores, iou_threshold):
         if not any(share[j, i] > iou_threshold for j in keep):
             keep.append(i)
     return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("instead of setting their scores to 0")
+def ends_where_no_score_is_positive(boxes, scores, iou_threshold):
+    scores, keep = scores.clone(), []
+    while len(scores) and scores.max() > 0:
+        i = int(scores.argmax())
+        keep.append(i)
+        scores[box_iou(boxes[i : i + 1], boxes)[0] > iou_threshold] = 0
+        scores[i] = 0
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("so the next box is skipped")
+def removes_while_it_walks(boxes, scores, iou_threshold):
+    left = scores.argsort(descending=True, stable=True).tolist()
+    keep, iou = [], box_iou(boxes, boxes)
+    while left:
+        i = left.pop(0)
+        keep.append(i)
+        for j in left:
+            if iou[i, j] > iou_threshold:
+                left.remove(j)
+    return torch.tensor(keep, dtype=torch.int64)
+
+
+@wrong("index() finds the first of them each time")
+def looks_boxes_up_by_score(boxes, scores, iou_threshold):
+    listed, keep = scores.tolist(), []
+    iou = box_iou(boxes, boxes)
+    for score in sorted(listed, reverse=True):
+        i = listed.index(score)
+        if not any(iou[i, j] > iou_threshold for j in keep):
+            keep.append(i)
+    return torch.tensor(keep, dtype=torch.int64)

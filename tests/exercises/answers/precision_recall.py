@@ -240,3 +240,17 @@ def false_negatives_of_the_whole_list(scores, right, num_objects):
     tp = right[scores.argsort(descending=True, stable=True)].cumsum(0)
     fn = num_objects - right.sum()
     return tp / torch.arange(1, len(scores) + 1), tp / (tp + fn)
+
+
+@wrong("turns the finished curve round")
+def turned_round_when_it_is_done(scores, right, num_objects):
+    tp = right[scores.argsort(stable=True)].cumsum(0)
+    precision = tp / torch.arange(1, len(scores) + 1)
+    return precision.flip(0), (tp / num_objects).flip(0)
+
+
+@wrong("counts the right ones before it")
+def without_the_detection_at_the_cut(scores, right, num_objects):
+    hits = right[scores.argsort(descending=True, stable=True)].float()
+    tp = hits.cumsum(0) - hits
+    return tp / torch.arange(1, len(scores) + 1), tp / num_objects

@@ -342,3 +342,25 @@ def carries_the_best_iou_over(boxes, gt_boxes, iou_threshold=0.5):
         if right[-1]:
             taken.add(chosen)
     return torch.tensor(right, dtype=torch.bool)
+
+
+@wrong("must not take the object away")
+def first_of_each_favourite(boxes, gt_boxes, iou_threshold=0.5):
+    if len(gt_boxes) == 0:
+        return torch.zeros(len(boxes), dtype=torch.bool)
+    best, owner = box_iou(boxes, gt_boxes).max(dim=1)
+    owners = owner.tolist()
+    first = torch.tensor([o not in owners[:d] for d, o in enumerate(owners)], dtype=torch.bool)
+    return (best >= iou_threshold) & first
+
+
+@wrong("yours takes all above the threshold")
+def each_object_takes_the_first_good_one(boxes, gt_boxes, iou_threshold=0.5):
+    iou = box_iou(boxes, gt_boxes)
+    right = torch.zeros(len(boxes), dtype=torch.bool)
+    for g in range(len(gt_boxes)):
+        for d in range(len(boxes)):
+            if iou[d, g] >= iou_threshold:
+                right[d] = True
+                break
+    return right
