@@ -210,6 +210,13 @@ def _along_the_diagonal(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return read.masked_fill(_outside(x, y, width, height), 0)
 
 
+def _along_row_and_column(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Read between the columns, and between the rows, and take the mean of the two."""
+    across = _sample(weights=lambda fx, fy: (fx, 0 * fy))(features, x, y)
+    down = _sample(weights=lambda fx, fy: (0 * fx, fy))(features, x, y)
+    return (across + down) / 2
+
+
 def _by_inverse_distance(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Weight each of the four cells with one over its distance."""
     height, width = features.shape[1:]
@@ -328,6 +335,11 @@ MISCONCEPTIONS = (
         "at the middle of a cell rounding down and up gives the same cell, and both shares are 0; "
         "take x − left for the right cell and 1 minus that for the left one",
         _nothing_at_a_cell,
+    ),
+    Misconception(
+        "the four cells count together, each by the product of two shares; yours is the mean of "
+        "reading along the row and reading along the column",
+        _along_row_and_column,
     ),
     Misconception(
         "a cell's share is the product of two linear ones, (1 − |x − column|) · (1 − |y − row|); "

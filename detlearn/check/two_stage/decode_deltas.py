@@ -219,6 +219,10 @@ MISCONCEPTIONS = (
         _decode(stretch=lambda d: _limited(-d).exp()),
         _decode(stretch=lambda d: (-d).exp()),
     ),
+    Misconception(
+        "dw and dh stretch the box: its width is w_a · exp(dw); yours keeps the anchor's sides",
+        _decode(stretch=torch.ones_like),
+    ),
     # Its limit.
     Misconception(
         "a limit from above is clamp(max=…); with min=… every box grows at least by 1000 / 16",
@@ -298,6 +302,10 @@ MISCONCEPTIONS = (
     Misconception(
         "dx is a share of the anchor's whole width; yours moves by half of it",
         _decode(move=lambda c, s, d: c + d * s / 2),
+    ),
+    Misconception(
+        "the move starts at the anchor: add its centre; yours starts at the corner of the image",
+        _decode(move=lambda c, s, d: d * s),
     ),
     Misconception(
         "dx and dy are moves, not logarithms: only dw and dh go through the exponential",

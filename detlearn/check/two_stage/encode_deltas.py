@@ -238,6 +238,11 @@ MISCONCEPTIONS = (
         _encode(split=corner_and_size),
     ),
     Misconception(
+        "dx and dy compare centre with centre; yours compare the object's centre with the anchor's "
+        "upper left corner",
+        _encode(move=lambda c, s, ca, sa: (c - ca + sa / 2) / sa),
+    ),
+    Misconception(
         "dx and dy compare the centres; yours compare the lower right corners",
         _encode(split=lambda b: (b[:, 2:], b[:, 2:] - b[:, :2])),
     ),

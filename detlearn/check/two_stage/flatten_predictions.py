@@ -166,6 +166,13 @@ def _images_inside(scores: Tensor, deltas: Tensor) -> Pair:
     return scores.permute(2, 3, 0, 1).reshape(batch, -1), moves.reshape(batch, -1, 4)
 
 
+def _images_last(scores: Tensor, deltas: Tensor) -> Pair:
+    """Bring the images to the end, and read them off as if they were first."""
+    batch = len(scores)
+    moves = deltas.permute(2, 3, 1, 0)
+    return scores.permute(2, 3, 1, 0).reshape(batch, -1), moves.reshape(batch, -1, 4)
+
+
 def _first_image(scores: Tensor, deltas: Tensor) -> Pair:
     scores, deltas = flatten_predictions(scores, deltas)
     return scores[:1], deltas[:1]
@@ -245,6 +252,10 @@ MISCONCEPTIONS = (
         _flattened("bija", "bjiad"),
     ),
     Misconception(
+        "the deltas are right, but the scores go down the columns: both need permute(0, 2, 3, 1)",
+        _flattened("bjia", "bijad"),
+    ),
+    Misconception(
         "anchor a has the channels 4a … 4a + 3: the A · 4 channels are A times 4, not 4 times A",
         _flattened(split="da"),
     ),
@@ -267,6 +278,7 @@ MISCONCEPTIONS = (
         "the images are mixed: keep B as the first dimension when you permute, and merge only the "
         "others",
         _images_inside,
+        _images_last,
     ),
     Misconception(
         "every image has a list of its own: keep the first dimension, (B, h·w·A) and (B, h·w·A, 4)",

@@ -291,6 +291,11 @@ MISCONCEPTIONS = (
         _made(centre=lambda i, j, stride: (j * stride + 0.5, i * stride + 0.5)),
     ),
     Misconception(
+        "the middle lies half a cell after the cell's corner, at (j + ½) · stride; yours lies half "
+        "a cell before it",
+        _made(centre=lambda i, j, stride: ((j - 0.5) * stride, (i - 0.5) * stride)),
+    ),
+    Misconception(
         "cells are counted from 0, so the first centre is at ½ · stride; yours stand at the "
         "lower right corner of their cell",
         _made(centre=lambda i, j, stride: ((j + 1) * stride, (i + 1) * stride)),
@@ -374,6 +379,12 @@ MISCONCEPTIONS = (
         _made(box=lambda x, y, w, h: (y - h / 2, x - w / 2, y + h / 2, x + w / 2)),
     ),
     # How many there are.
+    Misconception(
+        "each size goes with each ratio; yours uses the first size alone",
+        lambda height, width, stride, sizes, ratios: make_anchors(
+            height, width, stride, sizes[:1], ratios
+        ),
+    ),
     Misconception(
         "each size goes with each ratio, which makes S · R anchors at a cell; yours are taken "
         "in pairs",

@@ -237,6 +237,12 @@ def _small_and_clipped() -> list[Case]:
         ),
     ]
 
+    # Tiny, but with an area.
+    tiny = boxes_of((10, 10, 10.5, 10.5), (50, 50, 80, 80))
+    one_small.append(
+        _case("sides of half a pixel", [[2.0, 1]], [tiny[1:]], anchors=tiny),
+    )
+
     # Clipping comes before the removal of small boxes.
     gone = boxes_of((-30, 40, 0.5, 70), (10, 40, 30, 70))
     small_when_clipped = _case(

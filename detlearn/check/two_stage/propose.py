@@ -84,6 +84,14 @@ MISCONCEPTIONS = (
         proposing(clip=lambda boxes, size, sizes: boxes.minimum(wrong.limits(*size))),
     ),
     Misconception(
+        "only x is clipped; y1 and y2 must stay within the height as well",
+        proposing(clip=lambda boxes, size, sizes: wrong.clip(boxes, size, sizes, "x")),
+    ),
+    Misconception(
+        "only y is clipped; x1 and x2 must stay within the width as well",
+        proposing(clip=lambda boxes, size, sizes: wrong.clip(boxes, size, sizes, "y")),
+    ),
+    Misconception(
         "coordinates are continuous: the image ends at its width, not at width − 1",
         proposing(
             clip=lambda boxes, size, sizes: wrong.clip(boxes, (size[0] - 1, size[1] - 1), sizes)
@@ -105,6 +113,11 @@ MISCONCEPTIONS = (
     Misconception(
         "a box goes if one of its sides is below min_size; yours goes only if both are",
         proposing(large=lambda boxes, least: (boxes[:, 2:] - boxes[:, :2] >= least).any(dim=1)),
+    ),
+    Misconception(
+        "a box goes if a side is below min_size; yours goes only if it has no area at all",
+        proposing(large=lambda boxes, least: (boxes[:, 2:] > boxes[:, :2]).all(dim=1)),
+        proposing(large=lambda boxes, least: wrong.area(boxes) > 0),
     ),
     Misconception(
         "min_size is a length: compare both sides with it, not the area",
@@ -235,6 +248,11 @@ MISCONCEPTIONS = (
         proposing(gather=lambda deltas, best: torch.zeros_like(deltas[best])),
     ),
     # The form of the result.
+    Misconception(
+        "post_nms_top_n is the most; an image with fewer proposals has fewer rows, and yours are "
+        "filled with zeros",
+        wrong.filled_with_zeros,
+    ),
     Misconception(
         "proposals carry no gradient: the second stage takes them as they are; use "
         "torch.no_grad() or .detach()",

@@ -357,6 +357,12 @@ MISCONCEPTIONS = (
         _losses(regress=lambda pred, wanted: (pred - wanted).square().sum()),
         _losses(regress=lambda pred, wanted: (pred - wanted).square().sum() / 2),
     ),
+    Misconception(
+        "delta_targets are divided by the spread already; yours divides them once more",
+        lambda logits, deltas, labels, targets: second_stage_loss(
+            logits, deltas, labels, targets / torch.tensor([0.2, 0.2, 0.4, 0.4])
+        ),
+    ),
     # The form of the result.
     Misconception(
         "the cross-entropy comes first, then the box loss; yours are exchanged",

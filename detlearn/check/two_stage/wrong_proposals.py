@@ -23,9 +23,11 @@ def limits(height: int, width: int) -> Tensor:
     return torch.tensor([width, height, width, height], dtype=torch.float32)
 
 
-def clip(boxes: Tensor, size: tuple[int, int], sizes: Sizes) -> Tensor:
+def clip(boxes: Tensor, size: tuple[int, int], sizes: Sizes, only: str = "xy") -> Tensor:
     """Clip boxes (n, 4) to their image, whose (height, width) is ``size``; ``sizes`` are all."""
-    return boxes.clamp(min=0).minimum(limits(*size))
+    clipped = boxes.clamp(min=0).minimum(limits(*size))
+    chosen = torch.tensor(["x" in only, "y" in only] * 2)
+    return torch.where(chosen, clipped, boxes)
 
 
 def large(boxes: Tensor, min_size: float) -> Tensor:
@@ -274,6 +276,12 @@ def attached(*args) -> list[Tensor]:
     """Propose rightly, but keep the proposals' gradient."""
     with torch.enable_grad():
         return propose.__wrapped__(*args)
+
+
+def filled_with_zeros(*args) -> list[Tensor]:
+    """Fill the proposals of an image up to post_nms_top_n."""
+    rows = args[5] if len(args) > 5 else 100
+    return [torch.cat((boxes, boxes.new_zeros(rows - len(boxes), 4))) for boxes in propose(*args)]
 
 
 def anchors_clipped(

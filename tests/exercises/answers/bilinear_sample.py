@@ -494,3 +494,13 @@ def ends_right_and_below_only(features, x, y):
     h, w = features.shape[1:]
     inside = four_weighted_cells(features, x.clamp(0, w - 1), y.clamp(0, h - 1))
     return inside.masked_fill((x > w) | (y > h), 0)
+
+
+@wrong("yours is the mean of reading along the row")
+def mean_of_row_and_column(features, x, y):
+    h, w = features.shape[1:]
+    valid = (x >= -1) & (x <= w) & (y >= -1) & (y <= h)
+    x, y = x.clamp(0, w - 1), y.clamp(0, h - 1)
+    row = four_weighted_cells(features, x, y.floor())
+    column = four_weighted_cells(features, x.floor(), y)
+    return (row + column) / 2 * valid

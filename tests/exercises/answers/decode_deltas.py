@@ -379,3 +379,16 @@ def exponential_of_all(deltas, anchors):
         return middle + move.clamp(max=CLIP).exp() * wh
 
     return decode_with(centre, lambda d: d.clamp(max=CLIP).exp(), deltas, anchors)
+
+
+@wrong("yours starts at the corner of the image")
+def forgets_the_anchors_centre(deltas, anchors):
+    def centre(middle, move, wh):
+        return move * wh
+
+    return decode_with(centre, lambda d: d.clamp(max=CLIP).exp(), deltas, anchors)
+
+
+@wrong("yours keeps the anchor's sides")
+def forgets_the_stretch(deltas, anchors):
+    return decode_with(moved, lambda d: 1, deltas, anchors)

@@ -364,3 +364,9 @@ def compares_lower_right_corners(gt_boxes, anchors):
 def takes_the_exponential(gt_boxes, anchors):
     (c, s), (ca, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
     return torch.cat(((c - ca) / sa, torch.exp(s / sa)), dim=1)
+
+
+@wrong("yours compare the object's centre with the anchor's")
+def from_the_corner_to_the_centre(gt_boxes, anchors):
+    (c, s), (_, sa) = centres_and_sizes(gt_boxes), centres_and_sizes(anchors)
+    return torch.cat(((c - anchors[:, :2]) / sa, torch.log(s / sa)), dim=1)

@@ -187,3 +187,17 @@ def cuts_four_from_the_front(scores, deltas):
     batch = len(scores)
     moves = deltas.permute(0, 2, 3, 1).reshape(batch, 4, -1).transpose(1, 2)
     return scores.permute(0, 2, 3, 1).reshape(batch, -1), moves
+
+
+@wrong("the images are mixed")
+def images_at_the_end(scores, deltas):
+    batch = len(scores)
+    moves = deltas.permute(2, 3, 1, 0).reshape(batch, -1, 4)
+    return scores.permute(2, 3, 1, 0).reshape(batch, -1), moves
+
+
+@wrong("but the scores go down the columns")
+def scores_down_the_columns(scores, deltas):
+    batch = len(scores)
+    moves = deltas.permute(0, 2, 3, 1).reshape(batch, -1, 4)
+    return scores.permute(0, 3, 2, 1).reshape(batch, -1), moves

@@ -456,3 +456,13 @@ def steps_through_pixels(height, width, stride, sizes, aspect_ratios):
     y, x = torch.meshgrid(y, x, indexing="ij")
     centres = torch.stack((x, y), dim=-1).reshape(-1, 1, 2)
     return torch.cat((centres - wh, centres + wh), dim=-1).reshape(-1, 4)
+
+
+@wrong("yours uses the first size alone")
+def the_first_size_alone(height, width, stride, sizes, aspect_ratios):
+    return with_loops_over_shapes(height, width, stride, sizes[:1], aspect_ratios)
+
+
+@wrong("half a cell before it")
+def half_a_cell_before(height, width, stride, sizes, aspect_ratios):
+    return with_loops_over_shapes(height, width, stride, sizes, aspect_ratios) - stride

@@ -636,3 +636,37 @@ def removes_after_nms(logits, deltas, anchors, sizes, pre=1000, post=100, overla
         large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(dim=1)
         proposals.append(boxes[large][:post])
     return proposals
+
+
+@wrong("y1 and y2 must stay within the height")
+@torch.no_grad()
+def clips_x_alone(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (_, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width)
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(dim=1)
+        boxes, scores = boxes[large], scores[large]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+
+
+@wrong("filled with zeros")
+def pads_with_zeros(logits, deltas, anchors, sizes, pre=1000, post=100, *settings):
+    found = image_by_image(logits, deltas, anchors, sizes, pre, post, *settings)
+    return [torch.cat((boxes, torch.zeros(post - len(boxes), 4))) for boxes in found]
+
+
+@wrong("yours goes only if it has no area at all")
+@torch.no_grad()
+def removes_empty_boxes(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for row, moves, (height, width) in zip(logits, deltas, sizes):
+        scores, best = row.topk(min(pre, len(anchors)))
+        boxes = decode(moves[best], anchors[best])
+        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        stays = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        boxes, scores = boxes[stays], scores[stays]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
