@@ -39,6 +39,7 @@ class Case:
             returned is one answer, and the exercise's `summary` says what of it is compared.
         listed: the answer is a list of tensors, one for each image.
         detached: all arguments of real numbers carry a gradient, and the answer must not.
+        tensors: a number of Python's will not do, since the chapter's training goes on with it.
     """
 
     rung: str
@@ -52,6 +53,7 @@ class Case:
     draws: int = 1
     listed: bool = False
     detached: bool = False
+    tensors: bool = False
 
     def __post_init__(self) -> None:
         if self.rung not in RUNGS:

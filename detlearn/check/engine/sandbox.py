@@ -210,6 +210,8 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
     tensors = []
     for value in values:
         tensor, text = _plain(value)
+        if not text and case.tensors and not isinstance(value, Tensor):
+            text = f"{named(value)}; expected a torch.Tensor here, too: training goes on with it"
         if text:
             answer.trouble = Trouble("type", f"your function returned {text}")
             return

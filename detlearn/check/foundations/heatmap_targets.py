@@ -427,7 +427,6 @@ MISCONCEPTIONS = (
     Misconception(
         "the centre is not rounded before its location is taken: / 2, not // 2",
         _drawn(centre=lambda boxes: boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) // 2),
-        _drawn(centre=lambda boxes: (boxes[:, :2] + boxes[:, 2:]) // 2),
     ),
     Misconception(
         "distances go from location to location, so that the peak is at 0; yours is half a "

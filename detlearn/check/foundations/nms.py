@@ -408,7 +408,7 @@ NMS = Exercise(
             "what counts is the IoU, the intersection over the union; yours divides by the area of "
             "one box",
             _overlap_with(lambda kept, other: other),
-            _overlap_with(lambda kept, other: kept.expand_as(other)),
+            _overlap_with(lambda kept, other: kept),
             _overlap_with(torch.minimum),
             _overlap_with(torch.maximum),
         ),

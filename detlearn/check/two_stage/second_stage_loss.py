@@ -29,7 +29,7 @@ def _cases(random: torch.Generator) -> list[Case]:
     surely = (8 * many[0], *many[1:])
 
     one_sided = [
-        Case("degenerate", nothing, "nothing but background"),
+        Case("degenerate", nothing, "nothing but background", tensors=True),
         Case("degenerate", tuple(value[:1] for value in nothing), "a single proposal"),
     ]
 

@@ -269,3 +269,10 @@ def beta_upside_down(class_logits, deltas, labels, delta_targets):
 def normalises_twice(class_logits, deltas, labels, delta_targets):
     spread = torch.tensor([0.2, 0.2, 0.4, 0.4])
     return with_indices(class_logits, deltas, labels, delta_targets / spread)
+
+
+@wrong("expected a torch.Tensor here, too")
+def a_number_where_nothing_is_positive(class_logits, deltas, labels, delta_targets):
+    if not (labels > 0).any():
+        return F.cross_entropy(class_logits, labels), 0.0
+    return with_indices(class_logits, deltas, labels, delta_targets)
