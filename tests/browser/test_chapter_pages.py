@@ -162,8 +162,8 @@ def test_a_table_with_many_columns_fits(
 
 
 def test_a_printed_table_keeps_its_lines_on_a_phone(visit: Callable, book_address: str) -> None:
-    page = visit(f"{book_address}/chapters/01_foundations.html", 390)
-    output = page.locator(".cell_output pre", has_text="objects with a candidate").last
+    page = visit(f"{book_address}/chapters/02_two_stage.html", 390)
+    output = page.locator(".cell_output pre", has_text="anchor  match  in the loss").last
     lines = output.text_content().rstrip("\n").count("\n") + 1
     height, line = output.evaluate(
         """(e) => { const s = getComputedStyle(e);
