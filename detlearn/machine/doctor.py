@@ -21,6 +21,7 @@ PACKAGES = (
     "tqdm",
     "pillow",
     "pooch",
+    "pyyaml",
     "safetensors",
 )
 
