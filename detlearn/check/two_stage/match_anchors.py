@@ -227,7 +227,7 @@ def _match(
         at_least: force needs this IoU; −1 stands for the low threshold.
         tolerance: what falls short of the best by less than this ties as well.
         choose: what an anchor above the high threshold learns: of the objects the "best", the
-            "first" or the "latest" above it, or of equally good ones the "last".
+            "first" above it, or of equally good ones the "last".
     """
 
     def function(iou: Tensor, high: float = 0.7, low: float = 0.3) -> Tensor:
@@ -241,11 +241,7 @@ def _match(
         if choose == "last":
             own = len(iou) - 1 - iou.flip(0).argmax(dim=0)
         reached = iou > high if strict else iou >= high
-        chosen = own
-        if choose == "first":
-            chosen = reached.int().argmax(dim=0)
-        elif choose == "latest":
-            chosen = len(iou) - 1 - reached.int().flip(0).argmax(dim=0)
+        chosen = reached.int().argmax(dim=0) if choose == "first" else own
 
         matched = torch.where(reached.any(dim=0), chosen, between)
         matched[best <= low if inclusive else best < low] = below
@@ -441,11 +437,6 @@ MISCONCEPTIONS = (
         "of several objects above the threshold an anchor learns the one it overlaps most, not "
         "the first",
         _match(choose="first"),
-    ),
-    Misconception(
-        "of several objects above the threshold an anchor learns the one it overlaps most; in "
-        "yours a later object takes it from an earlier one",
-        _match(choose="latest"),
     ),
     Misconception(
         "of objects that an anchor overlaps equally it learns the first of them; yours learns the "

@@ -244,21 +244,6 @@ def _also_negatives_twice(labels: Tensor, batch_size: int, positive_fraction: fl
     return torch.cat((positive, _first(others, lacking))), negative
 
 
-def _from_all_others(labels: Tensor, batch_size: int, positive_fraction: float) -> Pair:
-    """Take for negatives what was not drawn for positives."""
-    positive, _ = sample_anchors(labels, batch_size, positive_fraction)
-    others = torch.ones(len(labels), dtype=torch.bool).index_fill(0, positive, False)
-    return positive, _first(others.nonzero()[:, 0], batch_size - len(positive))
-
-
-def _negatives_first(labels: Tensor, batch_size: int, positive_fraction: float) -> Pair:
-    """Draw the negatives' share, and fill the sample with positives."""
-    positive = (labels >= 0).nonzero()[:, 0]
-    negative = (labels == BACKGROUND).nonzero()[:, 0]
-    negative = _first(negative, batch_size - int(batch_size * positive_fraction))
-    return _first(positive, batch_size - len(negative)), negative
-
-
 def _as_one(*args: object) -> Tensor:
     return torch.cat(sample_anchors(*args))
 
@@ -376,16 +361,6 @@ MISCONCEPTIONS = (
         "where there are too few negatives the sample stays smaller; yours takes more positives "
         "than are allowed",
         _also_negatives_twice,
-    ),
-    Misconception(
-        "it is the negatives that fill the sample; yours draws them first and fills it with "
-        "positives",
-        _negatives_first,
-    ),
-    Misconception(
-        "negatives are background, labels == -1; yours are all anchors that were not drawn as "
-        "positives",
-        _from_all_others,
     ),
     # At random.
     Misconception(

@@ -563,17 +563,3 @@ def ignored_if_any_is_between(iou, high=0.7, low=0.3):
     match = torch.where((best >= high) | forced, which, torch.full_like(which, -1))
     match[((iou >= low) & (iou < high)).any(dim=0)] = -2
     return match
-
-
-@wrong("yours a later object takes it")
-def later_objects_take_anchors(iou, high=0.7, low=0.3):
-    if iou.numel() == 0:
-        return torch.full((iou.shape[1],), -1)
-    best, which = iou.max(dim=0)
-    match = torch.where(best < low, -1, -2)
-    for g in range(len(iou)):
-        match[iou[g] >= high] = g
-    forced = ((iou == iou.amax(dim=1, keepdim=True)) & (iou > 0)).any(dim=0)
-    forced &= best < high
-    match[forced] = which[forced]
-    return match

@@ -272,21 +272,3 @@ def with_multinomial(labels, batch_size, positive_fraction):
     p = min(int(pos.sum()), int(batch_size * positive_fraction))
     n = min(int(neg.sum()), batch_size - p)
     return torch.multinomial(pos, p), torch.multinomial(neg, n)
-
-
-@wrong("yours are all anchors that were not drawn")
-def the_others_are_negative(labels, batch_size, positive_fraction):
-    pos = (labels >= 0).nonzero()[:, 0]
-    pos = pos[torch.randperm(len(pos))[: int(batch_size * positive_fraction)]]
-    rest = torch.ones(len(labels), dtype=torch.bool)
-    rest[pos] = False
-    rest = rest.nonzero()[:, 0]
-    return pos, rest[torch.randperm(len(rest))[: batch_size - len(pos)]]
-
-
-@wrong("yours draws them first")
-def draws_negatives_first(labels, batch_size, positive_fraction):
-    pos, neg = torch.where(labels >= 0)[0], torch.where(labels == -1)[0]
-    n = min(len(neg), batch_size - int(batch_size * positive_fraction))
-    pos = pos[torch.randperm(len(pos))[: batch_size - n]]
-    return pos, neg[torch.randperm(len(neg))[:n]]
