@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from detectors import check_contract, check_two_colours, target, two_colours
 from torch import nn
 
 from detlearn import models
@@ -56,11 +57,6 @@ def small_detector(num_classes=2, batcher=None, **thresholds):
         assert hasattr(model, name)
         setattr(model, name, value)
     return model
-
-
-def target(boxes, labels=None):
-    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    return {"boxes": boxes, "labels": torch.tensor(labels or [0] * len(boxes)).long()}
 
 
 def targets_of_one(boxes, labels, *map_and_classes):
@@ -331,18 +327,6 @@ class TestLoss:
             assert parameter.grad.count_nonzero() > 0, name
 
 
-def check_contract(found, height, width, num_classes, limit=100):
-    assert found.keys() == {"boxes", "scores", "labels"}
-    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
-    assert boxes.shape == (len(scores), 4) and labels.shape == scores.shape
-    assert len(scores) <= limit and labels.dtype == torch.int64
-    assert (scores[:-1] >= scores[1:]).all() and (scores > 0).all() and (scores <= 1).all()
-    assert ((labels >= 0) & (labels < num_classes)).all()
-    assert (boxes[:, 0] >= 0).all() and (boxes[:, 2] <= width).all()
-    assert (boxes[:, 1] >= 0).all() and (boxes[:, 3] <= height).all()
-    assert (boxes[:, 2:] > boxes[:, :2]).all()
-
-
 SHAPES = [(33, 517), (64, 64), (1, 1), (7, 100), (128, 31)]
 
 
@@ -435,17 +419,7 @@ class TestTrain:
 
     def test_overfits_one_batch(self):
         """Eight objects of two colours on grey: learnt by heart in a minute's fraction."""
-        random = torch.Generator().manual_seed(0)
-        samples = []
-        for _ in range(4):
-            image, boxes = torch.full((3, 64, 64), 0.5), []
-            for label, x in ((0, 4), (1, 36)):
-                w, h = (torch.randint(12, 24, (2,), generator=random)).tolist()
-                y = int(torch.randint(2, 36, (), generator=random))
-                image[:, y : y + h, x : x + w] = 0.0
-                image[label, y : y + h, x : x + w] = 1.0
-                boxes.append([x, y, x + w, y + h])
-            samples.append((image, target(boxes, [0, 1])))
+        samples = two_colours()
         model = small_detector()
         history = fit(
             model, samples, steps=70, batch_size=4, lr=1e-2, amp=False, augment=None,
@@ -455,10 +429,7 @@ class TestTrain:
         with torch.no_grad():
             results = model([image for image, _ in samples])
         for found, (_, wanted) in zip(results, samples):
-            first_two = found["labels"][:2].sort()
-            assert first_two.values.tolist() == [0, 1]
-            boxes = found["boxes"][:2][first_two.indices]
-            assert (boxes - wanted["boxes"]).abs().max() < 4
+            check_two_colours(found, wanted)
             assert (found["scores"][2:] < 0.6 * found["scores"][1]).all()
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_point import check_contract, target
+from detectors import check_contract, check_two_colours, target, two_colours
 from torch import nn
 
 from detlearn import models, plotting
@@ -550,17 +550,7 @@ class TestTrain:
 
     def test_overfits_one_batch(self):
         """Eight objects of two colours on grey, two in each image: learnt by heart."""
-        random = torch.Generator().manual_seed(0)
-        samples = []
-        for _ in range(4):
-            image, boxes = torch.full((3, 64, 64), 0.5), []
-            for label, x in ((0, 4), (1, 36)):
-                w, h = (torch.randint(12, 24, (2,), generator=random)).tolist()
-                y = int(torch.randint(2, 36, (), generator=random))
-                image[:, y : y + h, x : x + w] = 0.0
-                image[label, y : y + h, x : x + w] = 1.0
-                boxes.append([x, y, x + w, y + h])
-            samples.append((image, target(boxes, [0, 1])))
+        samples = two_colours()
         model = small_detector()
         history = fit(
             model, samples, steps=150, batch_size=4, lr=1e-2, amp=False, augment=None,
@@ -570,10 +560,7 @@ class TestTrain:
         with torch.no_grad():
             results = model([image for image, _ in samples])
         for found, (_, wanted) in zip(results, samples):
-            first_two = found["labels"][:2].sort()
-            assert first_two.values.tolist() == [0, 1]
-            boxes = found["boxes"][:2][first_two.indices]
-            assert (boxes - wanted["boxes"]).abs().max() < 4
+            check_two_colours(found, wanted)
             assert (found["scores"][:2] > 0.5).all()
 
 

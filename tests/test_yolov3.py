@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from detectors import check_two_colours, target, two_colours
 from torch import nn
 from torch.testing import assert_close
 
@@ -102,8 +103,8 @@ def naive_losses(outputs, targets, num_classes, threshold):
     map_sizes = [tuple(x.shape[-2:]) for x in outputs.raw]
     levels = zip(outputs.raw, outputs.anchors, outputs.strides)
     boxes = torch.cat([naive_decode_grid(*level)[0] for level in levels], dim=1).tolist()
-    for b, target in enumerate(targets):
-        objects = target["boxes"].tolist()
+    for b, one in enumerate(targets):
+        objects = one["boxes"].tolist()
         assigned = naive_targets(objects, boxes[b], map_sizes, threshold)
         for (level, row, column, a), n in zip(naive_places(map_sizes), assigned):
             first = a * (5 + num_classes)
@@ -129,11 +130,6 @@ def naive_losses(outputs, targets, num_classes, threshold):
 
 
 # ---- material
-
-
-def target(boxes, labels=None):
-    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    return {"boxes": boxes, "labels": torch.tensor(labels or [0] * len(boxes)).long()}
 
 
 def random_boxes(number, height, width, random):
@@ -649,17 +645,7 @@ class TestTrain:
 
     def test_overfits_one_batch(self):
         """Eight objects of two colours on grey."""
-        random = torch.Generator().manual_seed(0)
-        samples = []
-        for _ in range(4):
-            image, boxes = torch.full((3, 64, 64), 0.5), []
-            for label, x in ((0, 4), (1, 36)):
-                w, h = (torch.randint(12, 24, (2,), generator=random)).tolist()
-                y = int(torch.randint(2, 36, (), generator=random))
-                image[:, y : y + h, x : x + w] = 0.0
-                image[label, y : y + h, x : x + w] = 1.0
-                boxes.append([x, y, x + w, y + h])
-            samples.append((image, target(boxes, [0, 1])))
+        samples = two_colours()
         model = small_detector()
         # The neck's running statistics move by a hundredth a step: too slow for so few.
         for module in model.modules():
@@ -673,10 +659,7 @@ class TestTrain:
         with torch.no_grad():
             results = model([image for image, _ in samples])
         for found, (_, wanted) in zip(results, samples):
-            first_two = found["labels"][:2].sort()
-            assert first_two.values.tolist() == [0, 1]
-            boxes = found["boxes"][:2][first_two.indices]
-            assert (boxes - wanted["boxes"]).abs().max() < 4
+            check_two_colours(found, wanted)
             assert (found["scores"][2:] < 0.6 * found["scores"][1]).all()
 
 

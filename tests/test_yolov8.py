@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from detectors import check_two_colours, target, two_colours
 from torch import nn
 
 from detlearn import models, plotting
@@ -91,11 +92,6 @@ def random_case(seed, counts, height=48, width=64, num_classes=3):
         gt_boxes[i, :count] = torch.cat((centres - sides / 2, centres + sides / 2), dim=-1).double()
         gt_labels[i, :count] = torch.randint(num_classes, (count,), generator=random)
     return class_scores, pred_boxes, points, gt_boxes, gt_labels
-
-
-def target(boxes, labels=None):
-    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    return {"boxes": boxes, "labels": torch.tensor(labels or [0] * len(boxes)).long()}
 
 
 def small_detector(num_classes=2, batcher=None, heads=("one_to_many",), num_bins=16, **thresholds):
@@ -797,17 +793,7 @@ class TestTrain:
 
     def test_overfits_one_batch(self):
         """Eight objects of two colours on grey: both heads learn them by heart."""
-        random = torch.Generator().manual_seed(0)
-        samples = []
-        for _ in range(4):
-            image, boxes = torch.full((3, 64, 64), 0.5), []
-            for label, x in ((0, 4), (1, 36)):
-                w, h = (torch.randint(12, 24, (2,), generator=random)).tolist()
-                y = int(torch.randint(2, 36, (), generator=random))
-                image[:, y : y + h, x : x + w] = 0.0
-                image[label, y : y + h, x : x + w] = 1.0
-                boxes.append([x, y, x + w, y + h])
-            samples.append((image, target(boxes, [0, 1])))
+        samples = two_colours()
         model = small_detector(heads=BOTH)
         fit(
             model, samples, steps=120, batch_size=4, lr=1e-2, amp=False, augment=None,
@@ -818,10 +804,7 @@ class TestTrain:
             with torch.no_grad():
                 results = model([image for image, _ in samples])
             for found, (_, wanted) in zip(results, samples):
-                first_two = found["labels"][:2].sort()
-                assert first_two.values.tolist() == [0, 1]
-                boxes = found["boxes"][:2][first_two.indices]
-                assert (boxes - wanted["boxes"]).abs().max() < 4
+                check_two_colours(found, wanted)
                 assert (found["scores"][2:] < 0.6 * found["scores"][1]).all()
 
 
