@@ -638,7 +638,8 @@ class TestRecipes:
         """The chapter's main training is ``training.fit(…, **recipe.settings())``, no more said."""
         calls = [call for cell in code_cells(root, notebook) for call in calls_in(cell)]
         recipes = [call for call in calls if ast.unparse(call.func) == "training.recipe"]
-        assert ast.unparse(recipes[0].args[0]) == repr(name)
+        named = [call.args[0] for call in recipes if isinstance(call.args[0], ast.Constant)]
+        assert [ast.unparse(argument) for argument in named] == [repr(name)]
 
         fits = [call for call in calls if ast.unparse(call.func) == "training.fit"]
         by_recipe = [call for call in fits if "**recipe.settings()" in ast.unparse(call)]
