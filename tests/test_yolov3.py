@@ -124,7 +124,7 @@ def naive_losses(outputs, targets, num_classes, threshold):
             error = (t[2] - math.log((x2 - x1) / anchor_w)) ** 2
             error += (t[3] - math.log((y2 - y1) / anchor_h)) ** 2
             sums["wh"] += weight * error / 2
-            label = int(target["labels"][n])
+            label = int(one["labels"][n])
             sums["class"] += sum(bce(t[5 + k], float(k == label)) for k in range(num_classes))
     return {name: value / max(count, 1) for name, value in sums.items()}
 
