@@ -237,6 +237,18 @@ def _small_and_clipped() -> list[Case]:
         ),
     ]
 
+    # The same once more with other boxes, so that a second answer shows which step came first.
+    among = boxes_of((60, 0, 95, 30), (5, 40, 45, 60), (5, 40, 45, 59), (60, 60, 90, 90))
+    one_small.append(
+        _case(
+            "3 boxes before NMS, the best of which is below the min_size of 20",
+            [[3.0, 2, 4, 1]],
+            [among[:2]],
+            *(3, 9, 0.7, 20.0),
+            anchors=among,
+        ),
+    )
+
     # Tiny, but with an area.
     tiny = boxes_of((10, 10, 10.5, 10.5), (50, 50, 80, 80))
     one_small.append(
