@@ -2,17 +2,29 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 
 import pytest
 import torch
 
 from detlearn import models
-from detlearn.explore.flow import PART_COLOURS, Flow, point_flow, two_stage_flow
+from detlearn.explore.flow import (
+    PART_COLOURS,
+    Flow,
+    point_flow,
+    two_stage_flow,
+    yolo_flow,
+    yolov1_flow,
+    yolov3_flow,
+    yolov8_flow,
+)
+from detlearn.models.yolov3 import decode_levels
+from detlearn.models.yolov8 import TOP_K
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-FLOWS = pytest.mark.parametrize("flow", [point_flow(), two_stage_flow()])
+FLOWS = pytest.mark.parametrize("flow", [point_flow(), two_stage_flow(), *yolo_flow().flows])
 
 
 def drawing(flow: Flow) -> ET.Element:
@@ -66,6 +78,79 @@ def test_the_shapes_are_those_of_faster_rcnn() -> None:
     assert "proposals: {} × 4, at test time {} × 4".format(*model.rpn.post_nms_top_n) in text
     assert f"{logits.shape[1]} each · loss 3" in text
     assert f"{deltas.shape[1]} × 4 each · loss 4" in text
+
+
+def test_the_shapes_are_those_of_yolov1() -> None:
+    model = models.create("yolov1", num_classes=10).eval()
+    image = torch.zeros(1, 3, 128, 128)
+    maps = model.backbone(image).values()
+    outputs = model.predict(image)
+    text = words(yolov1_flow())
+
+    assert f"image {shape(image)}" in text
+    says_maps(text, model.backbone.strides, maps)
+    assert "stride 16" not in text
+
+    size, num_boxes = model.head.grid_size, model.head.num_boxes
+    assert shape(outputs.grid.permute(0, 3, 1, 2)) in text
+    assert f"{num_boxes} confidences" in text and num_boxes == 2  # "two boxes"
+    assert f"{10 + num_boxes} × {size} × {size}" in text
+    assert f"{4 * num_boxes} × {size} × {size}" in text
+    assert f"{num_boxes * size**2} boxes, score > {model.score_threshold:g}, NMS" in text
+
+
+def test_the_shapes_are_those_of_yolov3() -> None:
+    model = models.create("yolov3", num_classes=10).eval()
+    maps = model.backbone(torch.zeros(1, 3, 128, 128))
+    joined = model.neck(maps)
+    outputs = model.predict(torch.zeros(1, 3, 128, 128))
+    boxes, _, class_scores = decode_levels(outputs)
+    text = words(yolov3_flow())
+
+    says_maps(text, model.backbone.strides, maps.values())
+    says_maps(text, outputs.strides, joined.values())
+    coarsest = model.neck.blocks[-1](maps["32"])
+    assert shape(coarsest) in text
+
+    assert {x.shape[1] for x in outputs.raw} == {45} and "45 in a cell" in text
+    assert {len(level) for level in outputs.anchors} == {3}
+    assert f"{class_scores.shape[1]} × {class_scores.shape[2] + 1}" in text  # and objectness
+    assert f"{boxes.shape[1]} × 4" in text
+    assert f"{boxes.shape[1]} boxes, score > {model.score_threshold:g}, NMS" in text
+
+
+def test_the_shapes_are_those_of_the_modern_head() -> None:
+    model = models.create("yolov8", num_classes=10).eval()
+    maps = model.backbone.body(torch.zeros(1, 3, 128, 128))
+    pyramid = model.backbone(torch.zeros(1, 3, 128, 128))
+    outputs = model.predict(torch.zeros(1, 3, 128, 128))
+    text = words(yolov8_flow())
+
+    says_maps(text, model.backbone.body.strides, maps.values())
+    says_maps(text, model.backbone.strides, pyramid.values())
+    assert shape(model.backbone.fpn.lateral[-1](maps["32"])) in text
+
+    head = outputs.heads["one_to_many"]
+    assert shape(head.class_logits) in text
+    assert shape(head.distance_logits) in text
+    assert f"{len(outputs.points)} boxes, score > {model.score_threshold:g}, NMS" in text
+    assert any(f"the {TOP_K['one_to_many']} locations" in line for line in text)
+
+
+def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor]) -> None:
+    for stride, features in zip(strides, maps, strict=True):
+        assert f"stride {stride}" in text
+        assert shape(features) in text
+
+
+def test_the_three_stand_side_by_side_or_below_each_other() -> None:
+    """Each says in its last box who learns what; the row has room for as many as fit."""
+    row = yolo_flow()
+    markup = row._repr_html_()
+    assert markup.count("<svg") == 3 and "flex-wrap: wrap" in markup
+    assert all("Who learns an object?" in words(flow)[-3:] for flow in row.flows)
+    assert len({(flow.width, flow.height) for flow in row.flows}) == 1
+    assert repr(row).startswith("Data flow of YOLOv1.")
 
 
 @FLOWS

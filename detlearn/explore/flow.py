@@ -35,6 +35,12 @@ STYLE = """
 .detlearn-flow .head { fill: currentColor; }
 """
 
+# Side by side where there is room for more than one, below each other where there is not.
+ROW_STYLE = """
+.detlearn-flows { display: flex; flex-wrap: wrap; justify-content: center; gap: 1.6rem 1.2rem; }
+.detlearn-flows > .detlearn-flow { flex: 1 1 205px; max-width: 320px; margin: 0; }
+"""
+
 
 class Flow:
     """A drawing of parts and arrows that a notebook shows as inline SVG.
@@ -76,10 +82,14 @@ class Flow:
         for i, line in enumerate(lines):
             self.text((x + width / 2, first + i * LINE), line, name=i == 0)
 
-    def arrow(self, *points: tuple[float, float]) -> None:
-        """Draw a line through points, with a head at the last one."""
+    def line(self, *points: tuple[float, float]) -> None:
+        """Draw a line through points."""
         path = "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
         self.elements.append(f'<path class="line" d="{path}"/>')
+
+    def arrow(self, *points: tuple[float, float]) -> None:
+        """Draw a line through points, with a head at the last one."""
+        self.line(*points)
 
         # The head points where the last stretch of the line goes, along x or along y.
         (x0, y0), (x, y) = points[-2:]
@@ -114,6 +124,24 @@ class Flow:
             f'<svg class="detlearn-flow" viewBox="0 0 {self.width} {self.height}" role="img" '
             f'aria-label="{escape(self.alt)}"><style>{STYLE}</style>{drawing}</svg>'
         )
+
+
+class FlowRow:
+    """Drawings that a notebook shows side by side, or below each other where it is narrow.
+
+    Args:
+        flows: from left to right, of the same size.
+    """
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self.flows = list(flows)
+
+    def __repr__(self) -> str:
+        return " ".join(flow.alt for flow in self.flows)
+
+    def _repr_html_(self) -> str:
+        drawings = "".join(flow._repr_html_() for flow in self.flows)
+        return f'<div class="detlearn-flows"><style>{ROW_STYLE}</style>{drawings}</div>'
 
 
 def point_flow() -> Flow:
@@ -254,3 +282,162 @@ def two_stage_flow() -> Flow:
     flow.arrow((386, 849), (386, 875))
     flow.box((60, 878, 426, 32), ("decode: move, clip, NMS class by class → detections",), "answer")
     return flow
+
+
+def yolo_flow() -> FlowRow:
+    """Draw chapter 3's three generations of YOLO, for images of 128 × 128 and ten classes."""
+    return FlowRow((yolov1_flow(), yolov3_flow(), yolov8_flow()))
+
+
+def yolov1_flow() -> Flow:
+    """Draw YOLOv1, the left one of `yolo_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of YOLOv1. An image of 3 × 128 × 128 goes through two maps of the backbone, of "
+        "stride 4 and 8; nothing combines them. From the map of stride 8, 64 × 16 × 16, two "
+        "convolutions read 20 numbers in each of 16 × 16 cells: ten class scores, two confidences "
+        "and two boxes of four numbers. Decoded, these are 512 boxes. Scores above 0.05 go through "
+        "NMS. An object is learnt by the cell that holds its centre, and there by the better of "
+        "the two boxes.",
+    )
+    draw_backbone(flow, "YOLOv1, 2016", (("4", 48, 32), ("8", 64, 16)))
+
+    # One map goes straight to the head.
+    flow.text((184, 88), "one map,")
+    flow.text((184, 105), "nothing combined")
+    flow.arrow((109, 162), (184, 162), (184, 352), (66, 352), (66, 389))
+    flow.arrow((184, 352), (198, 352), (198, 389))
+    flow.text((176, 257), "64 × 16 × 16", anchor="end")
+    flow.text((58, 340), "3 × 3, then 1 × 1", anchor="start")
+    flow.text((132, 371), "20 × 16 × 16")
+
+    draw_head(
+        flow,
+        scores=("scores", "10 classes,", "2 confidences", "12 × 16 × 16"),
+        boxes=("two boxes", "x, y in the cell,", "√w, √h", "8 × 16 × 16"),
+        decode=("decode", "512 boxes, score > 0.05, NMS"),
+        learns=("the cell of its centre, and in it", "the better of the two boxes"),
+    )
+    return flow
+
+
+def yolov3_flow() -> Flow:
+    """Draw YOLOv3, the middle one of `yolo_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of YOLOv3. An image of 3 × 128 × 128 goes through four maps of the backbone, of "
+        "stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and joined to the next "
+        "finer one. Three maps of stride 4, 8 and 16 come out, with 32, 48 and 64 channels. From "
+        "each, two convolutions read 45 numbers in a cell: for each of three anchors ten class "
+        "scores, objectness and four numbers of its box. Decoded, these are 4032 boxes. Scores "
+        "above 0.01 go through NMS. An object is learnt in the cell of its centre, by the one of "
+        "all nine anchors that is most like it in shape.",
+    )
+    draw_backbone(
+        flow,
+        "YOLOv3, 2018",
+        (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4)),
+    )
+    draw_pyramid(
+        flow,
+        "enlarge, join",
+        ("32 × 32 × 32", "48 × 16 × 16", "64 × 8 × 8", "64 × 4 × 4"),
+    )
+    flow.text((242, 340), "3 × 3, then 1 × 1, on each map", anchor="end")
+    flow.text((132, 371), "45 in a cell")
+
+    draw_head(
+        flow,
+        scores=("scores", "3 × 10 classes,", "3 × objectness", "4032 × 11"),
+        boxes=("three anchors", "x, y in the cell,", "log w, log h", "4032 × 4"),
+        decode=("decode", "4032 boxes, score > 0.01, NMS"),
+        learns=("the cell of its centre, and in it, of", "all nine, the anchor most like it"),
+    )
+    return flow
+
+
+def yolov8_flow() -> Flow:
+    """Draw the modern head, the right one of `yolo_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of the modern detector. An image of 3 × 128 × 128 goes through four maps of the "
+        "backbone, of stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to "
+        "the next finer one. Three maps of stride 4, 8 and 16 come out, with 32 channels each. On "
+        "each map stand two towers. One gives ten class scores at each location, the other the "
+        "distances to the four sides, each as 16 bins; there are no anchors and no objectness. "
+        "Decoded, these are 1344 boxes. Scores above 0.001 go through NMS. An object is learnt by "
+        "the ten locations inside it that do best at it, or by the best one where NMS is to be "
+        "done without.",
+    )
+    draw_backbone(
+        flow,
+        "the modern head",
+        (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4)),
+    )
+    draw_pyramid(
+        flow,
+        "enlarge, add",
+        ("32 × 32 × 32", "32 × 16 × 16", "32 × 8 × 8", "32 × 4 × 4"),
+    )
+    flow.text((242, 340), "3 × 3, then 1 × 1, on each map", anchor="end")
+    flow.text((132, 371), "a tower for each")
+
+    draw_head(
+        flow,
+        scores=("scores", "10 classes,", "no objectness", "1344 × 10"),
+        boxes=("distances", "to the 4 sides,", "16 bins each", "1344 × 4 × 16"),
+        decode=("decode", "1344 boxes, score > 0.001, NMS"),
+        learns=("the 10 locations inside it that do", "best; without NMS, the best one"),
+    )
+    return flow
+
+
+def draw_backbone(flow: Flow, title: str, maps: Sequence[tuple[str, int, int]]) -> None:
+    """Draw the image and, from fine to coarse, the backbone's maps: stride, channels and side."""
+    flow.text((132, 10), title, name=True)
+    flow.box((4, 24, 256, 30), ("image 3 × 128 × 128",), "image")
+    flow.arrow((56, 55), (56, 71))
+
+    for i, (stride, channels, side) in enumerate(maps):
+        y = 74 + 66 * i
+        shape = f"{channels} × {side} × {side}"
+        flow.box((4, y, 104, 44), (f"stride {stride}", shape), "backbone")
+        if i > 0:
+            flow.arrow((56, y - 21), (56, y - 3))
+
+
+def draw_pyramid(flow: Flow, how: str, shapes: Sequence[str]) -> None:
+    """Draw how four maps are combined, and the way of the three finer ones to the head."""
+    for i, shape in enumerate(shapes):
+        y = 74 + 66 * i
+        flow.arrow((109, y + 22), (129, y + 22))
+        flow.box((132, y, 104, 44), (f"stride {4 * 2**i}", shape), "pyramid")
+        if i > 0:
+            flow.arrow((142, y - 1), (142, y - 19))
+            flow.text((150, y - 11), how, anchor="start")
+
+    # The coarsest map feeds the others, and no head.
+    flow.arrow((237, 96), (252, 96), (252, 352), (66, 352), (66, 389))
+    flow.arrow((252, 352), (198, 352), (198, 389))
+    for y in (162, 228):
+        flow.line((237, y), (252, y))
+
+
+def draw_head(
+    flow: Flow,
+    *,
+    scores: Sequence[str],
+    boxes: Sequence[str],
+    decode: Sequence[str],
+    learns: Sequence[str],
+) -> None:
+    """Draw what is predicted, what becomes of it, and who learns what."""
+    flow.box((4, 392, 124, 84), scores, "scores")
+    flow.box((136, 392, 124, 84), boxes, "boxes")
+    flow.arrow((66, 477), (66, 495))
+    flow.arrow((198, 477), (198, 495))
+    flow.box((4, 498, 256, 44), decode, "answer")
+    flow.box((4, 554, 256, 62), ("Who learns an object?", *learns), "training")
