@@ -218,12 +218,12 @@ def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
 
 def _without_docstrings(notebook: Notebook, statement: Statement) -> str:
     node, source = statement.node, _source(notebook, statement)
-    if not isinstance(node, ast.FunctionDef):
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
         return source
 
     # Those of the functions inside it as well; from the last line up, so that the numbers hold.
-    functions = [inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef)]
-    docstrings = [inner.body[0] for inner in functions if ast.get_docstring(inner) is not None]
+    inside = [each for each in ast.walk(node) if isinstance(each, ast.FunctionDef | ast.ClassDef)]
+    docstrings = [each.body[0] for each in inside if ast.get_docstring(each) is not None]
     first, lines = _first_line(node), source.split("\n")
     for docstring in sorted(docstrings, key=lambda each: each.lineno, reverse=True):
         del lines[docstring.lineno - first : docstring.end_lineno - first + 1]

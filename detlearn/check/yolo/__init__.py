@@ -1,0 +1,9 @@
+"""The exercises of chapter 3."""
+
+from detlearn.check.yolo.decode_grid import DECODE_GRID
+from detlearn.check.yolo.responsible_boxes import RESPONSIBLE_BOXES
+
+EXERCISES = (
+    DECODE_GRID,
+    RESPONSIBLE_BOXES,
+)
