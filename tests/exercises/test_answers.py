@@ -204,6 +204,10 @@ def test_a_seed_gives_the_same_cases_twice_and_another_seed_gives_others(name):
         return [value for case in EXERCISES[name].ladder(seed) for value in case.args]
 
     def same(a, b):
+        if isinstance(a, (list, tuple)):
+            return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
         if not isinstance(a, torch.Tensor):
             return a == b
         # NaN stands where nothing may be read, and equals itself here.

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.forms import tensors_in
 
 MOST_NUMBERS = 32  # of a tensor that is shown whole
 FIRST_ROWS = 3  # of one that is not
@@ -34,12 +35,13 @@ def show_arguments(names: tuple[str, ...], case: Case, found: Fault, narrowed: s
     Returns:
         As in "boxes[3] = [0, 0, 4, 4], sigma = 0.7".
     """
+    given = [*zip(names, case.args), *case.keywords.items()]
     pieces = [
         _show(name, value, found)
-        for name, value in zip(names, case.args)
+        for name, value in given
         if not re.search(rf"\b{name}\b(\[.*?\])? = ", narrowed)
     ]
-    named_there = len(pieces) < len(case.args)
+    named_there = len(pieces) < len(given)
 
     if not narrowed:
         return ", ".join(pieces)
@@ -51,6 +53,8 @@ def show_arguments(names: tuple[str, ...], case: Case, found: Fault, narrowed: s
 
 def _show(name: str, value: Any, found: Fault) -> str:
     if not isinstance(value, Tensor):
+        if sum(tensor.numel() for tensor in tensors_in(value)) > MOST_NUMBERS:
+            return f"{name} = a {type(value).__name__} of {len(value)}"
         return f"{name} = {written(value)}"
     if value.numel() == 0:
         return f"{name} = empty, of shape {tuple(value.shape)}"
@@ -76,5 +80,7 @@ def written(value: Any) -> str:
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, tuple):
         return f"({', '.join(map(written, value))})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {written(each)}' for key, each in value.items())}}}"
 
     return f"{round(value, 4):g}" if isinstance(value, float) else repr(value)

@@ -6,12 +6,14 @@ compared in this process or sent here from another one. `fault` says what is wro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from detlearn.check.engine.forms import leaf_names
 
 # The ladder of every check, from the first rung to the last.
 RUNGS = ("by hand", "degenerate", "random", "property", "gradient", "no loop")
@@ -40,6 +42,8 @@ class Case:
         listed: the answer is a list of tensors, one for each image.
         detached: all arguments of real numbers carry a gradient, and the answer must not.
         tensors: a number of Python's will not do, since the chapter's training goes on with it.
+        keywords: arguments that are given by name.
+        form: the answer's nested form, as `forms` writes it; None for a tensor or a tuple of them.
     """
 
     rung: str
@@ -54,6 +58,8 @@ class Case:
     listed: bool = False
     detached: bool = False
     tensors: bool = False
+    keywords: dict[str, Any] = field(default_factory=dict)
+    form: Any = None
 
     def __post_init__(self) -> None:
         if self.rung not in RUNGS:
@@ -131,9 +137,13 @@ def fault(
         case: what was asked.
         answer: the learner's.
         expected: the reference's.
-        names: how the returned tensors are called, one for each.
+        names: how the returned tensors are called, one for each; of a nested form, how its parts
+            are.
         arguments: how the arguments are called.
     """
+    if case.form is not None:
+        names = leaf_names(case.form, names)
+
     if answer.trouble is not None:
         return Fault(answer.trouble.message, "trouble")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detlearn.check.engine.cases import Answer, Case, Fault, agree, fault
+from detlearn.check.engine.forms import tensors_in
 from detlearn.check.engine.sandbox import call_own
 
 LOOKS_LIKE = "this looks like: "
@@ -168,17 +169,21 @@ def _is_evidence(asked: Asked, i: int, other: Answer) -> bool:
 
 
 def _is_empty(args: Sequence[object]) -> bool:
-    return any(isinstance(value, Tensor) and value.numel() == 0 for value in args)
+    return any(tensor.numel() == 0 for tensor in tensors_in(list(args)))
 
 
 def _tells(asked: Asked, evidence: Sequence[int]) -> bool:
     """Whether two of the cases have different inputs and different answers."""
     return any(
-        _differ(asked.cases[i].args, asked.cases[j].args) and _answers_differ(asked, i, j)
+        _inputs_differ(asked.cases[i], asked.cases[j]) and _answers_differ(asked, i, j)
         for i in evidence
         for j in evidence
         if i < j
     )
+
+
+def _inputs_differ(one: Case, other: Case) -> bool:
+    return _differ(one.args, other.args) or not _same(one.keywords, other.keywords)
 
 
 def _answers_differ(asked: Asked, i: int, j: int) -> bool:
@@ -196,7 +201,11 @@ def _differ(one: Sequence[object], other: Sequence[object]) -> bool:
 
 def _same(a: object, b: object) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        return type(a) is type(b) and a == b
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return not _differ(a, b) if isinstance(a, (list, tuple)) else a == b
     # The same up to rounding: boxes eight times as large have the same IoU.
     return a.shape == b.shape and torch.allclose(
         a.double(), b.double(), rtol=1e-4, atol=1e-5, equal_nan=True
@@ -209,7 +218,8 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
 
     if answer.trouble and answer.trouble.kind == "signature":
         return (
-            f"the check calls it with {len(case.args)} arguments; keep the first line of the stub"
+            f"the check calls it with {len(case.args) + len(case.keywords)} arguments; keep the "
+            "first line of the stub"
         )
     if answer.trouble and answer.trouble.kind == "exception" and empty:
         return "check for an empty list first; what should come back then?"

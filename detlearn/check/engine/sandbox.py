@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from detlearn.check.engine.cases import Answer, Case, Trouble
+from detlearn.check.engine.forms import class_name, named, unfolded
 from detlearn.check.engine.state import GUARD, restore, snapshot, stop_thread
 
 SECONDS = 10.0  # for all calls of one check together
@@ -85,7 +86,8 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
             with watch.armed():
                 _question(function, case, answer, before)
         except BaseException as error:  # even to describe what came of it has failed
-            text = f"what your function returns or raises cannot be read ({_name(type(error))})"
+            name = class_name(type(error))
+            text = f"what your function returns or raises cannot be read ({name})"
             answer = Answer(trouble=Trouble("type", text))
         finally:
             _put_back(before, watch)
@@ -171,23 +173,26 @@ def _copy(value: Any) -> Any:
         return value.detach().clone()
     if type(value) in (list, tuple):
         return type(value)(_copy(each) for each in value)
+    if type(value) is dict:
+        return {key: _copy(each) for key, each in value.items()}
     return value
 
 
 def _called(function: Callable, args: list[Any], case: Case, answer: Answer) -> Any:
+    keywords = dict(case.keywords)
     if case.draws > 1:
-        return _drawn(function, args, case.draws)
+        return _drawn(function, args, keywords, case.draws)
     if not case.size:
-        return function(*args)
-    answer.steps, returned = _counting_steps(function, args)
+        return function(*args, **keywords)
+    answer.steps, returned = _counting_steps(function, args, keywords)
     return returned
 
 
-def _drawn(function: Callable, args: list[Any], draws: int) -> Any:
+def _drawn(function: Callable, args: list[Any], keywords: dict[str, Any], draws: int) -> Any:
     """What several calls return, in one tuple; or the first that is no tuple, as it is."""
     together: list[Any] = []
     for _ in range(draws):
-        returned = function(*args)
+        returned = function(*args, **keywords)
         if not issubclass(type(returned), tuple):
             return returned
         together += tuple.__getitem__(returned, slice(MOST_VALUES))
@@ -201,10 +206,9 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
         answer.trouble = Trouble("none", text)
         return
 
-    values = _listed(returned, case.listed)
-    if values is None:
-        text = f"your function returned {named(returned)}; expected a list of tensors"
-        answer.trouble = Trouble("type", f"{text}, one for each image")
+    values, text = _values(returned, case)
+    if text:
+        answer.trouble = Trouble("type", f"your function returned {text}")
         return
 
     tensors = []
@@ -229,14 +233,19 @@ def _read(returned: Any, args: list[Any], case: Case, answer: Answer) -> None:
         answer.trouble = Trouble("attached", text)
 
 
-def _listed(returned: Any, listed: bool) -> list[Any] | None:
-    """The returned values as a list, or None where a list was asked for and is none."""
+def _values(returned: Any, case: Case) -> tuple[list[Any], str]:
+    """The returned values as a list; or what came instead of the form that was asked for."""
+    if case.form is not None:
+        return unfolded(returned, case.form)
+
     kind = type(returned)
     if issubclass(kind, tuple):
-        return list(tuple.__getitem__(returned, slice(MOST_VALUES)))
-    if listed and issubclass(kind, list):
-        return list(list.__getitem__(returned, slice(MOST_VALUES)))
-    return None if listed else [returned]
+        return list(tuple.__getitem__(returned, slice(MOST_VALUES))), ""
+    if not case.listed:
+        return [returned], ""
+    if issubclass(kind, list):
+        return list(list.__getitem__(returned, slice(MOST_VALUES))), ""
+    return [], f"{named(returned)}; expected a list of tensors, one for each image"
 
 
 def _plain(value: Any) -> tuple[Tensor, str]:
@@ -310,24 +319,23 @@ def _weighted_sum(values: Tensor) -> Tensor:
 
 
 def _unchanged(value: Any, original: Any) -> bool:
+    """Whether an argument holds what it held; `value` was a copy, and may hold anything by now."""
+    if isinstance(original, dict):
+        if type(value) is not dict or value.keys() != original.keys():
+            return False
+        return all(_unchanged(value[key], each) for key, each in original.items())
+
+    if isinstance(original, (list, tuple)):
+        # A copy of a list may be emptied; what is left in it is looked at.
+        return type(value) is type(original) and all(map(_unchanged, value, original))
+
     if not isinstance(original, Tensor):
-        return True  # a copy of a list may be emptied
+        return True
     plain, trouble = _plain(value)
     if trouble or plain.shape != original.shape or plain.dtype != original.dtype:
         return False
     now = plain.detach()
     return bool(((now == original) | ((now != now) & (original != original))).all())
-
-
-def named(value: Any) -> str:
-    """What a value is, with its article: "a list", "an int", "a numpy array"."""
-    name = "numpy array" if type(value) is np.ndarray else _name(type(value))
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _name(kind: type) -> str:
-    # Past a metaclass of the learner's, which may answer anything or nothing.
-    return str.__str__(type.__dict__["__name__"].__get__(kind))[:60] or "nameless thing"
 
 
 # ---- what was raised ----
@@ -336,7 +344,7 @@ def _name(kind: type) -> str:
 def _trouble(error: BaseException) -> Trouble:
     last, own = _ends(error.__traceback__)
     line = _line(own)
-    name = _name(type(error))
+    name = class_name(type(error))
     said = _said(error)
 
     # Those with a sentence of their own.
@@ -352,7 +360,7 @@ def _trouble(error: BaseException) -> Trouble:
     text = f"your function raises {name}: {said}" if said else f"your function raises {name}"
     # Raised here, before the function's first line: it cannot be called like this.
     by_the_call = last is not None and last.tb_frame.f_code.co_filename == __file__
-    if isinstance(error, TypeError) and by_the_call and "positional argument" in said:
+    if isinstance(error, TypeError) and by_the_call and "argument" in said:
         return Trouble("signature", text, line)
     return Trouble("exception", text, line)
 
@@ -633,7 +641,9 @@ def _output_caught() -> Iterator[Callable[[], str]]:
             setattr(sys, name, value)
 
 
-def _counting_steps(function: Callable, args: list[Any]) -> tuple[int, Any]:
+def _counting_steps(
+    function: Callable, args: list[Any], keywords: dict[str, Any]
+) -> tuple[int, Any]:
     """Call a function and count the instructions that Python executes in it and what it calls.
 
     A loop over boxes shows in this number whatever it is written with, and on any machine alike.
@@ -650,7 +660,7 @@ def _counting_steps(function: Callable, args: list[Any]) -> tuple[int, Any]:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        returned = function(*args)
+        returned = function(*args, **keywords)
     finally:
         sys.settrace(before)
     return steps, returned
