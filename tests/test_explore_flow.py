@@ -109,6 +109,7 @@ def test_the_shapes_are_those_of_yolov3() -> None:
 
     says_maps(text, model.backbone.strides, maps.values())
     says_maps(text, outputs.strides, joined.values())
+    assert [text.count(f"stride {stride}") for stride in model.backbone.strides] == [2, 2, 2, 2]
     coarsest = model.neck.blocks[-1](maps["32"])
     assert shape(coarsest) in text
 
@@ -128,6 +129,7 @@ def test_the_shapes_are_those_of_the_modern_head() -> None:
 
     says_maps(text, model.backbone.body.strides, maps.values())
     says_maps(text, model.backbone.strides, pyramid.values())
+    assert [text.count(f"stride {stride}") for stride in (4, 8, 16, 32)] == [2, 2, 2, 2]
     assert shape(model.backbone.fpn.lateral[-1](maps["32"])) in text
 
     head = outputs.heads["one_to_many"]
