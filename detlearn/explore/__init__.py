@@ -11,6 +11,7 @@ from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
 from detlearn.explore.training_steps import training_steps
 from detlearn.explore.two_boxes import two_boxes
+from detlearn.explore.yolo_assignment import yolo_assignment
 
 __all__ = [
     "Explorable",
@@ -22,4 +23,5 @@ __all__ = [
     "source",
     "training_steps",
     "two_boxes",
+    "yolo_assignment",
 ]
