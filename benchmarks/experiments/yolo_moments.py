@@ -1,13 +1,14 @@
-"""Train chapter 3's detector once and store all that it says of one scene, before and after.
+"""Train chapter 3's detector for a while and store all that it says of one scene on the way.
 
-`explore.yolo_assignment` asks with it which location would learn which object. Scores and distances
-are rounded to 8 bits; `explore` says how they are read. The scene is not stored, ToyTown draws it
-again from its seed.
+`explore.yolo_assignment` asks with it which location would learn which object: at the start, after
+a few steps, and at the end of this short training. Scores and distances are rounded to 8 bits; the
+figure says how they are read. The scene is not stored, ToyTown draws it again from its seed.
 
     python benchmarks/experiments/yolo_moments.py
 """
 
 import base64
+from dataclasses import replace
 
 import runner
 import torch
@@ -17,21 +18,28 @@ from detlearn import models, training
 from detlearn.data import ToyTown
 from detlearn.models.yolov8 import YOLOv8, expected_distances
 
-RECIPE = training.recipe("yolov8")
+# A quarter of the chapter's steps is enough to see who comes to learn what.
+RECIPE = replace(training.recipe("yolov8"), steps=300)
+MOMENTS = (0, 60, 300)
 SCENE = 3  # of the preview's eight
 LARGEST_DISTANCE = 15  # strides
 POWERS = {"scores": 3, "distances": 2}  # of byte / 255: fine steps for small numbers
 
 
 def run(variant: str, seed: int) -> dict:
-    """Train the detector; return what it says before and after."""
+    """Train the detector; return what it says at the moments."""
     torch.manual_seed(seed)
     model = models.create(variant, num_classes=10)
-    moments = [{"step": 0, **predictions(model.eval())}]
+    moments = []
 
-    train = ToyTown(2000, seed=0)
-    history = training.fit(model, train, seed=seed, **RECIPE.settings())
-    moments.append({"step": RECIPE.steps, **predictions(model)})
+    def look(step: int, model: YOLOv8) -> None:
+        if step in MOMENTS:
+            moments.append({"step": step, **predictions(model)})
+
+    look(0, model.eval())
+    history = training.fit(
+        model, ToyTown(2000, seed=0), seed=seed, after_step=look, **RECIPE.settings()
+    )
     return {"seconds": round(history.seconds), "moments": moments}
 
 
@@ -47,11 +55,11 @@ def predictions(model: YOLOv8) -> dict[str, str]:
     head = model.predict(batch.images, batch.sizes).heads["one_to_many"]
     classes = target["labels"].unique()  # (C,) sorted
 
+    scores = head.class_logits[0].sigmoid()[:, classes]  # (P, C)
+    distances = expected_distances(head.distance_logits[0]) / LARGEST_DISTANCE  # (P, 4)
     return {
-        "scores": as_text(head.class_logits[0].sigmoid()[:, classes], "scores"),
-        "distances": as_text(
-            expected_distances(head.distance_logits[0]) / LARGEST_DISTANCE, "distances"
-        ),
+        "scores": as_text(scores, "scores"),
+        "distances": as_text(distances, "distances"),
     }
 
 

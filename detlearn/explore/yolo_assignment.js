@@ -1,7 +1,9 @@
 // One scene, four ways to say who learns what. A box is [x1, y1, x2, y2].
-// The arithmetic is that of cell_objects, responsible_places and task_aligned_assign.
+// The arithmetic is that of cell_objects, yolov3_targets and task_aligned_assign, and the targets
+// are those of encode_boxes (YOLOv1's and YOLOv3's) and boxes_to_distances.
 
 const BACKGROUND = -1;
+const IGNORED = -2;
 const TOP_K_OF_ONE = 1; // what "one-to-one" means
 
 const LETTERS = "ABCDEFGH";
@@ -14,12 +16,26 @@ const RULES = [
   ["one_to_many", "one-to-many"],
   ["one_to_one", "one-to-one"],
 ];
+const DOTS = "A dot learns the object of its colour; the larger, the coarser its map";
+const KEYS = {
+  v1: "A dot is the cell that learns the object of its colour. Move a box by its letter.",
+  v3: `${DOTS}. Solid boxes: the anchors that learn. Crosses: anchors that are ignored.`,
+  one_to_many: `${DOTS}, and the fuller, the higher its target. Solid box: what it predicts.`,
+  one_to_one: `${DOTS}, and the fuller, the higher its target. Solid box: what it predicts.`,
+};
 const isModern = (rule) => rule === "one_to_many" || rule === "one_to_one";
 
 // ---- who learns what ---------------------------------------------------------------------------
 
 const middleOf = ([x1, y1, x2, y2]) => [(x1 + x2) / 2, (y1 + y2) / 2];
+const sidesOf = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
 const areaOf = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
+
+/** Return the middle of the cell with this number. */
+function centreOf(cell, stride, side) {
+  const cells = side / stride;
+  return [((cell % cells) + 0.5) * stride, (Math.floor(cell / cells) + 0.5) * stride];
+}
 
 /** Return the number of the cell, row by row, in which a point lies; outside, of the nearest. */
 function cellOf([x, y], stride, cells) {
@@ -45,9 +61,23 @@ function shapeIou([x1, y1, x2, y2], [width, height]) {
   return intersection / (w * h + width * height - intersection);
 }
 
+/** What a cell of YOLOv1 is to say of a box: x and y in the cell, √w and √h of shares. */
+function yolov1Numbers(box, cell, stride, side) {
+  const cells = side / stride;
+  const [x, y] = middleOf(box);
+  const [width, height] = sidesOf(box);
+  const [column, row] = [cell % cells, Math.floor(cell / cells)];
+  return [
+    x / stride - column,
+    y / stride - row,
+    Math.sqrt(width / side),
+    Math.sqrt(height / side),
+  ];
+}
+
 /**
  * YOLOv3: of all anchors of all levels the one most like the object in shape learns it, in the cell
- * of its centre. Where two objects meet, the last one stays.
+ * of its centre.
  *
  * Places are counted level by level, cell by cell, anchor by anchor.
  */
@@ -62,15 +92,39 @@ function responsiblePlaces(boxes, anchors, strides, side) {
   });
 }
 
-function boxIou([left1, top1, right1, bottom1], [left2, top2, right2, bottom2]) {
-  const width = Math.max(Math.min(right1, right2) - Math.max(left1, left2), 0);
-  const height = Math.max(Math.min(bottom1, bottom2) - Math.max(top1, top2), 0);
-  const intersection = width * height;
+/** Return the places of YOLOv3: level, cell in it, anchor, and the anchor as a box. */
+function placesOf(anchors, strides, side) {
+  return strides.flatMap((stride, level) => {
+    const cells = side / stride;
+    return Array.from({ length: cells * cells }, (_, cell) =>
+      anchors[level].map(([width, height], anchor) => {
+        const [x, y] = centreOf(cell, stride, side);
+        const box = [x - width / 2, y - height / 2, x + width / 2, y + height / 2];
+        return { level, cell, anchor, box, shape: [width, height] };
+      }),
+    ).flat();
+  });
+}
 
-  const area1 = (right1 - left1) * (bottom1 - top1);
-  const area2 = (right2 - left2) * (bottom2 - top2);
-  const union = area1 + area2 - intersection;
-  return union === 0 ? 0 : intersection / union;
+/**
+ * YOLOv3: every place learns an object, background, or, where its prediction overlaps an object by
+ * more than the threshold, nothing. Where two objects meet, the last one stays.
+ *
+ * The predictions are those of a network that says 0 everywhere: the anchors as they are.
+ */
+function yolov3Targets(boxes, responsible, places, threshold) {
+  const assigned = places.map(({ box }) =>
+    boxes.some((object) => boxIou(box, object) > threshold) ? IGNORED : BACKGROUND,
+  );
+  responsible.forEach(({ place }, object) => (assigned[place] = object));
+  return assigned;
+}
+
+/** What a place of YOLOv3 is to say: the centre in its cell, logarithms of the sides' ratios. */
+function yolov3Numbers(box, { cell, shape }, stride, side) {
+  const middle = centreOf(cell, stride, side);
+  const shares = middleOf(box).map((at, i) => (at - middle[i]) / stride + 0.5);
+  return [...shares, ...sidesOf(box).map((length, i) => Math.log(length / shape[i]))];
 }
 
 /** The modern head: the best aligned locations inside an object learn it. */
@@ -112,6 +166,11 @@ function taskAlignedAssign({ scores, predicted, points }, boxes, labels, { topk,
   return { iou, alignment, ranks, assigned, targets };
 }
 
+/** What a location of the modern head is to say: its distances to the four sides, in strides. */
+function distancesTo([x1, y1, x2, y2], [x, y], stride) {
+  return [x - x1, y - y1, x2 - x, y2 - y].map((distance) => distance / stride);
+}
+
 // ---- what the network said ---------------------------------------------------------------------
 
 /** Read bytes as numbers in [0, 1]. */
@@ -124,7 +183,7 @@ function locationsOf(strides, side) {
   return strides.flatMap((stride, level) => {
     const cells = side / stride;
     return Array.from({ length: cells * cells }, (_, cell) => ({
-      point: [((cell % cells) + 0.5) * stride, (Math.floor(cell / cells) + 0.5) * stride],
+      point: centreOf(cell, stride, side),
       stride,
       level,
       cell,
@@ -153,34 +212,34 @@ function predictionsOf(said, locations, { powers, largestDistance }) {
 
 explorable("yolo_assignment", (figure, data) => {
   const { side, names, labels, strides } = data;
-  const start = { ...data.state, cell: cellAtMiddle(data.state.boxes[0], strides[0]) };
+  const firstStride = data.state.rule === "v1" ? data.v1Stride : strides[data.state.level];
+  const start = { ...data.state, cell: cellAtMiddle(data.state.boxes[0], firstStride) };
   const state = { ...start };
   const locations = locationsOf(strides, side);
+  const places = placesOf(data.anchors, strides, side);
   const said = data.moments.map((moment) => predictionsOf(moment, locations, data));
   let found = null; // who learns what in this state
 
-  const picture = scenePicture(data, () => state, { lookAt });
-  const reason = html("p");
+  const picture = scenePicture(data, state, { lookAt, moveBox });
+  const reason = html("p", { class: "why" });
+  const target = html("p", { class: "wanted" });
   const table = tableOfObjects(names);
   const totals = html("p", { class: "note" });
+  const key = html("p", { class: "note" });
 
-  const ruleChoice = choice({
-    label: "rule",
-    options: RULES,
-    onChange: (rule) => set({ rule, level: rule === "v1" ? strides.indexOf(data.v1Stride) : state.level }),
-  });
+  const ruleChoice = choice({ label: "rule", options: RULES, onChange: (rule) => set({ rule }) });
   const levelChoice = choice({
-    label: "ask a location of stride",
+    label: "stride of the asked location",
     options: strides.map((stride, level) => [level, String(stride)]),
     onChange: (level) => set({ level }),
   });
   const momentChoice = choice({
-    label: "predictions after so many steps",
+    label: "predictions after training steps",
     options: data.moments.map(({ step }, i) => [i, String(step)]),
     onChange: (moment) => set({ moment }),
   });
   const topkSlider = slider({
-    label: "locations an object (top k)",
+    label: "locations an object",
     ...{ min: 1, max: 30, step: 1, digits: 0 },
     onInput: (topk) => set({ topk }),
   });
@@ -194,34 +253,46 @@ explorable("yolo_assignment", (figure, data) => {
     ...{ min: 0, max: 10, step: 0.5, digits: 1 },
     onInput: (beta) => set({ beta }),
   });
+  const ignoreSlider = slider({
+    label: "ignored above an IoU of",
+    ...{ min: 0.3, max: 1, step: 0.05 },
+    onInput: (ignore) => set({ ignore }),
+  });
   const backButton = button("back to the start", () => set(start));
-  const modern = [momentChoice, topkSlider, alphaSlider, betaSlider].map(({ element }) =>
-    html("div", { class: "row" }, element),
+
+  // Each rule has its own controls.
+  const row = (control) => html("div", { class: "row" }, control);
+  const levelRow = row(levelChoice.element);
+  const ignoreRow = row(ignoreSlider.element);
+  const modernRows = [momentChoice, topkSlider, alphaSlider, betaSlider].map((control) =>
+    row(control.element),
   );
 
   figure.stage.append(
-    html("div", { class: "row" }, ruleChoice.element),
+    row(ruleChoice.element),
     html(
       "div",
       { class: "panels" },
-      html("div", {}, picture.element, reason, totals),
+      html("div", {}, picture.element, reason, target),
       html(
         "div",
         {},
-        html("div", { class: "row" }, levelChoice.element),
-        ...modern,
-        html("div", { class: "row" }, backButton),
-        table.element,
+        ...[levelRow, ignoreRow, ...modernRows, row(backButton)],
+        ...[table.element, totals, key],
       ),
     ),
   );
 
+  /** Return the stride of the grid that is asked; YOLOv1 has one alone. */
+  function strideNow() {
+    return state.rule === "v1" ? data.v1Stride : strides[state.level];
+  }
+
   function set(changes) {
     // Another grid has other cells: look at the one that holds the same place.
-    const oldStride = strides[state.level];
+    const oldStride = strideNow();
     Object.assign(state, changes);
-    if (state.rule === "v1") state.level = strides.indexOf(data.v1Stride);
-    const stride = strides[state.level];
+    const stride = strideNow();
     if (stride !== oldStride && !("cell" in changes)) {
       state.cell = state.cell.map((at) => Math.floor(((at + 0.5) * oldStride) / stride));
     }
@@ -229,181 +300,263 @@ explorable("yolo_assignment", (figure, data) => {
     show();
   }
 
+  /** A reader looks at another cell: nothing is to be worked out anew. */
   function lookAt(cell) {
     if (cell[0] === state.cell[0] && cell[1] === state.cell[1]) return;
     state.cell = cell;
     showCell();
   }
 
+  /** A reader's hand has moved one box; what the network said stays. */
+  function moveBox(index, box) {
+    set({ boxes: state.boxes.map((old, n) => (n === index ? box : old)) });
+  }
+
   function work() {
-    const { rule, boxes, alpha, beta } = state;
+    const { rule, boxes, alpha, beta, ignore } = state;
     if (rule === "v1") {
       found = { assigned: cellObjects(boxes, data.v1Stride, side / data.v1Stride) };
     } else if (rule === "v3") {
-      const places = responsiblePlaces(boxes, data.anchors, strides, side);
-      const count = sum(strides.map((s, l) => (side / s) ** 2 * data.anchors[l].length));
-      const assigned = new Array(count).fill(BACKGROUND);
-      places.forEach(({ place }, object) => (assigned[place] = object));
-      found = { assigned, places };
+      const responsible = responsiblePlaces(boxes, data.anchors, strides, side);
+      found = { assigned: yolov3Targets(boxes, responsible, places, ignore), responsible };
     } else {
-      const topk = rule === "one_to_one" ? TOP_K_OF_ONE : state.topk;
-      const options = { topk, alpha, beta };
+      const options = { topk: topkNow(), alpha, beta };
       found = taskAlignedAssign(said[state.moment], boxes, labels, options);
     }
+
+    // Those that learn an object: where they stand, and what they are to say of its box.
+    found.learners = found.assigned.flatMap((object, place) =>
+      object < 0 ? [] : [{ object, place, ...whatIsLearnt(object, place) }],
+    );
+  }
+
+  function topkNow() {
+    return state.rule === "one_to_one" ? TOP_K_OF_ONE : state.topk;
+  }
+
+  function whatIsLearnt(object, place) {
+    const box = state.boxes[object];
+    if (state.rule === "v1") {
+      const stride = data.v1Stride;
+      const point = centreOf(place, stride, side);
+      return { point, stride, weight: 1, numbers: yolov1Numbers(box, place, stride, side) };
+    }
+    if (state.rule === "v3") {
+      const here = places[place];
+      const stride = strides[here.level];
+      const numbers = yolov3Numbers(box, here, stride, side);
+      return { point: middleOf(here.box), stride, weight: 1, anchor: here.box, numbers };
+    }
+    const { point, stride } = locations[place];
+    const numbers = distancesTo(box, point, stride);
+    return { point, stride, weight: found.targets[place], numbers };
+  }
+
+  /** Return the number of the asked cell in its map, row by row. */
+  function askedCell() {
+    return state.cell[1] * (side / strideNow()) + state.cell[0];
   }
 
   /** Return the number of the asked location among all of the modern head. */
   function askedLocation() {
-    const [column, row] = state.cell;
-    const cells = side / strides[state.level];
-    return locations.findIndex(({ level, cell }) => level === state.level && cell === row * cells + column);
+    const before = sum(strides.slice(0, state.level).map((stride) => (side / stride) ** 2));
+    return before + askedCell();
   }
 
   function show() {
-    ruleChoice.show(state.rule);
+    const { rule } = state;
+    ruleChoice.show(rule);
     levelChoice.show(state.level);
     momentChoice.show(state.moment);
-    topkSlider.show(state.rule === "one_to_one" ? TOP_K_OF_ONE : state.topk);
+    topkSlider.show(topkNow());
     alphaSlider.show(state.alpha);
     betaSlider.show(state.beta);
-    levelChoice.element.disabled = state.rule === "v1";
-    topkSlider.input.disabled = state.rule === "one_to_one";
-    for (const row of modern) row.style.display = isModern(state.rule) ? "" : "none";
+    ignoreSlider.show(state.ignore);
+    topkSlider.input.disabled = rule === "one_to_one";
+    const shown = (element, is) => (element.style.display = is ? "" : "none");
+    shown(levelRow, rule !== "v1");
+    shown(ignoreRow, rule === "v3");
+    for (const one of modernRows) shown(one, isModern(rule));
 
-    picture.showScene(marks());
-    const counts = state.boxes.map((_, n) => found.assigned.filter((object) => object === n).length);
-    const word = { v1: "cells", v3: "anchors" }[state.rule] ?? "locations";
+    // Several anchors of a cell share their cross.
+    const ignored = found.assigned.flatMap((object, p) => (object === IGNORED ? [p] : []));
+    const crosses = new Map(
+      ignored.map((p) => [middleOf(places[p].box).join(), middleOf(places[p].box)]),
+    );
+    picture.showScene(found.learners, [...crosses.values()]);
+
+    const counts = state.boxes.map((_, n) => found.learners.filter((l) => l.object === n).length);
+    const word = { v1: "cells", v3: "anchors" }[rule] ?? "locations";
+    const besides = ignored.length ? `; ${ignored.length} ignored` : "";
     totals.textContent =
-      `${found.assigned.length} ${word}; learning ` +
-      `${counts.map((count, n) => `${LETTERS[n]} ${count}`).join(", ")}.`;
+      `${found.assigned.length} ${word}: ` +
+      `${counts.map((count, n) => `${count} for ${LETTERS[n]}`).join(", ")}${besides}.`;
+    key.textContent = KEYS[rule];
     showCell();
-    figure.announce(`${totals.textContent} ${reason.textContent}`);
-  }
-
-  /** Return what is drawn of those that learn an object: where, how large, which. */
-  function marks() {
-    if (state.rule === "v1") {
-      const cells = side / data.v1Stride;
-      return found.assigned.flatMap((object, cell) => {
-        const x = ((cell % cells) + 0.5) * data.v1Stride;
-        const y = (Math.floor(cell / cells) + 0.5) * data.v1Stride;
-        return object === BACKGROUND ? [] : [{ x, y, object, stride: data.v1Stride, weight: 1 }];
-      });
-    }
-    if (state.rule === "v3") {
-      return found.places.map(({ level, anchor, cell, place }, object) => {
-        const stride = strides[level];
-        const cells = side / stride;
-        const x = ((cell % cells) + 0.5) * stride;
-        const y = (Math.floor(cell / cells) + 0.5) * stride;
-        const learns = found.assigned[place] === object;
-        return { x, y, object, stride, weight: learns ? 1 : 0, shape: data.anchors[level][anchor] };
-      });
-    }
-    return found.assigned.flatMap((object, p) => {
-      const { point, stride } = locations[p];
-      const [x, y] = point;
-      return object === BACKGROUND ? [] : [{ x, y, object, stride, weight: found.targets[p] }];
-    });
+    figure.announce(`${totals.textContent} ${reason.textContent} ${target.textContent}`);
   }
 
   function showCell() {
     const p = askedLocation();
-    const box = isModern(state.rule) ? said[state.moment].predicted[p] : null;
-    const learnt = isModern(state.rule) ? found.assigned[p] : BACKGROUND;
-    picture.showCell(box, learnt);
-    reason.textContent = sentence(p);
-    table.show(rowsOf(p));
-    figure.announce(reason.textContent);
-  }
-
-  /** Say what the asked location learns, and why. */
-  function sentence(p) {
-    const called = (n) => `${LETTERS[n]} (${names[n]})`;
-    const [column, row] = state.cell;
-    const stride = strides[state.level];
-    const place = `Column ${column + 1}, row ${row + 1} of stride ${stride}: `;
-    const cells = side / stride;
-    const cell = row * cells + column;
-    const here = state.boxes.flatMap((box, n) => (cellOf(middleOf(box), stride, cells) === cell ? [n] : []));
-
-    if (state.rule === "v1") {
-      const learnt = found.assigned[cell];
-      if (learnt === BACKGROUND) return `${place}no centre lies in this cell; its boxes learn confidence 0.`;
-      const others = here.filter((n) => n !== learnt).map(called);
-      const than = others.length ? ` So does that of ${others.join(", ")}, which is not smaller.` : "";
-      return (
-        `${place}learns ${called(learnt)}, whose centre lies in it. Of its two boxes the one with ` +
-        `the higher IoU learns it, with that IoU as its confidence.${than}`
-      );
-    }
-
-    if (state.rule === "v3") {
-      const mine = here.filter((n) => found.places[n].level === state.level);
-      if (here.length === 0) return `${place}no centre lies in this cell; its three anchors learn objectness 0.`;
-      if (mine.length === 0) {
-        const [n] = here;
-        const { level, anchor, ious } = found.places[n];
-        const shape = data.anchors[level][anchor].join(" × ");
-        return (
-          `${place}the centre of ${called(n)} lies here, but of all nine anchors ${shape} at stride ` +
-          `${strides[level]} is most like it (IoU ${written(Math.max(...ious))}): this cell learns none.`
-        );
-      }
-      const learnt = mine.find((n) => found.assigned[found.places[n].place] === n) ?? mine[0];
-      const { level, anchor, ious } = found.places[learnt];
-      const shape = data.anchors[level][anchor].join(" × ");
-      return (
-        `${place}its anchor ${shape} learns ${called(learnt)}, with objectness 1: the centre lies ` +
-        `here, and of all nine anchors this one is most like it in shape (IoU ${written(Math.max(...ious))}).`
-      );
-    }
-
-    const topk = state.rule === "one_to_one" ? TOP_K_OF_ONE : state.topk;
-    const learnt = found.assigned[p];
-    const claims = state.boxes.flatMap((_, n) =>
-      found.ranks[n][p] !== null && found.ranks[n][p] <= topk ? [n] : [],
+    picture.showCell(
+      strideNow(),
+      isModern(state.rule) ? said[state.moment].predicted[p] : null,
+      isModern(state.rule) ? found.assigned[p] : BACKGROUND,
     );
-    if (learnt !== BACKGROUND) {
-      const others = claims.filter((n) => n !== learnt).map(called);
-      const than = others.length ? ` ${others.join(", ")} would have it, too, but overlaps it less.` : "";
-      return (
-        `${place}learns ${called(learnt)} with target ${written(found.targets[p])}: its alignment ` +
-        `is number ${found.ranks[learnt][p]} of those inside it.${than}`
-      );
-    }
-    const ranked = state.boxes.flatMap((_, n) => (found.ranks[n][p] === null ? [] : [n]));
-    if (ranked.length === 0) return `${place}background: it lies inside no object that its box overlaps.`;
-    const ranks = ranked.map((n) => `number ${found.ranks[n][p]} for ${called(n)}`).join(", ");
-    return `${place}background: its alignment is ${ranks}, and only the first ${topk} learn.`;
+
+    const stands = { v1: standsInV1, v3: standsInV3 }[state.rule] ?? standsInModern;
+    const { why, wanted, rows } = stands(p);
+    reason.textContent =
+      `Column ${state.cell[0] + 1}, row ${state.cell[1] + 1} of stride ${strideNow()}: ${why}`;
+    target.textContent = wanted;
+    table.show(rows);
+    figure.announce(`${reason.textContent} ${target.textContent}`);
   }
 
-  /** Return a row of the table for each object: how it stands to the asked location. */
-  function rowsOf(p) {
-    const stride = strides[state.level];
+  // How the asked location stands: why it learns what it learns, the target, a row an object.
+
+  const called = (n) => `${LETTERS[n]} (${names[n]})`;
+
+  /** Return the objects whose centre lies in the asked cell. */
+  function centresHere() {
+    const stride = strideNow();
     const cells = side / stride;
-    const cell = state.cell[1] * cells + state.cell[0];
-    const yes = (value) => (value ? "yes" : "no");
-    return state.boxes.map((box, n) => {
-      const counted = found.assigned.filter((object) => object === n).length;
-      const holds = yes(cellOf(middleOf(box), stride, cells) === cell);
-      if (state.rule === "v1") return { "centre here": holds, cells: counted || "none" };
-      if (state.rule === "v3") {
-        const { level, anchor, ious } = found.places[n];
-        return {
-          "centre here": holds,
-          "best anchor": data.anchors[level][anchor].join(" × "),
-          "of stride": strides[level],
-          "shape IoU": written(Math.max(...ious)),
-        };
-      }
+    const isHere = (box) => cellOf(middleOf(box), stride, cells) === askedCell();
+    return state.boxes.flatMap((box, n) => (isHere(box) ? [n] : []));
+  }
+
+  function standsInV1() {
+    const learner = found.learners.find(({ place }) => place === askedCell());
+    const here = centresHere();
+    const rows = state.boxes.map((box, n) => {
+      const counted = found.learners.some(({ object }) => object === n);
+      const [x, y] = middleOf(box);
       return {
-        score: written(said[state.moment].scores[p][labels[n]]),
-        IoU: written(found.iou[n][p]),
-        rank: found.ranks[n][p] ?? "–",
-        locations: counted || "none",
+        centre: `${written(x, 1)}, ${written(y, 1)}`,
+        "in this cell": here.includes(n) ? "yes" : "no",
+        "learnt at all": counted ? "yes" : "no",
       };
     });
+    if (!learner) {
+      return {
+        why: "no centre lies in this cell, so it learns no object.",
+        wanted: "Target: confidence 0 for both of its boxes; none for boxes and classes.",
+        rows,
+      };
+    }
+
+    const lost = here.filter((n) => n !== learner.object).map(called).join(", ");
+    const rival = lost
+      ? ` So does that of ${lost}, which nobody learns: the cell has room for one, the smallest.`
+      : "";
+    const [x, y, w, h] = learner.numbers.map((value) => written(value));
+    return {
+      why: `it learns ${called(learner.object)}, whose centre lies in it.${rival}`,
+      wanted:
+        `Target for the better of its two boxes: x ${x}, y ${y}, √w ${w}, √h ${h}, and as ` +
+        `confidence the IoU that it has; for the cell: ${names[learner.object]} 1, other classes 0.`,
+      rows,
+    };
+  }
+
+  function standsInV3() {
+    const here = centresHere();
+    const rows = state.boxes.map((_, n) => {
+      const { level, anchor, ious } = found.responsible[n];
+      return {
+        "in this cell": here.includes(n) ? "yes" : "no",
+        "most alike": data.anchors[level][anchor].join(" × "),
+        stride: strides[level],
+        "shape IoU": written(Math.max(...ious)),
+      };
+    });
+
+    // The three anchors of the asked cell.
+    const mine = places.flatMap((place, p) =>
+      place.level === state.level && place.cell === askedCell() ? [{ ...place, p }] : [],
+    );
+    const learners = mine.flatMap(({ p }) => found.learners.filter(({ place }) => place === p));
+    const ignored = mine.filter(({ p }) => found.assigned[p] === IGNORED);
+    const left = ignored.map(({ shape }) => shape.join(" × ")).join(" and ");
+    const peace = left
+      ? ` The anchor ${left} is ignored: its IoU with an object is above ${written(state.ignore)}.`
+      : "";
+
+    if (learners.length > 0) {
+      const [{ object, numbers, place }] = learners;
+      const others = learners.slice(1).map((one) => called(one.object));
+      const another = others.length ? ` Another of its anchors learns ${others.join(", ")}.` : "";
+      const shape = places[place].shape.join(" × ");
+      const iou = written(Math.max(...found.responsible[object].ious));
+      const [x, y, w, h] = numbers.map((value) => written(value));
+      return {
+        why:
+          `its anchor ${shape} learns ${called(object)}: the centre lies here, and of all nine ` +
+          `anchors none is more like it (IoU ${iou}).${another}${peace}`,
+        wanted:
+          `Target of that anchor: objectness 1, x ${x}, y ${y}, t_w ${w}, t_h ${h}, ` +
+          `${names[object]} 1, other classes 0.`,
+        rows,
+      };
+    }
+
+    let why = "no centre lies in this cell.";
+    if (here.length > 0) {
+      const { level, anchor } = found.responsible[here[0]];
+      const shape = data.anchors[level][anchor].join(" × ");
+      const taken = level === state.level;
+      why = taken
+        ? `the anchor ${shape} would learn ${called(here[0])}, but has a later object.`
+        : `the centre of ${called(here[0])} lies here, but the anchor most like it is ${shape} ` +
+          `of stride ${strides[level]}.`;
+    }
+    const wanted =
+      ignored.length === mine.length
+        ? "Target: none; all three are left in peace."
+        : `Target: objectness 0 for ${left ? "the others" : "its three anchors"}.`;
+    return { why: why + peace, wanted, rows };
+  }
+
+  function standsInModern(p) {
+    const topk = topkNow();
+    const learner = found.learners.find(({ place }) => place === p);
+    const rows = state.boxes.map((_, n) => ({
+      "score p": written(said[state.moment].scores[p][labels[n]]),
+      IoU: written(found.iou[n][p]),
+      t: written(found.alignment[n][p], 4),
+      "rank of t": found.ranks[n][p] ?? "–",
+    }));
+
+    if (learner) {
+      const { object, numbers } = learner;
+      const claims = state.boxes.flatMap((_, n) => {
+        const rank = found.ranks[n][p];
+        return rank !== null && rank <= topk && n !== object ? [called(n)] : [];
+      });
+      const rival = claims.length
+        ? ` ${claims.join(", ")} would have it, too, but its box overlaps ${LETTERS[object]} more.`
+        : "";
+      const [left, top, right, bottom] = numbers.map((value) => written(value, 1));
+      return {
+        why: `it learns ${called(object)}: number ${found.ranks[object][p]} by alignment.${rival}`,
+        wanted:
+          `Target: score ${written(learner.weight)} for ${names[object]}, 0 for other classes; ` +
+          `${left} strides to the left side, ${top} to the top, ${right} to the right, ` +
+          `${bottom} to the bottom.`,
+        rows,
+      };
+    }
+
+    const ranked = state.boxes.flatMap((_, n) => (found.ranks[n][p] === null ? [] : [n]));
+    const ranks = ranked.map((n) => `number ${found.ranks[n][p]} for ${called(n)}`).join(", ");
+    let why = "it lies inside no object that its box overlaps.";
+    if (ranked.some((n) => found.ranks[n][p] <= topk)) {
+      why = `by alignment it is ${ranks}, but others own it.`;
+    } else if (ranked.length > 0) {
+      const first = topk === 1 ? "only the first learns" : `only the first ${topk} learn`;
+      why = `by alignment it is ${ranks}; ${first}.`;
+    }
+    return { why, wanted: "Target: score 0 for every class; no box.", rows };
   }
 
   set({});
@@ -417,12 +570,12 @@ function cellAtMiddle(box, stride) {
 
 // ---- the picture -------------------------------------------------------------------------------
 
-function scenePicture(data, stateNow, { lookAt }) {
-  const { side, names, strides } = data;
+function scenePicture(data, state, { lookAt, moveBox }) {
+  const { side, names } = data;
+  let stride = null; // of the grid that is asked
   const grid = svg("path", { stroke: "#fff", "stroke-width": 0.25, opacity: 0.4 });
-  const objects = svg("g");
-  const marks = svg("g", { fill: "none" });
-  const asked = svg("g", { fill: "none" });
+  const marks = svg("g", { fill: "none", style: "pointer-events: none" });
+  const asked = svg("g", { fill: "none", style: "pointer-events: none" });
 
   // The cursor: a square around the location that the reader asks.
   const casing = svg("rect", { fill: "none", stroke: DARK, "stroke-width": 1.8 });
@@ -431,81 +584,139 @@ function scenePicture(data, stateNow, { lookAt }) {
   const cursor = svg("g", { style: "pointer-events: none" }, casing, frame, ring);
   const space = svg(
     "svg",
-    { viewBox: `0 0 ${side} ${side}`, width: 400, role: "group", "aria-label": "the scene" },
+    {
+      viewBox: `0 0 ${side} ${side}`,
+      width: 400,
+      role: "group",
+      "aria-label": "the scene",
+    },
     svg("image", { href: data.image, width: side, height: side }),
-    ...[grid, objects, marks, asked, cursor],
+    grid,
   );
+  const objects = state.boxes.map((_, n) =>
+    objectBox(space, {
+      label: `object ${LETTERS[n]}, ${names[n]}`,
+      n,
+      side,
+      box: () => state.boxes[n],
+      move: (box) => moveBox(n, box),
+    }),
+  );
+  space.append(marks, asked, cursor);
+  for (const object of objects) space.append(object.handle);
 
-  const stride = () => strides[stateNow().level];
-  const last = () => side / stride() - 1;
-  const bounded = ({ x, y }) => [x, y].map((at) => clamp(at, 0, last()));
-  const cellAt = ({ x, y }) => bounded({ x: Math.floor(x / stride()), y: Math.floor(y / stride()) });
+  const last = () => side / stride - 1;
+  const bounded = (place) => place.map((at) => clamp(at, 0, last()));
 
-  // Keys go from cell to cell, so its places are counted in cells.
+  // Keys go from cell to cell, so the cursor's places are counted in cells.
   const cursorHandle = movable(cursor, {
     label: "the location that is asked",
     space,
-    place: () => ({ x: stateNow().cell[0], y: stateNow().cell[1] }),
-    move: (place) => lookAt(bounded(place)),
-    describe: () => `column ${stateNow().cell[0] + 1}, row ${stateNow().cell[1] + 1}`,
+    place: () => ({ x: state.cell[0], y: state.cell[1] }),
+    move: ({ x, y }) => lookAt(bounded([x, y])),
+    describe: () => `column ${state.cell[0] + 1}, row ${state.cell[1] + 1}`,
   });
-  const ask = (event) => lookAt(cellAt(pointIn(space, event)));
+
+  // The pointer asks the location that it is over; while it drags, it asks nothing.
+  const ask = (event) => {
+    if (event.buttons !== 0 && event.type !== "pointerdown") return;
+    const { x, y } = pointIn(space, event);
+    lookAt(bounded([x, y].map((at) => Math.floor(at / stride))));
+  };
   change(space, { onpointermove: ask, onpointerdown: ask });
 
-  const showScene = (found) => {
-    const steps = Array.from({ length: last() }, (_, i) => (i + 1) * stride());
-    change(grid, { d: steps.map((at) => `M${at} 0V${side}M0 ${at}H${side}`).join("") });
-    objects.replaceChildren(...stateNow().boxes.flatMap((box, n) => objectOf(box, n, names[n])));
+  const showScene = (learners, crosses) => {
+    for (const object of objects) object.show();
 
     // Coarse ones first, so that no large mark hides a small one.
-    const sorted = [...found].sort((a, b) => b.stride - a.stride);
-    marks.replaceChildren(...sorted.flatMap(markOf));
+    const sorted = [...learners].sort((a, b) => b.stride - a.stride);
+    marks.replaceChildren(...crosses.flatMap(crossAt), ...sorted.flatMap(markOf));
   };
 
-  const showCell = (box, learnt) => {
-    const corner = { x: stateNow().cell[0] * stride(), y: stateNow().cell[1] * stride() };
-    for (const rect of [frame, casing]) change(rect, { ...corner, width: stride(), height: stride() });
-    change(ring, { x: corner.x - 2, y: corner.y - 2, width: stride() + 4, height: stride() + 4 });
+  const showCell = (newStride, box, learnt) => {
+    stride = newStride;
+    const steps = Array.from({ length: last() }, (_, i) => (i + 1) * stride);
+    change(grid, { d: steps.map((at) => `M${at} 0V${side}M0 ${at}H${side}`).join("") });
 
-    const colour = learnt === BACKGROUND ? "#fff" : COLOURS[learnt];
-    asked.replaceChildren(...(box ? outlineOf(box, colour) : []));
+    const corner = { x: state.cell[0] * stride, y: state.cell[1] * stride };
+    for (const rect of [frame, casing]) change(rect, { ...corner, width: stride, height: stride });
+    change(ring, { x: corner.x - 2, y: corner.y - 2, width: stride + 4, height: stride + 4 });
+
+    // Its box, as the network predicts it.
+    asked.replaceChildren(...(box ? outlineOf(box, learnt < 0 ? "#fff" : COLOURS[learnt]) : []));
     cursorHandle.tell();
   };
 
   return { element: space, showScene, showCell };
 }
 
-/** Draw an object's box, dashed, with its letter above it, or in it where there is no room. */
-function objectOf([x1, y1, x2, y2], n, name) {
-  const rect = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, fill: "none" };
-  const top = y1 >= 7 ? y1 - 7 : y1;
+/** Draw an object's box, dashed; its letter, above it or in it, is the handle that moves it. */
+function objectBox(space, { label, n, side, box, move }) {
+  const shape = { fill: "none", style: "pointer-events: none" };
+  const casing = svg("rect", { ...shape, stroke: DARK, "stroke-width": 1.6 });
+  const dashes = { stroke: COLOURS[n], "stroke-width": 0.9, "stroke-dasharray": "3 2" };
+  const outline = svg("rect", { ...shape, ...dashes });
+  space.append(casing, outline);
+
+  const reach = svg("rect", { x: -1.5, y: -1.5, width: 10, height: 10, fill: "transparent" });
+  const tag = svg("rect", { width: 7, height: 7, fill: DARK });
   const style = `font-size: 6px; font-weight: 700; fill: ${COLOURS[n]}`;
-  return [
-    svg("rect", { ...rect, stroke: DARK, "stroke-width": 1.6 }),
-    svg("rect", { ...rect, stroke: COLOURS[n], "stroke-width": 0.9, "stroke-dasharray": "3 2" }),
-    svg("rect", { x: x1, y: top, width: 7, height: 7, fill: DARK }),
-    svg("text", { x: x1 + 1.4, y: top + 5.6, style }, LETTERS[n], svg("title", {}, name)),
-  ];
+  const word = svg("text", { x: 1.4, y: 5.6, style }, LETTERS[n]);
+  const ring = svg("rect", { class: "ring", x: -1.5, y: -1.5, width: 10, height: 10 });
+  change(ring, { "vector-effect": "non-scaling-stroke" });
+  const handle = svg("g", {}, reach, tag, word, ring);
+
+  const grip = movable(handle, {
+    label,
+    space,
+    place: () => ({ x: box()[0], y: box()[1] }),
+    move: ({ x, y }) => {
+      const [width, height] = sidesOf(box());
+      const left = clamp(Math.round(x), 0, side - width);
+      const top = clamp(Math.round(y), 0, side - height);
+      move([left, top, left + width, top + height]);
+    },
+    describe: () => {
+      const [width, height] = sidesOf(box());
+      return `left ${box()[0]}, top ${box()[1]}, ${width} wide, ${height} high`;
+    },
+  });
+
+  const show = () => {
+    const [x1, y1] = box();
+    for (const rect of [casing, outline]) change(rect, rectangle(box()));
+    change(handle, { transform: `translate(${x1} ${y1 >= 7 ? y1 - 7 : y1})` });
+    grip.tell();
+  };
+  return { handle, show };
 }
 
 /** Draw who learns an object: a dot that grows with the stride and fills with the target. */
-function markOf({ x, y, object, stride, weight, shape }) {
-  const colour = COLOURS[object];
+function markOf({ point: [cx, cy], object, stride, weight, anchor }) {
   const radius = 0.9 + 0.07 * stride;
-  const dot = svg("circle", { cx: x, cy: y, r: radius, fill: DARK, stroke: DARK, "stroke-width": 0.7 });
-  const inner = svg("circle", { cx: x, cy: y, r: radius * (0.35 + 0.65 * weight), fill: colour });
-  if (!shape) return [dot, inner];
-  const [width, height] = shape;
-  const anchor = [x - width / 2, y - height / 2, x + width / 2, y + height / 2];
-  return [...outlineOf(anchor, colour), dot, inner];
+  const look = { cx, cy, fill: COLOURS[object] };
+  const rim = { stroke: DARK, "stroke-width": 0.7 };
+  return [
+    ...(anchor ? outlineOf(anchor, COLOURS[object]) : []),
+    svg("circle", { ...look, ...rim, r: radius, fill: DARK }),
+    svg("circle", { ...look, r: radius * (0.35 + 0.65 * weight) }),
+  ];
+}
+
+/** Draw the cross of anchors that learn nothing. */
+function crossAt([x, y]) {
+  const path = `M${x - 1} ${y - 1}l2 2m0 -2l-2 2`;
+  return [
+    svg("path", { d: path, stroke: DARK, "stroke-width": 1.3 }),
+    svg("path", { d: path, stroke: "#fff", "stroke-width": 0.6 }),
+  ];
 }
 
 /** Draw a box: a line on a wider, dark one. */
-function outlineOf([x1, y1, x2, y2], colour) {
-  const rect = { x: x1, y: y1, width: Math.max(x2 - x1, 0), height: Math.max(y2 - y1, 0) };
+function outlineOf(box, colour) {
   return [
-    svg("rect", { ...rect, stroke: DARK, "stroke-width": 2, opacity: 0.7 }),
-    svg("rect", { ...rect, stroke: colour, "stroke-width": 0.8 }),
+    svg("rect", { ...rectangle(box), stroke: DARK, "stroke-width": 2, opacity: 0.7 }),
+    svg("rect", { ...rectangle(box), stroke: colour, "stroke-width": 0.8 }),
   ];
 }
 

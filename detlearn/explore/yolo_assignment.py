@@ -25,9 +25,10 @@ def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
     """Return the figure of a scene whose objects are learnt under four rules, one click apart.
 
     The predictions by which the modern head's two rules decide are the same stored ones, of chapter
-    3's detector before and after its training, rounded to 8 bits. The reader changes the exponents
+    3's detector at moments of a short training, rounded to 8 bits. YOLOv3's ignored anchors are
+    those of a network that says 0 everywhere. The reader moves the objects, changes the exponents
     of the alignment and how many locations an object has, and asks any location which object it
-    learns, why, and how high a score it is to give it.
+    learns, why, and with what target.
 
     Args:
         rule: at the beginning: "v1", "v3", "one_to_many" or "one_to_one".
@@ -55,9 +56,9 @@ def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
         description=(
             "A scene with four objects, under the cells of YOLOv1, the anchors of YOLOv3, or the "
             "locations of the modern head, of which the best aligned ten or the best one learn an "
-            "object. Marks show who learns which object. A cursor goes from location to location "
-            "with the arrow keys; a table says how each object stands to it, and a sentence what "
-            "it learns, why, and with what target."
+            "object. Dots show who learns which object. A cursor goes from location to location "
+            "with the arrow keys; sentences say what it learns, why, and with what target, and a "
+            "table how each object stands to it. The letters of the objects move their boxes."
         ),
         data={
             "image": image,
@@ -77,6 +78,7 @@ def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
                 "topk": 10,
                 "alpha": 0.5,
                 "beta": 6.0,
+                "ignore": 0.7,
                 "level": 0,
             },
         },
