@@ -49,6 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STATUS_TABLE = ROOT / "book" / "status_table.md"
 CELL_TIMEOUT = 900  # seconds; the longest live training of the book is meant to take 150
 SLOWEST_KEPT = 3
+NO_BREAK = "\u00a0"  # a blank at which no line ends
 
 
 def all_notebooks() -> list[Path]:
@@ -260,9 +261,10 @@ def check(path: Path) -> bool:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as a reader would say it: ``48 s`` or ``3 min 5 s``."""
+    """Return a duration as a reader would say it: ``48 s`` or ``3 min 5 s``, never on two lines."""
     whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    words = f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    return words.replace(" ", NO_BREAK)
 
 
 def title_of(notebook: dict) -> str:
@@ -290,7 +292,8 @@ def status_table(notebooks: list[tuple[str, dict]]) -> str:
         lines.append(
             f"| {link} | {in_words(facts['seconds'])} "
             f"| {in_words(facts['slowest_cells'][0]['seconds'])} "
-            f"| {facts['processor']} | Python {facts['python']}, torch {facts['torch']} |"
+            f"| {facts['processor'].replace(' cores', NO_BREAK + 'cores')} "
+            f"| Python{NO_BREAK}{facts['python']}, torch{NO_BREAK}{facts['torch']} |"
         )
 
     return "\n".join(lines) + "\n"

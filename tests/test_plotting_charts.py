@@ -239,7 +239,7 @@ def test_everything_draws_in_the_book_style_without_a_warning(image, tmp_path):
         figure.savefig(tmp_path / "figure.png", bbox_inches="tight")
         assert figure.get_figwidth() <= 7
         sizes = [t.get_fontsize() for t in figure.findobj(plt.Text) if t.get_text().strip()]
-        assert min(sizes) >= 9.5  # 7.6 pixels where a figure of 7 inches is 400 pixels wide
+        assert min(sizes) >= 10  # 9.3 pixels where a phone shows 5.6 inches
 
 
 def test_line_on_casing_contrasts_with_any_background():

@@ -76,7 +76,9 @@ def bibliography(env: BuildEnvironment) -> list[Source]:
         entry = citation.entry
         people = entry.persons.get("author") or []
         name = " ".join(people[0].prelast_names + people[0].last_names) if people else ""
-        title = re.sub(r"[{}]", "", entry.fields.get("title", ""))
+        # Two papers of one first author and year are told apart by their titles and other authors.
+        others = " ".join(" ".join(person.last_names) for person in people[1:])
+        title = re.sub(r"[{}]", "", f"{entry.fields.get('title', '')} {others}")
         sources.append(
             Source(
                 author=name.replace("{", "").replace("}", ""),
@@ -216,7 +218,7 @@ def name_the_citing(app: Sphinx, doctree: nodes.document) -> None:
         chapter = app.env.get_doctree(page)
         title = next((node.astext() for node in chapter.findall(nodes.title)), page)
         for item in list_of_references(chapter, page):
-            source = choose(list(entries.values()), item.author, item.year, item.title)
+            source = choose(list(entries.values()), item.author, item.year, item.node.astext())
             if source is not None:
                 uri = app.builder.get_target_uri(page)
                 where = relative_uri(app.builder.get_target_uri(REFERENCES), uri)

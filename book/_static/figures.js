@@ -92,7 +92,7 @@
     const outputs = [...within.querySelectorAll(".highlight-myst-ansi pre")].filter((output) => {
       const lines = output.textContent.trimEnd().split("\n");
       output.longest = Math.max(...lines.map((line) => line.length));
-      return lines.length >= 3 && output.longest >= NARROW_LINE;
+      return lines.length >= 2 && output.longest >= NARROW_LINE;
     });
     if (!outputs.length) return;
     for (const output of outputs) output.style.fontSize = "";

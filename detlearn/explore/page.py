@@ -17,7 +17,8 @@ To add a figure `thing`:
    state, `get()` returns the state and every number shown, unrounded: a test in `tests/explore`
    sets random states and compares the numbers with the package's.
 4. `explore/__init__.py` imports the function; colours come from `common.css` (`var(--found)`, …),
-   and ink is `currentColor`, so that the figure follows light and dark.
+   and ink is `currentColor`, so that the figure follows light and dark. Boxes on a picture look the
+   same in both: `BOX_LINES` has the strokes of `pictures.LOOKS`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from detlearn.explore.pictures import LOOKS
 
 FOLDER = Path(__file__).parent
 
@@ -72,6 +75,7 @@ class Explorable:
         """Return the figure as one piece of HTML; the same for the same figure, whenever asked."""
         style = without_comments(_read("common.css"))
         code = without_comments("\n".join(map(_read, ("common.js", *self.scripts))))
+        code = f"const BOX_LINES = {json.dumps(_box_lines())};\n{code}"
 
         return f"""\
 <div class="detlearn-explore" data-figure="{html.escape(self.name)}" role="group" \
@@ -111,6 +115,14 @@ def without_comments(code: str) -> str:
     code = re.sub(r"^[ \t]*/\*.*?\*/[ \t]*\n", "", code, flags=re.S | re.M)
     code = re.sub(r"^[ \t]*//.*\n", "", code, flags=re.M)
     return re.sub(r"\n{2,}", "\n", code)
+
+
+def _box_lines() -> dict[str, dict[str, str]]:
+    """Return how boxes on a picture are drawn, as attributes of SVG: found, false, missed."""
+    return {
+        kind: {"stroke": colour, **({"stroke-dasharray": dashes} if dashes else {})}
+        for kind, (colour, dashes) in LOOKS.items()
+    }
 
 
 def _read(file: str) -> str:

@@ -13,12 +13,16 @@ from torch import Tensor
 
 SIDE = 128  # pixels of a scene of ToyTown
 
-# Colour, dashes: the line styles of all figures of the book.
+# Colour, dashes: the line styles of all figures of the book. Scripts have them as `BOX_LINES`.
 LOOKS = {
     "found": ("#2fd6a8", ""),
     "false": ("#ff8a3c", "5 3"),
     "missed": ("#f0e442", "1.2 2.2"),
 }
+
+# Tags: of a crowd of mistakes none is written, since the tags would hide the scene.
+MOST_TAGS = 7
+TAG_HEIGHT, LETTER = 7.6, 3.3
 
 
 def webp(image: Tensor, quality: int = 85) -> str:
@@ -46,7 +50,8 @@ def matches_as_svg(
 ) -> str:
     """Draw what a detector found, made up and missed in one scene of ToyTown.
 
-    Mistakes say what they are; a pointer that rests on a box reads the rest.
+    Mistakes say what they are, as long as they are few and a tag finds a place of its own; a
+    pointer that rests on a box reads the rest.
 
     Args:
         image: the scene as a data URI.
@@ -58,23 +63,27 @@ def matches_as_svg(
     Returns:
         An `<svg>` as wide as its place.
     """
-    drawn = []  # boxes and their tags
+    drawn = []  # boxes
+    tags = []  # (box, kind, name) of the mistakes
     is_missed = torch.ones(len(target["boxes"]), dtype=torch.bool)
     is_missed[matched[matched >= 0]] = False
 
     for i in is_missed.nonzero().flatten().tolist():
         name = class_names[int(target["labels"][i])]
-        drawn.append(_box(target["boxes"][i], "missed", name, f"missed: {name}"))
+        drawn.append(_box(target["boxes"][i], "missed", f"missed: {name}"))
+        tags.append((target["boxes"][i], "missed", name))
 
     rows = zip(detections["boxes"], detections["scores"], detections["labels"], matched)
     for box, score, label, found in rows:
         kind = "found" if found >= 0 else "false"
         name = class_names[int(label)]
         words = f"{kind}: {name}, score {float(score):.2f}"
-        drawn.append(_box(box, kind, "" if kind == "found" else name, words))
+        drawn.append(_box(box, kind, words))
+        if kind == "false":
+            tags.append((box, kind, name))
 
     # The best detection is drawn last, and tags on top of all boxes.
-    shapes = "".join(box for box, _ in reversed(drawn)) + "".join(tag for _, tag in drawn)
+    shapes = "".join(reversed(drawn)) + (_tags(tags) if len(tags) <= MOST_TAGS else "")
     counts = f"{int((matched >= 0).sum())} found, {int((matched < 0).sum())} false, "
     return (
         f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" style="width:100%;height:auto" '
@@ -83,8 +92,8 @@ def matches_as_svg(
     )
 
 
-def _box(box: Tensor, kind: str, tag: str, words: str) -> tuple[str, str]:
-    """Draw a box on a dark casing; and a tag above or below it, if there is one."""
+def _box(box: Tensor, kind: str, words: str) -> str:
+    """Draw a box on a dark casing; a pointer that rests on it reads the words."""
     x1, y1, x2, y2 = box.tolist()
     rect = f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
     colour, dashes = LOOKS[kind]
@@ -92,19 +101,35 @@ def _box(box: Tensor, kind: str, tag: str, words: str) -> tuple[str, str]:
         f'{rect} fill="transparent" stroke="#111" stroke-width="2.2"/>'
         f'{rect} fill="none" stroke="{colour}" stroke-width="1.2" stroke-dasharray="{dashes}"/>'
     )
+    return f"<g><title>{html.escape(words)}</title>{drawn}</g>"
 
-    box_with_title = f"<g><title>{html.escape(words)}</title>{drawn}</g>"
-    if not tag:
-        return box_with_title, ""
 
-    width = 3.3 * len(tag) + 3
-    x = min(max(x1 - 1, 0), SIDE - width)
-    y = y1 - 8.2 if y1 >= 8.2 else min(y2 + 0.8, SIDE - 8)
-    return box_with_title, (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="7.6" fill="#111"/>'
-        f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" '
-        f'style="font:6.6px sans-serif;fill:{colour}">{html.escape(tag)}</text>'
-    )
+def _tags(named: Sequence[tuple[Tensor, str, str]]) -> str:
+    """Write names above or below their boxes; one that would lie over another is left out."""
+    drawn, taken = [], []
+    for box, kind, name in named:
+        x1, y1, x2, y2 = box.tolist()
+        width = LETTER * len(name) + 3
+
+        for x, y in ((x1 - 1, y1 - 8.2), (x1 - 1, y2 + 0.8), (x2 + 1 - width, y1 - 8.2)):
+            x = min(max(x, 0), SIDE - width)
+            is_inside = 0 <= y <= SIDE - TAG_HEIGHT
+            is_free = all(
+                x + width <= left or right <= x or abs(y - other) >= TAG_HEIGHT
+                for left, right, other in taken
+            )
+            if is_inside and is_free:
+                break
+        else:
+            continue
+
+        taken.append((x, x + width, y))
+        drawn.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{TAG_HEIGHT}" fill="#111"/>'
+            f'<text x="{x + 1.5:.1f}" y="{y + 5.8:.1f}" '
+            f'style="font:6.6px sans-serif;fill:{LOOKS[kind][0]}">{html.escape(name)}</text>'
+        )
+    return "".join(drawn)
 
 
 def line_sample(kind: str) -> str:

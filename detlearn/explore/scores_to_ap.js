@@ -7,13 +7,13 @@ const SOFT_LOWEST = 0.001; // Soft-NMS leaves out what falls below
 
 // How boxes are drawn: the same in light and dark, as they lie on pictures.
 const LOOKS = {
-  found: { colour: "#00c890", dash: null, mark: "✓" },
-  wrong: { colour: "#ff7a1a", dash: "4 2.5", mark: "✗" },
-  missed: { colour: "#f0e442", dash: "1.2 2", mark: "?" },
-  current: { colour: "#ffffff", dash: null, mark: "✓" },
-  taken: { colour: "#00c890", dash: null, mark: null },
-  touched: { colour: "#ff7a1a", dash: "2.5 1.5", mark: null },
-  waiting: { colour: "#d0d8ff", dash: null, mark: null },
+  found: { ...BOX_LINES.found, mark: "✓" },
+  wrong: { ...BOX_LINES.false, mark: "✗" },
+  missed: { ...BOX_LINES.missed, mark: "?" },
+  current: { stroke: "#ffffff", mark: "✓" },
+  taken: BOX_LINES.found,
+  touched: { ...BOX_LINES.false, "stroke-dasharray": "2.5 1.5" },
+  waiting: { stroke: "#d0d8ff" },
 };
 
 // ---- NMS ---------------------------------------------------------------------------------------
@@ -333,11 +333,11 @@ function sceneDrawing({ width, height, picture }) {
 }
 
 /** Draw a box on a dark line that is a little wider, so that it stands out on any ground. */
-function boxOn(box, { colour, dash, mark }, { title = "", line = 1.5, markSize = 10 } = {}) {
+function boxOn(box, { mark, ...look }, { title = "", line = 1.5, markSize = 10 } = {}) {
   const shape = { fill: "none", "stroke-linejoin": "round", ...rectangle(box) };
   const parts = [
     svg("rect", { ...shape, stroke: "#111", "stroke-width": 1.9 * line }),
-    svg("rect", { ...shape, stroke: colour, "stroke-width": line, "stroke-dasharray": dash }),
+    svg("rect", { ...shape, ...look, "stroke-width": line }),
   ];
 
   // The mark stands outside above the box, inside where the picture ends.
@@ -345,7 +345,7 @@ function boxOn(box, { colour, dash, mark }, { title = "", line = 1.5, markSize =
     const [x1, y1] = box;
     const place = { x: clamp(x1 - 1, 1, 119), y: y1 > 11 ? y1 - 2.5 : y1 + markSize };
     const text = svg("text", place, mark);
-    text.style.cssText = `font: bold ${markSize}px "DejaVu Sans", sans-serif; fill: ${colour};
+    text.style.cssText = `font: bold ${markSize}px "DejaVu Sans", sans-serif; fill: ${look.stroke};
       stroke: #111; stroke-width: 2.6px; paint-order: stroke; stroke-linejoin: round`;
     parts.push(text);
   }

@@ -10,9 +10,8 @@ from torch import Tensor
 from detlearn import plotting, results
 from detlearn.data import ToyTown
 from detlearn.explore.page import Explorable
-from detlearn.explore.pictures import webp
+from detlearn.explore.pictures import LOOKS, webp
 from detlearn.nms import batched_nms
-from detlearn.plotting import style
 
 STORED = "point_candidates"
 STORED_SCENES = (1, 3, 5, 7)  # of the eight whose candidates are stored: those with most to see
@@ -139,9 +138,9 @@ def _still(
             f'<g transform="translate({i % 2 * width} {i // 2 * height})">'
             f'<image href="{webp(image, QUALITY)}" width="{image.shape[-1]}" '
             f'height="{image.shape[-2]}"/>'
-            f'<path d="{_outlines(kept["boxes"][~right])}" stroke="{style.FALSE_ALARM}" '
-            'stroke-dasharray="4 2.5"/>'
-            f'<path d="{_outlines(kept["boxes"][right])}" stroke="{style.FOUND}"/></g>'
+            f'<path d="{_outlines(kept["boxes"][~right])}" stroke="{LOOKS["false"][0]}" '
+            f'stroke-dasharray="{LOOKS["false"][1]}"/>'
+            f'<path d="{_outlines(kept["boxes"][right])}" stroke="{LOOKS["found"][0]}"/></g>'
         )
 
     return f"""\

@@ -4,11 +4,6 @@
 const SIDE = 128; // pixels of a scene
 const SAME_OBJECT = 0.5; // IoU from which on a detection finds an object
 const SMOOTHED = 15; // steps over which the bold line of the loss is averaged
-const LOOKS = {
-  found: { stroke: "#2fd6a8" },
-  false: { stroke: "#ff8a3c", "stroke-dasharray": "5 3" },
-  missed: { stroke: "#f0e442", "stroke-dasharray": "1.2 2.2" },
-};
 
 // ---- found, false, missed ----------------------------------------------------------------------
 
@@ -199,7 +194,7 @@ function boxWithTag(box, kind, tag, title) {
     {},
     svg("title", {}, title),
     svg("rect", { ...rect, fill: "transparent", stroke: "#111", "stroke-width": 2.2 }),
-    svg("rect", { ...rect, fill: "none", "stroke-width": 1.2, ...LOOKS[kind] }),
+    svg("rect", { ...rect, fill: "none", "stroke-width": 1.2, ...BOX_LINES[kind] }),
   );
   if (!tag) return { box: drawn, tags: [] };
 
@@ -207,7 +202,7 @@ function boxWithTag(box, kind, tag, title) {
   const width = 3.3 * tag.length + 3;
   const x = clamp(x1 - 1, 0, SIDE - width);
   const y = y1 >= 8.2 ? y1 - 8.2 : Math.min(y2 + 0.8, SIDE - 8);
-  const style = `font-size: 6.6px; fill: ${LOOKS[kind].stroke}`;
+  const style = `font-size: 6.6px; fill: ${BOX_LINES[kind].stroke}`;
   const ground = svg("rect", { x, y, width, height: 7.6, fill: "#111" });
   return { box: drawn, tags: [ground, svg("text", { x: x + 1.5, y: y + 5.8, style }, tag)] };
 }
@@ -215,7 +210,7 @@ function boxWithTag(box, kind, tag, title) {
 function legend() {
   const sample = (kind, word) => {
     const ground = svg("rect", { width: 28, height: 8, fill: "#111" });
-    const line = svg("path", { d: "M2 4h24", "stroke-width": 2.4, ...LOOKS[kind] });
+    const line = svg("path", { d: "M2 4h24", "stroke-width": 2.4, ...BOX_LINES[kind] });
     const frame = { viewBox: "0 0 28 8", width: 28, "aria-hidden": "true" };
     const drawn = svg("svg", frame, ground, line);
     const style = "display: inline-flex; align-items: center; gap: 0.35em";

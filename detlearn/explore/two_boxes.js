@@ -9,6 +9,7 @@ const SIDES = ["left", "top", "right", "bottom"];
 const EPS = 1e-7; // added to the denominators of the losses, as in detlearn.losses
 const STEPS = 200; // of a descent
 const FIRST_RATE = 300; // a side with the slope s moves by 300 s pixels at first; falls to 0
+const NAME_ROOM = 12; // units of the drawing, between a box and the border, for its name
 const SMALLEST = 1; // pixels: a descent must not leave a flat box, which has no way back
 
 // ---- numbers that know their slopes ------------------------------------------------------------
@@ -434,7 +435,8 @@ function boxPicture(chart, size, state, moveBox) {
     around.style.display = loss === "iou" ? "none" : "";
     diagonal.style.display = centres.style.display = looksAtCentres ? "" : "none";
 
-    // The names stand outside of the corners that the boxes turn away from each other.
+    // The names stand outside of the corners that the boxes turn away from each other; at the border
+    // there is no outside, so a name moves in, beside the corner's dot.
     const isLeft = centre(pred)[0] <= centre(target)[0];
     const isHigher = centre(pred)[1] <= centre(target)[1];
     for (const [which, text] of Object.entries(names)) {
@@ -442,8 +444,12 @@ function boxPicture(chart, size, state, moveBox) {
       const isFirst = (which === "pred") === isLeft;
       const x = chart.across(clamp(isFirst ? x1 : x2, 0, size));
       const isAbove = (which === "pred") === isHigher;
-      const y = chart.down(clamp(isAbove ? y1 : y2, 3, size - 1)) + (isAbove ? -8 : 16);
-      change(text, { x, y, "text-anchor": isFirst ? "start" : "end" });
+      const edge = chart.down(clamp(isAbove ? y1 : y2, 0, size));
+      const room = isAbove ? edge - chart.frame.top : chart.frame.bottom - edge;
+      const isInside = room < NAME_ROOM;
+      const y = edge + (isAbove === isInside ? 16 : -8);
+      const aside = isInside ? (isFirst ? 8 : -8) : 0;
+      change(text, { x: x + aside, y, "text-anchor": isFirst ? "start" : "end" });
     }
     showArrows(slope);
   }
@@ -506,7 +512,7 @@ function valuesTable() {
     const uncovered = enclosing - union;
     const ways = {
       iou: ["I / U", `${whole(intersection)} / ${whole(union)}`],
-      giou: ["IoU − (C − U) / C", `${iou} − ${whole(uncovered)} / ${whole(enclosing)}`],
+      giou: ["IoU − (|C| − U) / |C|", `${iou} − ${whole(uncovered)} / ${whole(enclosing)}`],
       diou: ["IoU − ρ² / c²", `${iou} − ${whole(distanceSquared)} / ${whole(diagonalSquared)}`],
       ciou: [
         "DIoU − α v",

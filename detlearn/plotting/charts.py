@@ -178,7 +178,12 @@ def plot_losses(ax: Axes, history: "History") -> None:
         ax.set_ylim(0, 1.1 * finite.max())
 
     ax.set_ylabel("loss")
-    ax.legend(loc="upper right", ncols=1 if len(terms) < 4 else 2)
+
+    # Few lines leave a corner free, of more the names stand above: on a phone they would hide them.
+    if len(terms) < 4:
+        ax.legend(loc="upper right")
+    else:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

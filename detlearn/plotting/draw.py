@@ -25,7 +25,7 @@ from detlearn.plotting import style
 from detlearn.plotting.tags import draw_tag
 from detlearn.samples import COLUMNS, check_keys, check_objects
 
-WIDTH = 7.0  # inches, the widest figure of the book
+WIDTH = 5.6  # inches, the widest scenes of the book: their words can be read on a phone
 BACKGROUND, IGNORED = -1, -2  # in place of an object's index: no object, and does not count
 
 # ---- the door

@@ -172,7 +172,7 @@ def show_grid(
 def grid_axes(
     scenes: Sequence[tuple[Tensor, object]], columns: int, legend_rows: int
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure 7 inches wide, with room for a legend below, and axes row by row.
+    """Return a figure as wide as scenes are, with room for a legend below, and axes row by row.
 
     The places are computed here, because a layout engine takes seconds for dozens of axes.
     """

@@ -6,8 +6,9 @@ Four rules, each for a reader who would otherwise lose something:
   its letter and marker shape, a verdict (found, false alarm, missed) its line style.
 * **Any background.** A line is drawn on a wider one of the opposite lightness, its casing, so that
   either the line or the casing stands out. A dashed line has a solid casing: the box stays closed.
-* **400 pixels.** A figure is at most 7 inches wide and shown as narrow as 400 pixels, where one
-  point is 0.8 pixels: text is 9.5 points or more.
+* **A phone.** It shows a scene of at most 5.6 inches 380 pixels wide, where one point is 0.93
+  pixels: text is 10 points or more. A chart may be wider: it has a second drawing, or panels that
+  move below each other (`detlearn.plotting.inline`).
 * **Colour-blind readers.** The smallest distance between two colours of `PALETTE`, in OKLab and
   under simulated protanopia, deuteranopia, tritanopia (Machado, Oliveira and Fernandes, 2009) and
   normal sight, is 0.13; a test measures it. The colours were found by a farthest-point search for
@@ -58,7 +59,7 @@ DARK, LIGHT = "#111111", "#ffffff"
 
 # Tags hold check marks and marker shapes, which other fonts may lack.
 TAG_FONT = "DejaVu Sans"
-TAG_SIZE = 9.5
+TAG_SIZE = 10
 BOX_LINE = 2.2  # points; draw_box makes it thinner in small axes
 CASING = 0.9  # how much wider than its line a casing is, in units of the line
 
@@ -72,7 +73,7 @@ def use_style() -> None:
     """
     inline.install()
 
-    # Pages show a figure of 7 inches as it is.
+    # Pages at a desk show a figure of 7 inches as it is.
     paper = {
         "figure.figsize": (7.0, 4.2),
         "figure.dpi": 100,

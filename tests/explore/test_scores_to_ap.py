@@ -8,6 +8,7 @@ import torch
 
 from detlearn import explore, metrics, nms, results
 from detlearn.data import ToyTown
+from detlearn.explore.pictures import LOOKS
 from detlearn.metrics.curves import average_precision, precision_recall, true_positives
 
 SCENES = (1, 3, 5, 7)
@@ -339,8 +340,8 @@ def test_each_step_shows_who_is_taken_gone_and_waiting(open_figures) -> None:
             "groups => groups.map((g) => g.querySelectorAll('rect')[1].getAttribute('stroke'))"
         )
         assert looks.count("#d0d8ff") == 60 - round_ - sum(dropped)
-        assert looks.count("#ff7a1a") == last
-        assert looks.count("#00c890") == round_
+        assert looks.count(LOOKS["false"][0]) == last
+        assert looks.count(LOOKS["found"][0]) == round_
         assert looks.count("#ffffff") == min(round_, 1)
 
 
