@@ -136,6 +136,23 @@ def test_sections_hold_their_own_words_only() -> None:
     assert {s["page"] for s in found} == {"Book"}
 
 
+@pytest.mark.parametrize(
+    ("tex", "words"),
+    [
+        (r"\rho^2 / c^2", "ρ² / c²"),
+        (r"L_\mathrm{IoU} = 1 - \mathrm{IoU}", "LIoU = 1 - IoU"),
+        (r"\frac{|C| - U}{|C|}", "|C| - U/|C|"),
+        (r"e^{-0.36 / 0.5} \approx 0.49", "e^(-0.36 / 0.5) ≈ 0.49"),
+        (r"d_w = \ln 3", "dw = ln 3"),
+    ],
+)
+def test_search_shows_formulas_without_tex(tex: str, words: str) -> None:
+    from docutils import nodes
+    from sections import text_of
+
+    assert text_of(nodes.math("", tex)) == words
+
+
 def test_glossary_entries_keep_formulas_and_lose_links() -> None:
     from docutils import nodes
     from glossary_links import entries_of

@@ -16,6 +16,36 @@ from sphinx.application import Sphinx
 # Parts of a page that are not its text.
 LEFT_OUT = (nodes.literal_block, nodes.comment, nodes.raw, nodes.image, nodes.math_block)
 
+# TeX's commands that are a letter or a sign; any other is left out, its arguments stay.
+SIGNS = {
+    **{name: sign for name, sign in zip("alpha beta gamma mu rho sigma pi".split(), "αβγμρσπ")},
+    **{"cap": "∩", "cup": "∪", "cdot": "·", "times": "×", "leq": "≤", "le": "≤", "geq": "≥"},
+    **{
+        "approx": "≈",
+        "sqrt": "√",
+        "lfloor": "⌊",
+        "rfloor": "⌋",
+        "leftarrow": "←",
+        "in": "∈",
+        "sum": "∑",
+        "lvert": "|",
+        "rvert": "|",
+    },
+    **{name: name for name in ("ln", "log", "exp", "min", "max", "arctan")},
+}
+FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
+COMMAND = re.compile(r"\\([a-zA-Z]+|.)")
+POWER = re.compile(r"\^\{([^{}]*)\}")
+
+
+def formula_in_words(tex: str) -> str:
+    """A formula as one would type it: `\\frac{\\rho^2}{c^2}` is ρ²/c²."""
+    text = re.sub(r"\\(?:mathrm|text|operatorname)\{([^{}]*)\}", r"\1", tex)
+    text = FRACTION.sub(r"\1/\2", text)
+    text = COMMAND.sub(lambda match: SIGNS.get(match[1], " "), text)
+    text = POWER.sub(r"^(\1)", text).replace("^2", "²").replace("_", "")
+    return re.sub(r"[{}]", "", text)
+
 
 def text_of(node: nodes.Node) -> str:
     """The words of a node in one line, without subsections, code and pictures."""
@@ -23,6 +53,8 @@ def text_of(node: nodes.Node) -> str:
         return str(node)
     if isinstance(node, LEFT_OUT):
         return " "
+    if isinstance(node, nodes.math):
+        return formula_in_words(node.astext())
     if isinstance(node, nodes.container) and "cell" in node.get("classes", []):
         return " "
     inside = "".join(text_of(c) for c in node.children if not isinstance(c, nodes.section))

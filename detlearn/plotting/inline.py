@@ -37,6 +37,11 @@ SHARPNESS = 2  # pixels of a PNG for one on the page
 TIGHT = {"bbox_inches": "tight", "pad_inches": MARGIN}
 
 WIDE, NARROW = 4.9, 4.2  # inches: wider charts get a second drawing, of this width
+
+# A page has room for 420 pixels or less on a phone and for 690 at a desk. At 480 either drawing
+# is as good: the narrow one stands there enlarged by a seventh, the wide one, of 5.6 inches,
+# shrunk by as much. The container is the chart's own place, whatever the window: a notebook's
+# cell beside an open sidebar may be as narrow as a phone.
 SWITCH = (
     ".detlearn-chart{container-type:inline-size}"
     "@container(max-width:480px){.detlearn-chart>.detlearn-wide{display:none}}"

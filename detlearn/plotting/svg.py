@@ -68,6 +68,11 @@ class Part:
 def draw(figure: Figure, box: Bbox, shared: Shared) -> str:
     """Draw a figure without images as HTML: a row with one SVG for each column of panels.
 
+    The figure is cut before it is saved: `parts_of` says which artists stand in which SVG, and each
+    gets an id by which its drawing is found again. So one call of matplotlib draws all parts, in
+    the order in which things lie over each other, and every part keeps the figure's coordinates:
+    its `viewBox` is a window on them.
+
     Args:
         figure: laid out already.
         box: the part of it to be shown, in inches.
@@ -268,7 +273,14 @@ def parts_of(figure: Figure, box: Bbox) -> tuple[list[Part], list[Part], list[Pa
 
 
 def thin(element: Element, colours: Colours, glyph: bool = False, kept: bool = False) -> None:
-    """Round the numbers and exchange the colours of an element and all in it, in place."""
+    """Round the numbers and exchange the colours of an element and all in it, in place.
+
+    Args:
+        element: of what matplotlib has written.
+        colours: gives each colour its name in the style sheet, with a light twin for dark pages.
+        glyph: whether it lies within letters, whose units are a tenth as large.
+        kept: whether it keeps its colours, because it stands on a ground of its own.
+    """
     kept = kept or element.get("id", "").startswith(KEPT)
     if element.get("id", "").startswith(KEPT):
         element.set("fill", "#000")  # what names no fill is black, in matplotlib as in SVG
