@@ -25,6 +25,27 @@
     if (withAnswers) document.querySelectorAll(ANSWERS).forEach((fold) => (fold.open = true));
   });
 
+  // Whoever prints at once gets all pictures, too: those further down are not loaded before.
+  function picturesLoaded() {
+    const images = [...document.querySelectorAll(".bd-article img")];
+    return Promise.all(
+      images.map((image) => {
+        image.loading = "eager";
+        return image.decode().catch(() => {}); // of a broken one its text is printed
+      }),
+    );
+  }
+
+  const printNow = window.print.bind(window);
+  window.print = () => picturesLoaded().then(printNow);
+
+  window.addEventListener("keydown", (event) => {
+    const isPrint = event.key.toLowerCase() === "p" && (event.ctrlKey || event.metaKey);
+    if (!isPrint || event.altKey || event.shiftKey) return;
+    event.preventDefault();
+    window.print();
+  });
+
   window.addEventListener("beforeprint", () => {
     before = page.dataset.theme;
     page.dataset.theme = "light";
