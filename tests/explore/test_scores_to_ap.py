@@ -241,7 +241,7 @@ def test_there_is_no_round_before_the_first_or_after_the_last(open_figures) -> N
 
 DRAWN = """
 () => {
-  const kinds = { "#00c890": "right", "#ff7a1a": "wrong", "#f0e442": "missed" };
+  const kinds = { "FOUND": "right", "FALSE": "wrong", "MISSED": "missed" };
   const scenes = document.querySelectorAll(".pair svg");
   return [...scenes].map((scene) => ({
     picture: scene.querySelector("image").getAttribute("href"),
@@ -253,6 +253,8 @@ DRAWN = """
   }));
 }
 """
+for kind, (colour, _) in LOOKS.items():
+    DRAWN = DRAWN.replace(kind.upper(), colour)
 
 
 def test_what_is_drawn_and_written_is_what_was_worked_out(open_figures) -> None:
