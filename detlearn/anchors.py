@@ -242,29 +242,61 @@ def shape_iou(sides1: Tensor, sides2: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def kmeans_anchors(
-    sides: Tensor, num_anchors: int, *, seed: int = 0, max_iterations: int = 300
-) -> Tensor:
+def kmeans_anchors(sides: Tensor, start: Tensor, *, max_iterations: int = 300) -> Tensor:
     """Find the shapes around which the objects of a data set group.
 
     k-means with 1 − IoU for a distance: by the Euclidean one, large boxes would draw nearly all
-    anchors to themselves, since their sides differ by more pixels (YOLOv2, §2). It starts from
-    different objects, drawn at random, and ends when no object changes its group.
+    anchors to themselves, since their sides differ by more pixels (YOLOv2, §2). It ends when no
+    object changes its anchor. Another start may lead to other anchors.
 
     Args:
         sides: (N, 2) widths and heights of the objects, in pixels.
-        num_anchors: k.
-        seed: decides which objects it starts from.
-        max_iterations: an end if objects go to and fro between groups, which can happen: the mean
-            of a group is not the shape with the least mean distance from it.
+        start: (k, 2) anchors to begin with, such as `choose_start` draws. An anchor that no object
+            is like stays as it is.
+        max_iterations: an end if objects go to and fro between anchors, which can happen: the mean
+            of some shapes is not the shape with the least mean distance from them.
 
     Returns:
         (k, 2) float32 widths and heights, smallest area first.
 
     Raises:
+        ValueError: if sides or start are malformed, or one of them is empty.
+    """
+    _check_sides(sides, "sides")
+    _check_sides(start, "start")
+    sides, anchors = sides.double(), start.double()  # sums of many objects, to the last pixel
+
+    nearest = None
+    for _ in range(max_iterations):
+        # Every object goes to the anchor that is most like it.
+        before, nearest = nearest, shape_iou(sides, anchors).argmax(dim=1)  # (N,)
+        if before is not None and torch.equal(nearest, before):
+            break
+
+        # Every anchor becomes the mean of its objects.
+        members = F.one_hot(nearest, len(anchors)).to(sides)  # (N, k)
+        counts = members.sum(dim=0)[:, None]  # (k, 1)
+        means = members.T @ sides / counts.clamp(min=1)  # (k, 2)
+        anchors = torch.where(counts > 0, means, anchors)
+
+    return anchors[anchors.prod(dim=1).argsort()].float()
+
+
+def choose_start(sides: Tensor, num_anchors: int, *, seed: int = 0) -> Tensor:
+    """Draw the anchors with which `kmeans_anchors` begins: k objects, no two of them alike.
+
+    Args:
+        sides: (N, 2) widths and heights of the objects, in pixels.
+        num_anchors: k.
+        seed: decides which objects they are.
+
+    Returns:
+        (k, 2) widths and heights.
+
+    Raises:
         ValueError: if sides are malformed, or fewer than k of them differ.
     """
-    sides = checked_sides(sides)
+    _check_sides(sides, "sides")
     distinct = sides.unique(dim=0)  # (n, 2)
     if not 1 <= num_anchors <= len(distinct):
         raise ValueError(
@@ -273,57 +305,20 @@ def kmeans_anchors(
         )
 
     random = torch.Generator().manual_seed(seed)
-    anchors = distinct[torch.randperm(len(distinct), generator=random)[:num_anchors]]  # (k, 2)
-    group = None
-    for _ in range(max_iterations):
-        # Every object goes to the anchor that is most like it.
-        iou = shape_iou(sides, anchors)  # (N, k)
-        nearest, before = iou.argmax(dim=1), group
-        group = fill_empty_groups(nearest, iou)  # (N,)
-        if before is not None and torch.equal(group, before):
-            break
-
-        # Every anchor becomes the mean of its objects.
-        members = F.one_hot(group, num_anchors).to(sides)  # (N, k)
-        anchors = members.T @ sides / members.sum(dim=0)[:, None]  # (k, 2)
-
-    return anchors[anchors.prod(dim=1).argsort()].float()
+    return distinct[torch.randperm(len(distinct), generator=random)[:num_anchors]]
 
 
-def fill_empty_groups(group: Tensor, iou: Tensor) -> Tensor:
-    """Give each anchor without an object the one that is least like its own anchor.
-
-    Args:
-        group: (N,) int64, the anchor of each object.
-        iou: (N, k) of each object with each anchor.
-
-    Returns:
-        (N,) int64 in which every anchor occurs. No group loses its last object.
-    """
-    group = group.clone()
-    own = iou.gather(1, group[:, None])[:, 0]  # (N,)
-    for anchor in range(iou.shape[1]):
-        counts = group.bincount(minlength=iou.shape[1])
-        if counts[anchor] == 0:
-            can_leave = counts[group] > 1  # (N,)
-            moved = own.masked_fill(~can_leave, torch.inf).argmin()
-            group[moved], own[moved] = anchor, torch.inf  # it does not move again
-    return group
-
-
-def checked_sides(sides: Tensor) -> Tensor:
-    """Return sides (N, 2) in double precision on the CPU; raise ValueError for what are none."""
-    sides = torch.as_tensor(sides).detach().cpu().double()
-    if sides.ndim != 2 or sides.shape[1] != 2:
+def _check_sides(sides: Tensor, name: str) -> None:
+    """Raise ValueError for what are no widths and heights."""
+    if sides.ndim != 2 or sides.shape[1] != 2 or len(sides) == 0:
         raise ValueError(
-            f"sides have shape {tuple(sides.shape)}: expected (N, 2), widths and heights; of boxes "
-            "(N, 4) take boxes[:, 2:] - boxes[:, :2]"
+            f"{name} have shape {tuple(sides.shape)}: expected (N, 2), widths and heights of at "
+            "least one; of boxes (N, 4) take boxes[:, 2:] - boxes[:, :2]"
         )
 
     wrong = ~(sides.isfinite() & (sides > 0)).all(dim=1)
     if wrong.any():
         first = int(wrong.nonzero()[0])
         raise ValueError(
-            f"sides[{first}] is {sides[first].tolist()}: expected a width and a height above 0"
+            f"{name}[{first}] is {sides[first].tolist()}: expected a width and a height above 0"
         )
-    return sides

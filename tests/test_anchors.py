@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator as Oracle
 from torchvision.models.detection.image_list import ImageList
 
-from detlearn.anchors import AnchorGenerator, fill_empty_groups, kmeans_anchors, shape_iou
+from detlearn.anchors import AnchorGenerator, choose_start, kmeans_anchors, shape_iou
 from detlearn.boxes import box_iou
 
 
@@ -95,29 +95,23 @@ def one_iou(a, b):
     return inside / (a[0] * a[1] + b[0] * b[1] - inside)
 
 
-def naive_kmeans(sides, k, seed):
-    """The same, one object and one anchor at a time; how often a group was empty, too."""
-    distinct = sorted({tuple(row) for row in sides.double().tolist()})
-    random = torch.Generator().manual_seed(seed)
-    anchors = [distinct[i] for i in torch.randperm(len(distinct), generator=random)[:k]]
-    objects = [tuple(row) for row in sides.double().tolist()]
-    group, filled = None, 0
+def naive_kmeans(sides, start):
+    """The same, one object and one anchor at a time; the anchors that were ever empty, too."""
+    objects, anchors = sides.double().tolist(), start.double().tolist()
+    group, empty = None, set()
     for _ in range(300):
         before = group
         ious = [[one_iou(o, a) for a in anchors] for o in objects]
         group = [row.index(max(row)) for row in ious]
-        own = [max(row) for row in ious]
-        for a in range(k):
-            if a not in group:
-                filled += 1
-                can_leave = [n for n in range(len(objects)) if group.count(group[n]) > 1]
-                worst = min(can_leave, key=lambda n: own[n])
-                group[worst], own[worst] = a, 2.0
         if group == before:
             break
-        members = [[o for o, g in zip(objects, group) if g == a] for a in range(k)]
-        anchors = [tuple(sum(side) / len(m) for side in zip(*m)) for m in members]
-    return sorted(anchors, key=lambda a: a[0] * a[1]), filled
+        for a in range(len(anchors)):
+            members = [o for o, g in zip(objects, group) if g == a]
+            if members:
+                anchors[a] = [sum(side) / len(members) for side in zip(*members)]
+            else:
+                empty.add(a)
+    return sorted(anchors, key=lambda a: a[0] * a[1]), empty
 
 
 def random_sides(number, seed):
@@ -137,7 +131,7 @@ def test_shape_iou_is_that_of_boxes_on_one_centre():
 def test_two_obvious_groups_by_hand():
     sides = torch.tensor([[10.0, 10], [10, 12], [11, 11], [40, 20], [44, 22]])
     for seed in range(5):
-        found = kmeans_anchors(sides, 2, seed=seed)
+        found = kmeans_anchors(sides, choose_start(sides, 2, seed=seed))
         assert found.dtype == torch.float32
         assert_close(found, torch.tensor([[31 / 3, 11.0], [42, 21]]))
 
@@ -146,58 +140,74 @@ def test_two_obvious_groups_by_hand():
 @pytest.mark.parametrize(("number", "k"), [(40, 3), (60, 9), (12, 12), (9, 1)])
 def test_kmeans_equals_the_loop(seed, number, k):
     sides = random_sides(number, seed)
-    wanted, _ = naive_kmeans(sides, k, seed)
-    assert_close(kmeans_anchors(sides, k, seed=seed), torch.tensor(wanted))
+    start = choose_start(sides, k, seed=seed)
+    wanted, _ = naive_kmeans(sides, start)
+    assert_close(kmeans_anchors(sides, start), torch.tensor(wanted))
 
 
-def test_an_empty_group_takes_the_object_least_like_its_own_anchor():
-    iou = torch.tensor([[0.9, 0.1, 0.1], [0.3, 0.2, 0.1], [0.5, 0.4, 0.1], [0.2, 0.6, 0.1]])
-    nearest = iou.argmax(dim=1)
-    assert nearest.tolist() == [0, 0, 0, 1]
-    assert fill_empty_groups(nearest, iou).tolist() == [0, 2, 0, 1]
-    # The only object of a group stays, however little it is like its anchor.
-    iou[3, 1] = 0.21
-    assert fill_empty_groups(nearest, iou).tolist() == [0, 2, 0, 1]
-    # Two empty groups take two objects.
-    iou = torch.tensor([[0.9, 0.0, 0.0], [0.8, 0.0, 0.0], [0.7, 0.0, 0.0]])
-    assert fill_empty_groups(torch.zeros(3).long(), iou).tolist() == [0, 2, 1]
+@pytest.mark.parametrize("seed", range(8))
+def test_an_anchor_without_objects_stays(seed):
+    sides = random_sides(30, seed)
+    # From anywhere: some of these are like no object.
+    start = random_sides(6, seed + 100) * torch.tensor([1.0, 1, 1, 1, 5, 50])[:, None]
+    wanted, empty = naive_kmeans(sides, start)
+    assert 5 in empty
+    found = kmeans_anchors(sides, start)
+    assert_close(found, torch.tensor(wanted))
+    assert_close(found[-1], start[5])
 
 
-def test_kmeans_is_decided_by_the_seed_and_leaves_the_global_one_alone():
-    sides = random_sides(50, 0)
+def test_a_start_is_decided_by_the_seed_and_leaves_the_global_one_alone():
+    sides = random_sides(50, 0).repeat(2, 1)
     state = torch.get_rng_state()
-    same = [kmeans_anchors(sides, 5, seed=3) for _ in range(2)]
+    same = [choose_start(sides, 5, seed=3) for _ in range(2)]
     assert torch.equal(*same) and torch.equal(torch.get_rng_state(), state)
-    assert any(not torch.equal(same[0], kmeans_anchors(sides, 5, seed=s)) for s in range(5))
-    areas = same[0].prod(dim=1)
-    assert (areas[1:] >= areas[:-1]).all()
+    assert any(not torch.equal(same[0], choose_start(sides, 5, seed=s)) for s in range(5))
+    assert (same[0][:, None] == sides).all(dim=2).any(dim=1).all(), "they are objects"
+    assert len(choose_start(sides, 50).unique(dim=0)) == 50, "no two of them alike"
+
+
+def test_smallest_area_first_in_float32():
+    sides = random_sides(50, 0).double()
+    found = kmeans_anchors(sides, choose_start(sides, 5))
+    areas = found.prod(dim=1)
+    assert (areas[1:] >= areas[:-1]).all() and found.dtype == torch.float32
 
 
 def test_more_anchors_fit_better_and_as_many_as_objects_fit_wholly():
     sides = random_sides(30, 4)
-    fits = [shape_iou(sides, kmeans_anchors(sides, k)).amax(dim=1).mean() for k in (1, 3, 9, 30)]
+    fits = [
+        shape_iou(sides, kmeans_anchors(sides, choose_start(sides, k))).amax(dim=1).mean()
+        for k in (1, 3, 9, 30)
+    ]
     assert fits[0] < fits[1] < fits[2] < fits[3]
     assert fits[3] == pytest.approx(1)
 
 
 def test_many_equal_objects():
     sides = torch.tensor([[8.0, 8]] * 50 + [[30, 10]])
-    assert kmeans_anchors(sides, 2).tolist() == [[8, 8], [30, 10]]
+    assert kmeans_anchors(sides, choose_start(sides, 2)).tolist() == [[8, 8], [30, 10]]
     with pytest.raises(ValueError, match=r"num_anchors is 3: expected 1 … 2, the number of obj"):
-        kmeans_anchors(sides, 3)
+        choose_start(sides, 3)
 
 
 @pytest.mark.parametrize(
-    ("sides", "k", "words"),
+    ("sides", "words"),
     [
-        (torch.zeros(3, 4), 1, r"shape \(3, 4\): expected \(N, 2\).*boxes\[:, 2:\]"),
-        (torch.tensor([[1.0, 2], [0, 3]]), 1, r"sides\[1\] is \[0.0, 3.0\]: expected"),
-        (torch.tensor([[1.0, float("nan")]]), 1, r"sides\[0\] is"),
-        (torch.tensor([[1.0, float("inf")]]), 1, r"sides\[0\] is"),
-        (torch.ones(2, 2), 0, r"num_anchors is 0: expected 1 … 1"),
-        (torch.zeros(0, 2), 1, r"num_anchors is 1: expected 1 … 0"),
+        (torch.zeros(3, 4), r"shape \(3, 4\): expected \(N, 2\).*boxes\[:, 2:\]"),
+        (torch.zeros(0, 2), r"shape \(0, 2\): expected \(N, 2\)"),
+        (torch.tensor([[1.0, 2], [0, 3]]), r"\[1\] is \[0.0, 3.0\]: expected"),
+        (torch.tensor([[1.0, float("nan")]]), r"\[0\] is"),
+        (torch.tensor([[1.0, float("inf")]]), r"\[0\] is"),
     ],
 )
-def test_kmeans_errors(sides, k, words):
-    with pytest.raises(ValueError, match=words):
-        kmeans_anchors(sides, k)
+def test_kmeans_errors(sides, words):
+    good = torch.ones(2, 2)
+    with pytest.raises(ValueError, match="sides.*" + words):
+        kmeans_anchors(sides, good)
+    with pytest.raises(ValueError, match="start.*" + words):
+        kmeans_anchors(good, sides)
+    with pytest.raises(ValueError, match="sides.*" + words):
+        choose_start(sides, 1)
+    with pytest.raises(ValueError, match="num_anchors is 0: expected 1 … 1"):
+        choose_start(good, 0)

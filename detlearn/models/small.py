@@ -181,8 +181,9 @@ def yolov1_small(num_classes: int) -> YOLOv1:
     return YOLOv1(num_classes, SmallBackbone((48, 64)), grid_size=16, channels=128)
 
 
-# (width, height) in pixels: `detlearn.anchors.kmeans_anchors` with k = 9 on the objects of
-# ToyTown(1000, seed=0), rounded. An object's best anchor has a mean IoU of .69 with it.
+# (width, height) in pixels: `detlearn.anchors.kmeans_anchors` of the objects of ToyTown(1000,
+# seed=0), nine of which it starts with, rounded. An object's best anchor has a mean IoU of .69 with
+# it.
 SMALL_YOLO_ANCHORS = (
     ((6, 10), (16, 10), (10, 21)),
     ((26, 18), (15, 38), (49, 22)),
