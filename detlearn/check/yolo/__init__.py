@@ -3,9 +3,13 @@
 from detlearn.check.yolo.decode_grid import DECODE_GRID
 from detlearn.check.yolo.kmeans_anchors import KMEANS_ANCHORS
 from detlearn.check.yolo.responsible_boxes import RESPONSIBLE_BOXES
+from detlearn.check.yolo.yolov1_loss import YOLOV1_LOSS
+from detlearn.check.yolo.yolov3_targets import YOLOV3_TARGETS
 
 EXERCISES = (
     DECODE_GRID,
     RESPONSIBLE_BOXES,
+    YOLOV1_LOSS,
     KMEANS_ANCHORS,
+    YOLOV3_TARGETS,
 )

@@ -61,11 +61,11 @@ def _random(images: int, side: int, classes: int, boxes: int, random: torch.Gene
 
 
 def _by_hand() -> list[Case]:
-    # The chapter's car in its cell, and next to it a box in the corner of the last cell.
-    car = torch.zeros(1, 8, 8, 7)
-    car[0, 3, 3] = torch.tensor([0.25, 1.0, 0.75, 0.875, 0.875, (44 / 128) ** 0.5, 0.15625**0.5])
-    boxes = _points(8, 128, 128)
-    boxes[0, 3, 3, 0] = torch.tensor([40.0, 52, 84, 72])
+    # The chapter's car in its cell.
+    car = torch.zeros(1, 16, 16, 7)
+    car[0, 7, 7] = torch.tensor([0.25, 1.0, 0.7, 0.75, 0.75, (44 / 128) ** 0.5, 0.15625**0.5])
+    boxes = _points(16, 128, 128)
+    boxes[0, 7, 7, 0] = torch.tensor([40.0, 52, 84, 72])
     of_car = (boxes, car[..., 2:3], car[..., :2])
 
     # One cell of an image of 40 × 80: two boxes.
@@ -88,7 +88,7 @@ def _by_hand() -> list[Case]:
         Case(
             "by hand",
             (car, 2, (128, 128)),
-            "the car of the text in row 3, column 3, and zeros elsewhere",
+            "the car of the text in row 7, column 7, and zeros elsewhere",
             of_car,
         ),
         Case(
