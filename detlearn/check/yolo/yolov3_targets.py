@@ -149,6 +149,13 @@ def _by_hand() -> list[Case]:
         "maps": ((2, 4), (1, 2)),
     }
 
+    pixels = {"anchors": _sides([(10, 10), (40, 20)]), "strides": (10,), "maps": ((3, 4),)}
+    alike = {
+        "anchors": _sides([(20, 20)], [(25, 25)]),
+        "strides": (10, 20),
+        "maps": ((2, 4), (1, 2)),
+    }
+
     learned = [
         _hand("the object of the text, and no prediction near it", [car], {104: 0}),
         _hand(
@@ -181,6 +188,26 @@ def _by_hand() -> list[Case]:
             *([(25, 5, 45, 25)], {7: 0}),
             **equal,
         ),
+        _hand(
+            "an object of 20 × 20 pixels, which the anchor 40 × 20 is more like than 10 × 10",
+            *([(5, 5, 25, 25)], {(4 + 1) * 2 + 1: 0}),
+            **pixels,
+        ),
+        _hand(
+            "objects of 21 × 19 and of 12 × 12 pixels and anchors of 10 × 10 and 40 × 20",
+            *([(15, 6, 36, 25), (9, 9, 21, 21)], {(4 + 2) * 2 + 1: 0, (4 + 1) * 2: 1}),
+            **pixels,
+        ),
+        _hand(
+            "an object of 23 × 23 pixels, which two anchors are like",
+            *([(3.5, 3.5, 26.5, 26.5)], {8: 0}),
+            **alike,
+        ),
+        _hand(
+            "an object of 21 × 21 pixels, which two anchors are like",
+            *([(14.5, 4.5, 35.5, 25.5)], {4 + 2: 0}),
+            **alike,
+        ),
         _hand("a centre where four cells meet", [(11, 6, 29, 14)], {11: 0}, **two),
     ]
 
@@ -188,6 +215,10 @@ def _by_hand() -> list[Case]:
         _hand(
             "centres to the left of the image and on its right border",
             *([(-27, 2, 3, 22), (33, -6, 63, 14)], {96 + 6: 0, 96 + 5: 1}),
+        ),
+        _hand(
+            "a centre on the right border and one beyond it",
+            *([(33, -6, 63, 14), (41, 10, 71, 30)], {96 + 5: 0, 96 + 17: 1}),
         ),
         _hand(
             "a centre above the image and one below it",
@@ -201,6 +232,12 @@ def _by_hand() -> list[Case]:
             *([car], {104: 0, 3: IGNORED}),
             says={2: half, 3: shifted},
             threshold=0.5,
+        ),
+        _hand(
+            "predictions whose IoU is 0.25 and 0.5, and a threshold of 0.25",
+            *([car], {104: 0, 2: IGNORED}),
+            says={2: half, 7: (5, 2, 20, 12)},
+            threshold=0.25,
         ),
         _hand(
             "predictions whose IoU is 0.5 and 0.94, and a threshold of 0.95",
