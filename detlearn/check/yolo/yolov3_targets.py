@@ -44,6 +44,7 @@ def _cases(random: torch.Generator) -> list[Case]:
 
     degenerate = [
         Case("degenerate", none, "no objects"),
+        Case("degenerate", (single[0][:0], *single[1:]), "no objects and a single map"),
         Case("degenerate", small, "objects smaller than a cell"),
         Case("degenerate", large, "objects larger than the image"),
         Case("degenerate", single, "a single map with two anchors"),
