@@ -40,7 +40,7 @@ class Case:
         draws: how often the function is called, where its answer is random; what all calls
             returned is one answer, and the exercise's `summary` says what of it is compared.
         listed: the answer is a list of tensors, one for each image.
-        detached: all arguments of real numbers carry a gradient, and the answer must not.
+        detached: which arguments carry a gradient that the answer must not have.
         tensors: a number of Python's will not do, since the chapter's training goes on with it.
         keywords: arguments that are given by name.
         form: the answer's nested form, as `forms` writes it; None for a tensor or a tuple of them.
@@ -56,7 +56,7 @@ class Case:
     size: int = 0
     draws: int = 1
     listed: bool = False
-    detached: bool = False
+    detached: tuple[int, ...] = ()
     tensors: bool = False
     keywords: dict[str, Any] = field(default_factory=dict)
     form: Any = None

@@ -229,6 +229,11 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
     if found.kind == "dtype":
         return _dtype_hint(found.text, empty)
 
+    if found.kind == "finite" and any(map(_has_nan, case.args)):
+        return (
+            "what is given holds NaN where nothing is to be read, and 0 · NaN is NaN: leave these "
+            "entries out before you compute with them"
+        )
     if found.kind == "finite":
         return (
             "such a number comes from dividing by zero, from the logarithm of zero or from the "
@@ -244,6 +249,10 @@ def generic_hint(case: Case, answer: Answer, found: Fault) -> str:
             "notices the change?"
         )
     return ""
+
+
+def _has_nan(value: object) -> bool:
+    return isinstance(value, Tensor) and bool(value.isnan().any())
 
 
 def _exception_hint(message: str) -> str:

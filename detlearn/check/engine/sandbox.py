@@ -160,10 +160,8 @@ def _arguments(case: Case) -> list[Any]:
 
     if case.gradient:
         args[case.differentiated[1]].requires_grad_()
-    if case.detached:
-        for value in args:
-            if isinstance(value, Tensor) and value.is_floating_point():
-                value.requires_grad_()
+    for i in case.detached:
+        args[i].requires_grad_()
 
     return args
 

@@ -395,6 +395,23 @@ def _truncated(centre: Tensor, stride: int, size: int) -> Tensor:
     return (centre / stride).ceil().clamp(1, size) - 1
 
 
+def _middle(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _middle_in_double(boxes: Tensor) -> Tensor:
+    """As Python's own numbers have it: where rounding begins, the last bit decides."""
+    return _middle(boxes.double())
+
+
+def _to_the_nearest(centre: Tensor, stride: int, size: int) -> Tensor:
+    return (centre / stride).round().clamp(0, size - 1)
+
+
+def _up_from_the_middle(centre: Tensor, stride: int, size: int) -> Tensor:
+    return (centre / stride + 0.5).floor().clamp(0, size - 1)
+
+
 def _rounded(deviation: Tensor) -> Tensor:
     return deviation.round().clamp(min=1)
 
@@ -416,8 +433,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the location that holds the centre is centre / stride rounded down; yours is rounded to "
         "the nearest, which may be the next one",
-        _drawn(place=lambda c, stride, size: (c / stride).round().clamp(0, size - 1)),
-        _drawn(place=lambda c, stride, size: (c / stride + 0.5).floor().clamp(0, size - 1)),
+        *(
+            _drawn(place=rounded, centre=centre)
+            for rounded in (_to_the_nearest, _up_from_the_middle)
+            for centre in (_middle, _middle_in_double)
+        ),
     ),
     Misconception(
         "take the centre in pixels first and its location then; yours rounds the corners to "

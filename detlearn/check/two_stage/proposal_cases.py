@@ -11,6 +11,9 @@ from detlearn.check.engine.cases import Case
 # Anchor 1 has IoU 9/11 with anchor 0; anchor 2 lies apart; anchor 3 crosses the upper border.
 ANCHORS = boxes_of((0, 0, 40, 40), (4, 0, 44, 40), (60, 60, 80, 90), (50, -10, 90, 10))
 
+# Which of the arguments the network says: logits and deltas.
+PREDICTIONS = (0, 1)
+
 
 def proposal_cases(random: torch.Generator) -> list[Case]:
     """Return the ladder of the exercise."""
@@ -30,8 +33,13 @@ def proposal_cases(random: torch.Generator) -> list[Case]:
         Case("random", (*some, 25, 100, 0.5), "the same with 25 boxes before NMS"),
         Case("property", turned, "the two images exchanged"),
         Case("property", (objectness - 9, deltas, anchors, sizes), "logits that are all negative"),
-        Case("gradient", some, "predictions that carry a gradient", detached=True),
-        Case("gradient", turned, "predictions exchanged that carry a gradient", detached=True),
+        Case("gradient", some, "predictions that carry a gradient", detached=PREDICTIONS),
+        Case(
+            "gradient",
+            turned,
+            "predictions exchanged that carry a gradient",
+            detached=PREDICTIONS,
+        ),
     ]
 
     return [

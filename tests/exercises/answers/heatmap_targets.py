@@ -108,6 +108,19 @@ def rounds(boxes, labels, num_classes, height, width, stride=4):
     return heatmap
 
 
+@wrong("rounded to the nearest")
+def rounds_numbers(boxes, labels, num_classes, height, width, stride=4):
+    heatmap = torch.zeros(num_classes, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    for (x1, y1, x2, y2), k in zip(boxes.tolist(), labels.tolist()):
+        column = min(max(round((x1 + x2) / 2 / stride), 0), width - 1)
+        row = min(max(round((y1 + y2) / 2 / stride), 0), height - 1)
+        dx = (x - column) * stride / (0.12 * (x2 - x1))
+        dy = (y - row) * stride / (0.12 * (y2 - y1))
+        heatmap[k] = torch.maximum(heatmap[k], torch.exp(-(dx**2 + dy**2) / 2))
+    return heatmap
+
+
 @wrong("yours adds them up")
 def adds_up(boxes, labels, num_classes, height, width, stride=4):
     heatmap = torch.zeros(num_classes, height, width)

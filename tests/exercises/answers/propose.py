@@ -49,7 +49,7 @@ def image_by_image(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0
 
 @right
 def decodes_all_first(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
-    all_boxes = decode(deltas.detach(), anchors.detach())
+    all_boxes = decode(deltas.detach(), anchors)  # the network says nothing of the anchors
     probabilities = logits.detach().double().sigmoid()
     proposals = []
     for boxes, scores, (h, w) in zip(all_boxes, probabilities, sizes):
