@@ -390,7 +390,7 @@ def items(grid, gt_boxes, gt_labels, k, size):
     return {name: torch.tensor(term.item()) for name, term in terms.items()}
 
 
-@wrong("such a number comes from")
+@wrong("leave these entries out before you compute")
 def multiplies_with_the_mask(grid, gt_boxes, gt_labels, k, size):
     """What stands in empty cells may be anything."""
     c = pieces(grid, gt_boxes, gt_labels, k, size)
