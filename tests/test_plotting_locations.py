@@ -77,7 +77,11 @@ def test_weights_scale_the_area_of_markers(image, lesson):
     first, second = (group.get_sizes() for group in ax.collections)
     full = plotting.show_locations(image, *lesson).collections[0].get_sizes()[0]
     assert first / full == pytest.approx(1.0)  # the largest that learns an object
-    assert second / full == pytest.approx([0.55, 0.1])
+    assert second / full == pytest.approx([0.7, 0.4])
+
+    # A small marker has a thinner rim, or its colour would not be seen.
+    rims = ax.collections[1].get_linewidths()
+    assert rims[1] < rims[0] <= 0.8
 
 
 def test_stride_scales_markers_and_draws_cells(image, lesson):
@@ -265,6 +269,22 @@ def test_only_strides_that_learn_get_a_panel(small):
     assert ax.child_axes == [] and ax.get_title() == "stride 32: 1 of 2 learn"
     nobody = plotting.show_assignment(TwoMaps([-1] * 5), *small)
     assert nobody.get_title() == "stride 16: 0 of 3 learn"
+
+
+def test_background_is_drawn_near_objects_alone(small):
+    """Up to one and a half strides from an object; the title counts all."""
+    picture, _ = small  # seen at twice the size: locations of stride 16 at x = 8, 24, 40
+    near_two = target((0, 0, 7.5, 9))  # seen to end at 15: reaches to 39
+    near_three = target((0, 0, 8.5, 9))  # at 17: reaches to 41
+    for objects, count in ((near_two, 2), (near_three, 3)):
+        ax = plotting.show_assignment(TwoMaps([-1, -1, -1, 0, -1]), picture, objects, level=0)
+        (dots,) = [line for line in ax.lines if line.get_label() == "background"]
+        assert len(dots.get_xydata()) == count
+        assert ax.get_title() == "stride 16: 0 of 3 learn"
+
+    # Those that are ignored are drawn wherever they lie.
+    ax = plotting.show_assignment(TwoMaps([-1, -1, -2, 0, -1]), picture, near_two, level=0)
+    assert [line.get_label() for line in ax.lines] == ["background", "ignored"]
 
 
 def test_one_level_is_drawn_on_given_axes(small):

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 DOT = 6.5  # points, the diameter of a location's marker where no stride is given
 FADE = 0.55  # how far the image beneath an assignment is faded to white
+NEAR = 1.5  # strides from an object up to which background is drawn
+FAINTEST = 0.4  # of a marker's area is left at a weight of 0
 
 
 def show_assignment(
@@ -58,7 +60,8 @@ def show_assignment(
 ) -> Axes:
     """Ask a detector which of its places would learn which object of an image, and draw it.
 
-    One panel for each stride that learns something; `show_locations` says how to read them. The
+    One panel for each stride that learns something; `show_locations` says how to read them. Of the
+    places that learn background only those near an object are drawn; the title counts all. The
     image is drawn as the network sees it, that is resized if the detector resizes. The model itself
     stays as it is: it looks in eval mode and without gradients.
 
@@ -92,23 +95,35 @@ def show_assignment(
     height, width = picture.shape[-2:]
     ax, panels = panels_in_a_row(ax, len(chosen), height, width)
     between = ": " if len(panels) == 1 else "\n"  # narrow panels have titles of two lines
+    points = assignment.points.cpu()  # (P, 2)
     for panel, stride in zip(panels, chosen):
         here = strides == stride
-        mine = assigned[here]
-        learning = int((mine >= 0).sum())
+        count, learning = int(here.sum()), int((here & (assigned >= 0)).sum())
+
+        # Background far from all objects says nothing.
+        reach = target["boxes"].cpu() + NEAR * stride * torch.tensor([-1.0, -1, 1, 1])
+        here &= (assigned != BACKGROUND) | is_in_any(points, reach)
+
         show_locations(
             picture,
             target,
-            assignment.points.cpu()[here],
-            mine,
+            points[here],
+            assigned[here],
             anchors=None if assignment.anchors is None else assignment.anchors.cpu()[here],
             weights=None if weights is None else weights[0].cpu()[here],
             stride=stride,
             ax=panel,
-            title=f"stride {stride:g}{between}{learning} of {len(mine)} learn",
+            title=f"stride {stride:g}{between}{learning} of {count} learn",
             legend=legend,
         )
     return ax
+
+
+def is_in_any(points: Tensor, boxes: Tensor) -> Tensor:
+    """Return (P,) bool, which of the points (P, 2) lie in one of the boxes (N, 4) or more."""
+    low = points[:, None] > boxes[:, :2]  # (P, N, 2)
+    high = points[:, None] < boxes[:, 2:]
+    return (low & high).all(dim=-1).any(dim=-1)
 
 
 def look_through(
@@ -329,7 +344,7 @@ def per_location(value: float | Tensor, num_points: int, name: str) -> Tensor:
 def marker_diameters(
     ax: Axes, size: tuple[int, int], stride: float | Tensor | None, num_points: int
 ) -> Tensor:
-    """Return (P,) diameters in points: half a cell, but no less than 4 and no more than 11."""
+    """Return (P,) diameters in points: half a cell, but no less than 5 and no more than 11."""
     if stride is None:
         return torch.full((num_points,), DOT)
 
@@ -341,11 +356,11 @@ def marker_diameters(
     frame = ax.get_window_extent()
     height, width = size
     scale = min(frame.width / width, frame.height / height) * 72 / ax.figure.dpi
-    return (0.5 * scale * sides).clamp(4.0, 11.0)
+    return (0.5 * scale * sides).clamp(5.0, 11.0)
 
 
 def area_factors(weights: Tensor | None, assigned: Tensor) -> Tensor:
-    """Return (P,) factors, 0.1 for a weight of 0 up to 1 for the largest that an object has."""
+    """Return (P,) factors, `FAINTEST` for a weight of 0, 1 for the largest that an object has."""
     if weights is None:
         return torch.ones(len(assigned))
 
@@ -353,7 +368,8 @@ def area_factors(weights: Tensor | None, assigned: Tensor) -> Tensor:
     learning = assigned >= 0
     if not learning.any():
         return torch.ones(len(assigned))  # no marker will be drawn
-    return 0.1 + 0.9 * weights / weights[learning].max().clamp(min=1e-12)
+    shares = weights / weights[learning].max().clamp(min=1e-12)
+    return FAINTEST + (1 - FAINTEST) * shares
 
 
 # ---- what is drawn
@@ -411,6 +427,9 @@ def draw_markers(ax: Axes, points: Tensor, sizes: Tensor, index: int) -> PathCol
     """Draw the locations (P, 2) of one object with its marker; sizes (P,) in points squared."""
     x, y = points.T.numpy()
     colour = style.colour_of(index)
+
+    # A rim as wide on a small marker as on a large one would be all that is seen of it.
+    rims = (0.12 * sizes.sqrt()).clamp(max=0.8)
     return ax.scatter(
         x,
         y,
@@ -418,7 +437,7 @@ def draw_markers(ax: Axes, points: Tensor, sizes: Tensor, index: int) -> PathCol
         marker=style.marker_of(index),
         color=colour,
         edgecolors=style.ink_on(colour),
-        linewidths=0.8,
+        linewidths=rims.numpy(),
         zorder=3,
     )
 
