@@ -102,6 +102,14 @@ class TestRunMissing:
         assert result["provenance"]["seeds"] == [0, 1, 2, runner.PREVIEW_SEED]
 
 
+    def test_a_preview_of_a_run_stays_with_it(self, runner):
+        shown = {"seed": runner.PREVIEW_SEED, "detections": []}
+        runner.run_missing(experiment(runner, [], run=lambda *_: {"ap": 0.5, "preview": shown}))
+        result = results.load("small")
+        assert "preview" not in result
+        assert all(run["preview"] == shown for run in result["runs"])
+
+
 def test_a_run_that_another_process_is_at_is_left_to_it(runner):
     seen = []
     with runner._lock("small b 0", wait=False) as is_ours:

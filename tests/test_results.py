@@ -70,6 +70,7 @@ class TestResult:
     def test_what_is_asked_of_it(self, result):
         assert result.variants() == ["a", "b, c"]
         assert result.runs("a") == RUNS[:2] and result.runs("b, c") == RUNS[2:]
+        assert result.run("a") == RUNS[0] and result.run("b, c") == RUNS[2]
         assert result.numbers("a", "ap") == [0.25, 0.75]
         assert result.mean("a", "ap") == 0.5 and result.mean("b, c", "ap50") == 0.875
 

@@ -41,7 +41,8 @@ class Experiment:
         settings: what all runs have in common, JSON-able.
         seeds: variant → the seeds with which it is run.
         run: (variant, seed) → the numbers of this run. A list under "preview" in it, of what was
-            found in each of `preview_scenes`, becomes the preview of the whole result.
+            found in each of `preview_scenes`, becomes the preview of the whole result; what
+            `preview_of_run` returns stays with the run.
         picture: what is to be said of the picture that the script draws, if it draws one.
     """
 
@@ -118,7 +119,7 @@ def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, 
         The file of the result.
     """
     numbers = dict(numbers)
-    detections = numbers.pop("preview", None)
+    detections = numbers.pop("preview") if isinstance(numbers.get("preview"), list) else None
     # Runs of one table may come from several machines, whose seconds do not compare.
     hardware = results.provenance(experiment.command, [seed])["hardware"]
     run = {"variant": variant, "seed": seed, **numbers, "hardware": hardware}
@@ -208,12 +209,17 @@ def preview_scenes() -> ToyTown:
     return ToyTown(8, seed=PREVIEW_SEED)
 
 
-def detect_preview(model: torch.nn.Module) -> list[dict[str, list]]:
+def preview_of_run(model: torch.nn.Module) -> dict[str, Any]:
+    """Return a preview that stays with its run, where a result has one for each variant."""
+    return {"seed": PREVIEW_SEED, "detections": detect_preview(model, min_score=0.05)}
+
+
+def detect_preview(model: torch.nn.Module, min_score: float = KEPT) -> list[dict[str, list]]:
     """Return what a detector finds in the preview's scenes, as rounded lists."""
     shown = []
     for found in metrics.predict(model, preview_scenes(), progress=False):
         # Tenths of a pixel and thousandths of a score are all that a picture can show.
-        kept = found["scores"] >= KEPT
+        kept = found["scores"] >= min_score
         boxes, scores = found["boxes"][kept].tolist(), found["scores"][kept].tolist()
 
         shown.append(

@@ -30,7 +30,8 @@ Where we differ from YOLOv8's published code:
 * the loss is not multiplied by the batch size, which would only scale the gradient;
 * alignment measures IoU, as TOOD does, where the code takes CIoU;
 * an object needs a location inside it. Later versions of the code enlarge tiny objects until they
-  have one; our small detectors use finer strides instead;
+  have one: here that is ``smallest``, which only the small detector of chapter 3 uses, besides finer
+  strides;
 * every class starts at the same score at every level, whatever the size of its map;
 * ReLU instead of SiLU; backbone and pyramid are the caller's, where the code has its own, with a
   second pyramid that leads up again.
@@ -176,6 +177,7 @@ def task_aligned_assign(
     topk: int = 10,
     alpha: float = 0.5,
     beta: float = 6.0,
+    smallest: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Say which object each location learns, by how well it does already (TOOD, §3.2).
 
@@ -204,6 +206,8 @@ def task_aligned_assign(
         topk: locations for each object.
         alpha: exponent of the score.
         beta: exponent of the IoU.
+        smallest: pixels. When it is asked which locations lie inside, an object counts as at least
+            so wide and so high, about its centre. 0 takes it as it is.
 
     Returns:
         assigned: (B, P) int64, the index of the object in its image, or −1 for none.
@@ -218,7 +222,8 @@ def task_aligned_assign(
     image = torch.arange(batch_size, device=gt_labels.device)[:, None]  # (B, 1)
     score = class_scores.transpose(1, 2)[image, gt_labels]  # (B, K, P) -> (B, N, P)
     iou = box_iou(gt_boxes, pred_boxes)  # (B, N, P)
-    inside = (boxes_to_distances(points, gt_boxes[:, :, None]) > 0).all(dim=-1)  # (B, N, P)
+    claim = grow_boxes(gt_boxes, smallest)[:, :, None]  # (B, N, 1, 4)
+    inside = (boxes_to_distances(points, claim) > 0).all(dim=-1)  # (B, N, P)
     alignment = score**alpha * iou**beta * inside
 
     # Each object claims its best locations, and each location goes to the object it covers best.
@@ -235,6 +240,13 @@ def task_aligned_assign(
     best_iou = (iou * mine).amax(dim=-1, keepdim=True)  # (B, N, 1)
     share = alignment / best_alignment.masked_fill(best_alignment == 0, 1)
     return assigned, (share * best_iou).sum(dim=1)
+
+
+def grow_boxes(boxes: Tensor, smallest: float) -> Tensor:
+    """Return boxes (..., 4) at least so wide and high, about their centres; padding stays empty."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    missing = (smallest - sides).clamp(min=0) / 2 * (sides > 0)  # on either side
+    return torch.cat((boxes[..., :2] - missing, boxes[..., 2:] + missing), dim=-1)
 
 
 def highest(values: Tensor, k: int) -> Tensor:
@@ -330,6 +342,9 @@ class YOLOv8(Detector):
         heads: which there are: "one_to_many", "one_to_one" or both. With both, the one-to-one head
             learns from the other's features without changing them.
         num_bins, class_channels, box_channels, depth: see `YOLOv8Head`.
+        topk: locations of an object in the one-to-many head.
+        smallest: pixels; see `task_aligned_assign`.
+        class_weight: how much the classes' term counts.
         batcher: see `Detector`.
 
     Attributes:
@@ -352,6 +367,9 @@ class YOLOv8(Detector):
         class_channels: int = 64,
         box_channels: int = 64,
         depth: int = 2,
+        topk: int = TOP_K["one_to_many"],
+        smallest: float = 0.0,
+        class_weight: float = CLASS_WEIGHT,
         batcher: ImageBatcher | None = None,
     ) -> None:
         super().__init__(num_classes, batcher, score_threshold=SCORE_THRESHOLD)
@@ -371,6 +389,10 @@ class YOLOv8(Detector):
                     depth=depth,
                 )
         self.detects_with = list(self.heads)[-1]
+
+        self.topk = {**TOP_K, "one_to_many": topk}
+        self.smallest = smallest
+        self.class_weight = class_weight
 
     def predict(self, images: Tensor, sizes: list[tuple[int, int]] | None = None) -> YOLOv8Outputs:
         """Run the network: class logits, distances and boxes of all locations; see `Detector`."""
@@ -417,7 +439,8 @@ class YOLOv8(Detector):
             outputs.points,
             gt_boxes,
             gt_labels,
-            topk=TOP_K[head],
+            topk=self.topk[head],
+            smallest=self.smallest,
         )
         return TaskAlignedTargets(assigned, target_scores, outputs.points, outputs.strides)
 
@@ -431,7 +454,8 @@ class YOLOv8(Detector):
         losses = {}
         for i, (name, predictions) in enumerate(outputs.heads.items()):
             goal = self.assign(outputs, targets, name)
-            for term, loss in head_loss(predictions, goal, targets).items():
+            terms = head_loss(predictions, goal, targets, class_weight=self.class_weight)
+            for term, loss in terms.items():
                 losses[term if i == 0 else f"{name}_{term}"] = loss
         return losses
 
@@ -485,7 +509,11 @@ def pyramid_points(maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tens
 
 
 def head_loss(
-    predictions: HeadOutputs, goal: TaskAlignedTargets, targets: list[Target]
+    predictions: HeadOutputs,
+    goal: TaskAlignedTargets,
+    targets: list[Target],
+    *,
+    class_weight: float = CLASS_WEIGHT,
 ) -> dict[str, Tensor]:
     """Compare what one head says with what it is to learn.
 
@@ -496,6 +524,7 @@ def head_loss(
         predictions: of the head.
         goal: objects and scores of its locations.
         targets: one ``{"boxes": (n, 4), "labels": (n,)}`` for each image.
+        class_weight: how much the first term counts.
 
     Returns:
         ``"class"``: cross-entropy of all locations and classes with the target scores; ``"box"``:
@@ -521,7 +550,7 @@ def head_loss(
     pred_boxes = decode_boxes(logits, goal.points[location], goal.strides[location])  # (M, 4)
     box_loss = ciou_loss(pred_boxes, wanted)  # (M,)
     losses = {
-        "class": CLASS_WEIGHT * class_loss / total,
+        "class": class_weight * class_loss / total,
         "box": BOX_WEIGHT * (weights * box_loss).sum() / total,
     }
 

@@ -5,7 +5,8 @@
 ``"settings"``          what all runs have in common
 ``"runs"``              one dictionary a training: ``"variant"``, ``"seed"``, its numbers (``"ap"``,
                         ``"ap50"``, …), ``"seconds"``, the time of the training, and ``"hardware"``,
-                        the machine that made it; see `Result.hardware`
+                        the machine that made it, see `Result.hardware`; and in some results a
+                        ``"preview"`` like the one below
 ``"picture"``           where there is one, see `detlearn.results.pictures`
 ``"preview"``           where there is one: ``"detections"`` on the ToyTown scenes of ``"seed"``
 ``"provenance"``        the command, the seeds, and of the run that was stored last the hardware and
@@ -53,6 +54,14 @@ class Result(dict):
             known = ", ".join(self.variants()) or "none"
             raise ValueError(f"{self['name']} has no variant {variant!r}; there are: {known}")
         return found
+
+    def run(self, variant: str) -> dict[str, Any]:
+        """Return the first run of one variant, that of the lowest seed.
+
+        Raises:
+            ValueError: if there is no such variant; the message lists those that are there.
+        """
+        return self.runs(variant)[0]
 
     def numbers(self, variant: str, key: str) -> list[float]:
         """Return one number of each run of a variant, for instance its "ap50".
