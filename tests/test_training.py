@@ -597,8 +597,8 @@ class TestRecipes:
         assert recipe(name) == TWO_STAGES
 
     def test_chapter_3(self):
-        assert recipe("yolov3") == replace(recipe("point"), steps=1200)
-        assert recipe("yolov8") == replace(recipe("point"), steps=1200)
+        assert recipe("yolov3") == replace(recipe("point"), steps=1100)
+        assert recipe("yolov8") == replace(recipe("point"), steps=1000)
 
     def test_fit_takes_the_settings(self):
         few = replace(recipe("faster_rcnn"), steps=2, batch_size=4)

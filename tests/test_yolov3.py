@@ -592,7 +592,7 @@ class TestDetect:
 
     def test_of_two_near_copies_the_better_stays(self):
         model = small_detector(1, score_threshold=0.3)
-        assert (small_detector().score_threshold, model.nms_threshold) == (0.01, 0.45)
+        assert (small_detector().score_threshold, model.nms_threshold) == (0.001, 0.45)
         raw = torch.full((1, 2 * 6, 1, 1), 3.0)
         raw[0, [0, 1, 6, 7]] = 0.0
         raw[0, [2, 3, 8, 9]] = 0.0

@@ -35,15 +35,16 @@ from detlearn.training import fit
 BOTH = ("one_to_many", "one_to_one")
 
 
-def naive_assign(class_scores, pred_boxes, points, gt_boxes, gt_labels, topk, alpha, beta):
+def naive_assign(class_scores, pred_boxes, points, gt_boxes, gt_labels, topk, alpha, beta, smallest=0):
     """The same for one image, one object and one location at a time, in double precision."""
     num_points, num_objects = len(points), len(gt_boxes)
     iou = [[overlap(gt, pred) for pred in pred_boxes.tolist()] for gt in gt_boxes.tolist()]
     alignment = [[0.0] * num_points for _ in range(num_objects)]
     claims = [[] for _ in range(num_points)]
     for n, ((x1, y1, x2, y2), label) in enumerate(zip(gt_boxes.tolist(), gt_labels.tolist())):
+        wide, high = max(x2 - x1, smallest), max(y2 - y1, smallest)
         for p, (x, y) in enumerate(points.tolist()):
-            if x1 < x < x2 and y1 < y < y2:
+            if abs(2 * x - x1 - x2) < wide and abs(2 * y - y1 - y2) < high:
                 score = float(class_scores[p, label])
                 alignment[n][p] = score**alpha * iou[n][p] ** beta
         order = sorted(range(num_points), key=lambda p: -alignment[n][p])  # sorted is stable
@@ -206,6 +207,18 @@ class TestTaskAlignedAssign:
         assert assign_one([0.5] * 2, away, points, [[0, 0, 4, 4]], [0]) == ([-1, -1], [0, 0])
         assert assign_one([0.0] * 2, boxes, points, [[0, 0, 4, 4]], [0]) == ([-1, -1], [0, 0])
 
+    def test_a_small_object_counts_as_wider_where_locations_are_sought(self):
+        """An object of 2 × 4 pixels between two locations; a third one is 3 pixels away."""
+        points, boxes = [[2.0, 2], [6, 2], [7, 2]], [[2, 0, 5, 4], [3, 0, 6, 4], [3, 0, 5, 4]]
+        for smallest, wanted in ((4, [-1, -1, -1]), (5, [0, 0, -1]), (6, [0, 0, -1])):
+            assigned, _ = assign_one(
+                [0.5] * 3, boxes, points, [[3, 0, 5, 4]], [0], smallest=smallest
+            )
+            assert assigned == wanted
+        assigned, scores = assign_one([0.5] * 3, boxes, points, [[3, 0, 5, 4]], [0], smallest=6.1)
+        assert assigned == [0, 0, 0]  # higher, too, but the boxes' overlap is with the object itself
+        assert scores == pytest.approx([(2 / 3) ** 6, (2 / 3) ** 6, 1.0])
+
     def test_without_objects(self):
         scores = torch.rand(2, 5, 3)
         assigned, target_scores = task_aligned_assign(
@@ -217,19 +230,22 @@ class TestTaskAlignedAssign:
 
     @pytest.mark.parametrize("seed", range(6))
     @pytest.mark.parametrize(
-        ("topk", "alpha", "beta"), [(10, 0.5, 6.0), (1, 0.5, 6.0), (13, 1.0, 6.0), (3, 2.0, 0.5)]
+        ("topk", "alpha", "beta", "smallest"),
+        [(10, 0.5, 6.0, 0), (1, 0.5, 6.0, 0), (13, 1.0, 6.0, 0), (3, 2.0, 0.5, 0)]
+        + [(10, 0.5, 6.0, 12.0), (4, 1.0, 2.0, 30.0)],
     )
-    def test_a_padded_batch_equals_the_loop(self, seed, topk, alpha, beta):
+    def test_a_padded_batch_equals_the_loop(self, seed, topk, alpha, beta, smallest):
         counts = [[4, 0, 1], [9, 2, 5], [1], [0, 7], [3, 3], [12, 1]][seed]
         height, width = ((48, 64), (16, 24))[seed % 2]  # where there is no room, objects meet
         scores, boxes, points, gt_boxes, gt_labels = random_case(seed, counts, height, width)
         assigned, target_scores = task_aligned_assign(
-            scores, boxes, points, gt_boxes, gt_labels, topk=topk, alpha=alpha, beta=beta
-        )
+            scores, boxes, points, gt_boxes, gt_labels,
+            topk=topk, alpha=alpha, beta=beta, smallest=smallest,
+        )  # fmt: skip
         for i, count in enumerate(counts):
             wanted, wanted_scores = naive_assign(
                 scores[i], boxes[i], points, gt_boxes[i, :count], gt_labels[i, :count],
-                topk, alpha, beta,
+                topk, alpha, beta, smallest,
             )  # fmt: skip
             assert torch.equal(assigned[i], wanted)
             torch.testing.assert_close(target_scores[i], wanted_scores, rtol=1e-9, atol=1e-12)
@@ -818,6 +834,27 @@ class TestBuilders:
         assert (model.batcher.min_size, model.batcher.max_size) == (32, 64)
         assert model.backbone.strides == [4, 8, 16]
         assert list(model.heads) == ["one_to_many"] and model.heads["one_to_many"].num_bins == 16
+
+    def test_what_differs_from_the_published_detector(self):
+        """Fewer locations an object, more for tiny ones, and more weight on the classes."""
+        torch.manual_seed(0)
+        model = yolov8_small(10, heads=BOTH)
+        image = torch.rand(1, 3, 128, 128)
+        tiny, large = [61.0, 61, 63, 63], [20.0, 20, 90, 90]  # no location inside the tiny one
+        targets = [{"boxes": torch.tensor([tiny, large]), "labels": torch.tensor([3, 4])}]
+        with torch.no_grad():
+            outputs = model.predict(image)
+            counts = {
+                head: torch.bincount(model.assign(outputs, targets, head).assigned[0] + 1)[1:]
+                for head in BOTH
+            }
+            ours = model.compute_loss(outputs, targets)
+            model.class_weight = 0.5
+            published = model.compute_loss(outputs, targets)
+        assert counts["one_to_many"].tolist() == [5, 5] and counts["one_to_one"].tolist() == [1, 1]
+        for term, loss in ours.items():
+            factor = 2 if term.endswith("class") else 1
+            assert loss.item() == pytest.approx(factor * published[term].item())
 
     def test_variants(self):
         both = yolov8_small(3, heads=BOTH)

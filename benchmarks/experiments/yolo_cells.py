@@ -1,4 +1,4 @@
-"""Trains YOLOv1 with a coarse and a fine grid on groups of small objects, over two seeds.
+"""Trains YOLOv1 with a coarse and a fine grid, and YOLOv3, on groups of small objects; two seeds.
 
 A cell of YOLOv1 learns one object and predicts one class, so what shares a cell with others is lost
 (the paper's §2.4). ToyTown's scenario ``group`` has flocks of small objects. Each object of the
@@ -8,13 +8,13 @@ cells, whichever grid the detector has, so that all detectors are asked for the 
 * ``recall``: the share of them that is found, by number 1, 2, … of objects in the cell. Found is an
   object to which a detection of its class has an IoU of at least 0.5, each detection standing for
   one object, the best-scored first.
-* ``learnt``: the share of them that a cell of the detector's own grid would learn.
+* ``learnt``: the share of them that a cell of the detector's own grid would learn (YOLOv1's).
 
-Images have 112 pixels in both, so that 7 × 7 cells of 16 pixels and 14 × 14 of 8 fit; the coarse
+Images have 112 pixels in all, so that 7 × 7 cells of 16 pixels and 14 × 14 of 8 fit; the coarse
 grid has one more stage of the backbone to get there. Everything else is equal: chapter 3's recipe,
 trained on 2000 groups, measured on 500 of another seed.
 
-    python benchmarks/experiments/yolo_cells.py    # four trainings of one to two minutes
+    python benchmarks/experiments/yolo_cells.py    # six trainings of one to three minutes
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ from detlearn import metrics, training
 from detlearn.boxes import box_iou
 from detlearn.data import ToyTown
 from detlearn.models.base import Detector, pad_targets
+from detlearn.models.images import ImageBatcher
+from detlearn.models.small import yolov3_small
 from detlearn.models.yolov1 import YOLOv1, cell_objects
+from detlearn.models.yolov3 import YOLOv3
 from detlearn.nets.small import SmallBackbone
 from detlearn.samples import Detections, Target
 
@@ -47,8 +50,19 @@ def fine_grid() -> YOLOv1:
     return YOLOv1(10, SmallBackbone((48, 64)), grid_size=14, channels=128)
 
 
+def yolov3() -> YOLOv3:
+    """Chapter 3's YOLOv3 on images of the same size."""
+    model = yolov3_small(10)
+    model.batcher = ImageBatcher(fixed_size=(112, 112))
+    return model
+
+
 # variant -> how its detector is built. Another detector is one more line.
-VARIANTS: dict[str, Callable[[], Detector]] = {"7 × 7": coarse_grid, "14 × 14": fine_grid}
+VARIANTS: dict[str, Callable[[], Detector]] = {
+    "7 × 7": coarse_grid,
+    "14 × 14": fine_grid,
+    "YOLOv3": yolov3,
+}
 
 
 def run(variant: str, seed: int) -> dict:

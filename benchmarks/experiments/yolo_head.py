@@ -29,7 +29,7 @@ from torch import Tensor
 from detlearn import metrics, training
 from detlearn.data import ToyTown
 from detlearn.models.base import pad_targets
-from detlearn.models.small import small_pyramid, yolov8_small
+from detlearn.models.small import SMALL_CLASS_WEIGHT, small_pyramid, yolov8_small
 from detlearn.models.yolov8 import (
     TaskAlignedTargets,
     YOLOv8,
@@ -105,7 +105,13 @@ def fixed_centres(points: Tensor, strides: Tensor, gt_boxes: Tensor, levels: lis
 def with_fixed_centres(num_classes: int) -> YOLOv8:
     """Build `yolov8_small` with plain distances and the fixed assignment."""
     return FixedCentres(
-        num_classes, small_pyramid(), num_bins=1, class_channels=32, box_channels=32, depth=1
+        num_classes,
+        small_pyramid(),
+        num_bins=1,
+        class_channels=32,
+        box_channels=32,
+        depth=1,
+        class_weight=SMALL_CLASS_WEIGHT,
     )
 
 

@@ -53,8 +53,8 @@ RECIPES = {
     "faster_rcnn": Recipe(steps=600, clip_norm=2.0, lr_warmup=100),
     "cascade_rcnn": Recipe(steps=600, clip_norm=2.0, lr_warmup=100),
     "yolov1": Recipe(steps=1000),
-    "yolov3": Recipe(steps=1200),
-    "yolov8": Recipe(steps=1200),
+    "yolov3": Recipe(steps=1100),
+    "yolov8": Recipe(steps=1000),
 }
 
 
