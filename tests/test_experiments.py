@@ -217,9 +217,10 @@ def test_the_ladder_of_the_yolo_head_changes_one_step_at_a_time(runner):
         "task-aligned": ("YOLOv8", many, 1),
         "distribution": ("YOLOv8", many, 16),
         "one-to-one": ("YOLOv8", many + one, 16),
-        "one-to-one, plain": ("YOLOv8", many + one, 1),
+        "one-to-one, joint": ("YOLOv8", many + one, 16),
         "one-to-one alone": ("YOLOv8", one, 16),
     }
+    assert [name for name, m in models.items() if m.detached] == ["one-to-one"]
 
 
 def test_fixed_centres_by_hand(runner):

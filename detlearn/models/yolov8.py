@@ -342,6 +342,7 @@ class YOLOv8(Detector):
         heads: which there are: "one_to_many", "one_to_one" or both. With both, the one-to-one head
             learns from the other's features without changing them.
         num_bins, class_channels, box_channels, depth: see `YOLOv8Head`.
+        detached: whether the one-to-one head beside the other leaves the backbone alone.
         topk: locations of an object in the one-to-many head.
         smallest: pixels; see `task_aligned_assign`.
         class_weight: how much the classes' term counts.
@@ -367,6 +368,7 @@ class YOLOv8(Detector):
         class_channels: int = 64,
         box_channels: int = 64,
         depth: int = 2,
+        detached: bool = True,
         topk: int = TOP_K["one_to_many"],
         smallest: float = 0.0,
         class_weight: float = CLASS_WEIGHT,
@@ -390,6 +392,7 @@ class YOLOv8(Detector):
                 )
         self.detects_with = list(self.heads)[-1]
 
+        self.detached = detached and len(self.heads) == 2
         self.topk = {**TOP_K, "one_to_many": topk}
         self.smallest = smallest
         self.class_weight = class_weight
@@ -403,7 +406,7 @@ class YOLOv8(Detector):
         for name, head in self.heads.items():
             # The one-to-one head is taught by one location an object: too little to teach the
             # backbone well, so where the other head does that, this one leaves it alone.
-            if name == "one_to_one" and "one_to_many" in self.heads:
+            if name == "one_to_one" and self.detached:
                 maps = [x.detach() for x in maps]
 
             class_logits, distance_logits = head(maps)  # (B, P, K), (B, P, 4, R)
