@@ -101,7 +101,6 @@ class TestRunMissing:
         assert all("preview" not in run for run in result["runs"])
         assert result["provenance"]["seeds"] == [0, 1, 2, runner.PREVIEW_SEED]
 
-
     def test_a_preview_of_a_run_stays_with_it(self, runner):
         shown = {"seed": runner.PREVIEW_SEED, "detections": []}
         runner.run_missing(experiment(runner, [], run=lambda *_: {"ap": 0.5, "preview": shown}))

@@ -35,7 +35,9 @@ from detlearn.training import fit
 BOTH = ("one_to_many", "one_to_one")
 
 
-def naive_assign(class_scores, pred_boxes, points, gt_boxes, gt_labels, topk, alpha, beta, smallest=0):
+def naive_assign(
+    class_scores, pred_boxes, points, gt_boxes, gt_labels, topk, alpha, beta, smallest=0
+):
     """The same for one image, one object and one location at a time, in double precision."""
     num_points, num_objects = len(points), len(gt_boxes)
     iou = [[overlap(gt, pred) for pred in pred_boxes.tolist()] for gt in gt_boxes.tolist()]
@@ -216,7 +218,11 @@ class TestTaskAlignedAssign:
             )
             assert assigned == wanted
         assigned, scores = assign_one([0.5] * 3, boxes, points, [[3, 0, 5, 4]], [0], smallest=6.1)
-        assert assigned == [0, 0, 0]  # higher, too, but the boxes' overlap is with the object itself
+        assert assigned == [
+            0,
+            0,
+            0,
+        ]  # the overlap is still with the object itself
         assert scores == pytest.approx([(2 / 3) ** 6, (2 / 3) ** 6, 1.0])
 
     def test_without_objects(self):
@@ -231,8 +237,14 @@ class TestTaskAlignedAssign:
     @pytest.mark.parametrize("seed", range(6))
     @pytest.mark.parametrize(
         ("topk", "alpha", "beta", "smallest"),
-        [(10, 0.5, 6.0, 0), (1, 0.5, 6.0, 0), (13, 1.0, 6.0, 0), (3, 2.0, 0.5, 0)]
-        + [(10, 0.5, 6.0, 12.0), (4, 1.0, 2.0, 30.0)],
+        [
+            (10, 0.5, 6.0, 0),
+            (1, 0.5, 6.0, 0),
+            (13, 1.0, 6.0, 0),
+            (3, 2.0, 0.5, 0),
+            (10, 0.5, 6.0, 12.0),
+            (4, 1.0, 2.0, 30.0),
+        ],
     )
     def test_a_padded_batch_equals_the_loop(self, seed, topk, alpha, beta, smallest):
         counts = [[4, 0, 1], [9, 2, 5], [1], [0, 7], [3, 3], [12, 1]][seed]

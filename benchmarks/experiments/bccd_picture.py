@@ -8,6 +8,7 @@ continue where they were stopped when the script is started again; a quarter of 
 
 import argparse
 import json
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import runner
@@ -74,13 +75,21 @@ def crop(
     return part, inside(found), inside(target)
 
 
-def draw() -> Image.Image:
-    """Draw the crops, a row for each detector, at twice the size at which pages show them."""
+def draw(models: dict[str, str], folder: Callable[[str], str]) -> Image.Image:
+    """Draw the crops, a row for each detector, at twice the size at which pages show them.
+
+    Args:
+        models: name → title of its row.
+        folder: name → where the trained detector lies.
+    """
     test = VOCDetection(download_bccd(), "test")
     plotting.use_style()
-    fig, axes = plt.subplots(2, len(CROPS), figsize=(7, 5.2), dpi=200)
+    rows = len(models)
+    fig, axes = plt.subplots(
+        rows, len(CROPS), figsize=(7, 0.2 + 2.5 * rows), dpi=200, squeeze=False
+    )
 
-    for (model, title), row in zip(MODELS.items(), axes):
+    for (model, title), row in zip(models.items(), axes):
         detector = load_detector(f"{folder(model)}/detector.safetensors").model.eval()
         for (index, left, top), ax in zip(CROPS, row):
             image, target = test[index]
@@ -117,4 +126,4 @@ if __name__ == "__main__":
     options, rest = parser.parse_known_args()
     if not options.redraw:
         runner.main(EXPERIMENT, __doc__.split("\n")[0], rest)
-    results.store_picture(NAME, draw())
+    results.store_picture(NAME, draw(MODELS, folder))

@@ -11,9 +11,9 @@
 * ``one-to-one alone``: the head that needs no NMS as the only one, which teaches the backbone.
 
 The first run of the chapter's detector also stores what it finds in eight scenes. All else is
-equal: the chapter's recipe, shortened to 600 steps, measured on 500 scenes of another seed. The seed decides the initial
-weights, the order of the images and how they are augmented. A training that is broken off goes on
-at its last checkpoint.
+equal: the chapter's recipe, shortened to 600 steps, measured on 500 scenes of another seed. The
+seed decides the initial weights, the order of the images and how they are augmented. A training
+that is broken off goes on at its last checkpoint.
 
     python benchmarks/experiments/yolo_head.py                # all: thirteen trainings
     python benchmarks/experiments/yolo_head.py --seeds 0      # some

@@ -6,7 +6,7 @@
 
 Both see the same number of images and are then asked for the same test scenes at four sizes, of
 which the last lies beyond all that they have seen. Scenes are resized with their boxes, so one of
-192 pixels has larger objects, but no finer detail. All else is chapter 3's recipe.
+192 pixels has larger objects, but no finer detail. All else is chapter 3's recipe, shortened.
 
     python benchmarks/experiments/yolo_multi_scale.py    # four trainings of two minutes
 """
@@ -21,15 +21,13 @@ from detlearn.data.transforms import resize
 from detlearn.models.small import yolov8_small
 from detlearn.samples import Target
 
-EPOCHS = 6.4  # of 2000 scenes: 800 steps of 16
+EPOCHS = 4.8  # of 2000 scenes: 600 steps of 16
 TEST_SIZES = (96, 128, 160, 192)
 TEST_SCENES = 300
 EVERY = 10  # steps
 VARIANTS = {"128": None, "96–160": ((96, 128, 160), EVERY)}
 SETTINGS = {
-    name: value
-    for name, value in training.recipe("yolov8").settings().items()
-    if name != "steps"
+    name: value for name, value in training.recipe("yolov8").settings().items() if name != "steps"
 }
 
 

@@ -30,8 +30,7 @@ Where we differ from YOLOv8's published code:
 * the loss is not multiplied by the batch size, which would only scale the gradient;
 * alignment measures IoU, as TOOD does, where the code takes CIoU;
 * an object needs a location inside it. Later versions of the code enlarge tiny objects until they
-  have one: here that is ``smallest``, which only the small detector of chapter 3 uses, besides finer
-  strides;
+  have one: here that is ``smallest``, which the small detector of chapter 3 uses;
 * every class starts at the same score at every level, whatever the size of its map;
 * ReLU instead of SiLU; backbone and pyramid are the caller's, where the code has its own, with a
   second pyramid that leads up again.
