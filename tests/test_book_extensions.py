@@ -214,6 +214,26 @@ def test_letters_of_all_charts_stand_once():
     assert with_shared_letters("<article>plain</article>") == "<article>plain</article>"
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("boxes = clip(boxes, size)", "boxes = clip(boxes, size)"),  # blanks enough
+        (
+            'append<span class="o">(</span>torch<span class="o">.</span>autograd(loss[mine])',
+            'append<span class="o">(</span>torch<span class="o"><wbr>.</span>autograd(<wbr>loss[<wbr>'
+            "mine])",
+        ),
+        ("a_name_that_goes_on.and_on()", "a_name_that_goes_on<wbr>.and_on()"),
+        ("x = 0.123456789012345678901234", "x = 0.123456789012345678901234"),  # a number
+    ],
+)
+def test_a_long_piece_of_code_breaks_between_names(line: str, expected: str) -> None:
+    from code_lines import LONG_PIECE, TAG, let_break
+
+    long = LONG_PIECE.search(TAG.sub("", line))
+    assert (let_break(line) if long else line) == expected
+
+
 def test_tags_without_a_colour_of_their_own_are_dropped(root):
     """Whatever the highlighter tags as plain must look plain in light and in dark."""
     from code_lines import PLAIN, hang_lines

@@ -130,8 +130,8 @@ class TestCompare:
         assert table._repr_markdown_() == (
             "| variant | ap | ap50 | seeds |\n"
             "|:--|--:|--:|--:|\n"
-            "| a | 0.500 ± 0.250 | 0.500 ± 0.000 | 2 |\n"
-            "| b, c | 0.500 | 0.875 | 1 |"
+            "| a | 0.500 ±~0.250 | 0.500 ±~0.000 | 2 |\n".replace("~", "\u00a0")
+            + "| b, c | 0.500 | 0.875 | 1 |"
         )
 
     def test_some_variants_in_another_order(self, result):

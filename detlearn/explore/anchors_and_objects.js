@@ -526,7 +526,7 @@ function tableOfCell(names) {
     const rows = sorted.slice(0, ROWS).map((anchor) => {
       const [x1, y1, x2, y2] = anchor.box;
       const cells = [
-        [`${written(x2 - x1, 0)} × ${written(y2 - y1, 0)}`],
+        [sizeInWords(written(x2 - x1, 0), written(y2 - y1, 0))],
         [written(anchor.iou)],
         anchor.iou > 0 ? nameOf(anchor.object, names) : ["–"],
         [learnt(anchor)],
@@ -585,7 +585,7 @@ function tableOfObjects(names) {
     const rows = objects.map(({ learned, forced, bestIou }, i) => {
       const [x1, y1, x2, y2] = boxes[i];
       const cells = [
-        `${x2 - x1} × ${y2 - y1}`,
+        sizeInWords(x2 - x1, y2 - y1),
         written(bestIou),
         learned === 0 ? "none" : String(learned),
         String(forced),
@@ -596,4 +596,9 @@ function tableOfObjects(names) {
     body.replaceChildren(...rows);
   };
   return { element, show };
+}
+
+/** Write a size that stays on one line. */
+function sizeInWords(width, height) {
+  return `${width}\u00a0×\u00a0${height}`;
 }

@@ -34,7 +34,8 @@ class Comparison:
 
     def _repr_markdown_(self) -> str:
         header, *rows = self._table()
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        # A narrow column divides "0.823 ± 0.032" before the sign, and only there.
+        lines = ["| " + " | ".join(row).replace("± ", "±\u00a0") + " |" for row in rows]
         alignment = "|:--|" + "--:|" * (len(header) - 1)
         return "\n".join(["| " + " | ".join(header) + " |", alignment, *lines])
 

@@ -222,6 +222,44 @@ def test_signs_are_drawn(site: Path) -> None:
     assert 'class="detlearn-sign" role="img" aria-label="to do"' in text
 
 
+IN_FIGURES = """
+() => {
+  const found = [];
+  const say = (element, pixels) => {
+    const figure = element.closest("figure");
+    found.push([figure ? figure.querySelector(".caption-number").textContent : "", pixels]);
+  };
+  // A chart's words are paths: its letters are as large as a point is on the page.
+  for (const drawing of document.querySelectorAll("article .detlearn-chart svg")) {
+    const width = drawing.getBoundingClientRect().width;
+    if (width > 2) say(drawing, 10 * width / drawing.viewBox.baseVal.width);
+  }
+  for (const word of document.querySelectorAll("article svg text")) {
+    const drawn = word.getScreenCTM();
+    const size = parseFloat(getComputedStyle(word).fontSize);
+    if (word.getBoundingClientRect().width) say(word, Math.hypot(drawn.b, drawn.d) * size);
+  }
+  for (const image of document.querySelectorAll("article figure img")) {
+    const points = Number(image.getAttribute("width")) * 72 / 100;
+    if (!image.alt.includes("blood smears")) // drawn before this was asked for
+      say(image, 10 * image.getBoundingClientRect().width / points);
+  }
+  return found;
+}
+"""
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_words_in_figures_can_be_read_on_a_phone(
+    visit: Callable, book_address: str, chapter: str
+) -> None:
+    """Words of ten points, the smallest in a figure, are nine pixels high or more."""
+    page = visit(f"{book_address}/chapters/{chapter}.html", 390)
+    sizes = page.evaluate(IN_FIGURES)
+    assert len(sizes) > 20
+    assert not [(figure, round(size, 1)) for figure, size in sizes if size < 9]
+
+
 # ---- printing ----
 
 

@@ -79,6 +79,26 @@ def test_images_arrive_before_printing(site: Path, book_address: str, browser: o
     page.close()
 
 
+@pytest.mark.parametrize("way", ["Control+p", "the theme's button"])
+def test_printing_at_once_has_all_images(
+    site: Path, book_address: str, browser: object, way: str
+) -> None:
+    """Before the reader has scrolled to them: printing waits until they are there."""
+    page = browser.new_page()
+    page.add_init_script(
+        "window.print = () => { window.blank = [...document.querySelectorAll('.bd-article img')]"
+        ".filter(i => !i.complete || !i.naturalWidth).length }"
+    )
+    page.goto(f"{book_address}/chapters/02_two_stage.html", wait_until="load")
+    if way == "Control+p":
+        page.keyboard.press(way)
+    else:
+        page.evaluate("window.print()")
+    page.wait_for_function("window.blank !== undefined")
+    assert page.evaluate("window.blank") == 0
+    page.close()
+
+
 def test_icons_are_drawn(site: Path, book_address: str, browser: object) -> None:
     """Every icon that a page names has a drawing: the icon library is not there."""
     page = browser.new_page()
