@@ -219,8 +219,8 @@ def test_letters_of_all_charts_stand_once():
     [
         ("boxes = clip(boxes, size)", "boxes = clip(boxes, size)"),  # blanks enough
         (
-            'append<span class="o">(</span>torch<span class="o">.</span>autograd(loss[mine])',
-            'append<span class="o">(</span>torch<span class="o"><wbr>.</span>autograd(<wbr>loss[<wbr>'
+            'append<span class="o">(</span>of<span class="o">.</span>autograd(loss[mine])',
+            'append<span class="o">(</span>of<span class="o"><wbr>.</span>autograd(<wbr>loss[<wbr>'
             "mine])",
         ),
         ("a_name_that_goes_on.and_on()", "a_name_that_goes_on<wbr>.and_on()"),

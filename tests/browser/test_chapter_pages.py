@@ -280,6 +280,26 @@ def test_print_is_light_without_controls_and_fits(visit: Callable, book_address:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_printed_pictures_keep_their_proportions(
+    visit: Callable, book_address: str, chapter: str
+) -> None:
+    page = visit(f"{book_address}/chapters/{chapter}.html")
+    page.emulate_media(media="print")
+    page.evaluate(
+        "Promise.all([...document.querySelectorAll('figure img')].map((image) => "
+        "{ image.loading = 'eager'; return image.decode(); }))"
+    )
+    sides = page.evaluate(
+        "[...document.querySelectorAll('figure img')].map((image) => "
+        "[image.width, image.height, image.naturalWidth, image.naturalHeight])"
+    )
+    assert len(sides) >= 3
+    for width, height, own_width, own_height in sides:
+        assert abs(width / height / (own_width / own_height) - 1) < 0.02
+        assert height <= 460  # 120 mm
+
+
 def test_print_has_the_solutions_by_choice(visit: Callable, book_address: str) -> None:
     page = visit(f"{book_address}/chapters/06_iou_losses.html?solutions")
     page.emulate_media(media="print")
