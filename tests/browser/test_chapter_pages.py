@@ -297,7 +297,7 @@ def test_printed_pictures_keep_their_proportions(
     assert len(sides) >= 3
     for width, height, own_width, own_height in sides:
         assert abs(width / height / (own_width / own_height) - 1) < 0.02
-        assert height <= 460  # 120 mm
+        assert height <= 630  # 165 mm
 
 
 def test_print_has_the_solutions_by_choice(visit: Callable, book_address: str) -> None:
