@@ -1,6 +1,8 @@
 """The exercises of chapter 3."""
 
+from detlearn.check.yolo.batch_size_for import BATCH_SIZE_FOR
 from detlearn.check.yolo.decode_grid import DECODE_GRID
+from detlearn.check.yolo.distribution_focal_loss import DISTRIBUTION_FOCAL_LOSS
 from detlearn.check.yolo.kmeans_anchors import KMEANS_ANCHORS
 from detlearn.check.yolo.responsible_boxes import RESPONSIBLE_BOXES
 from detlearn.check.yolo.yolov1_loss import YOLOV1_LOSS
@@ -12,4 +14,6 @@ EXERCISES = (
     YOLOV1_LOSS,
     KMEANS_ANCHORS,
     YOLOV3_TARGETS,
+    DISTRIBUTION_FOCAL_LOSS,
+    BATCH_SIZE_FOR,
 )
