@@ -4,6 +4,7 @@ from detlearn.check.yolo.batch_size_for import BATCH_SIZE_FOR
 from detlearn.check.yolo.decode_grid import DECODE_GRID
 from detlearn.check.yolo.distribution_focal_loss import DISTRIBUTION_FOCAL_LOSS
 from detlearn.check.yolo.kmeans_anchors import KMEANS_ANCHORS
+from detlearn.check.yolo.multi_scale_batch import MULTI_SCALE_BATCH
 from detlearn.check.yolo.responsible_boxes import RESPONSIBLE_BOXES
 from detlearn.check.yolo.yolov1_loss import YOLOV1_LOSS
 from detlearn.check.yolo.yolov3_targets import YOLOV3_TARGETS
@@ -16,4 +17,5 @@ EXERCISES = (
     YOLOV3_TARGETS,
     DISTRIBUTION_FOCAL_LOSS,
     BATCH_SIZE_FOR,
+    MULTI_SCALE_BATCH,
 )
