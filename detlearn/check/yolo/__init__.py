@@ -6,6 +6,7 @@ from detlearn.check.yolo.distribution_focal_loss import DISTRIBUTION_FOCAL_LOSS
 from detlearn.check.yolo.kmeans_anchors import KMEANS_ANCHORS
 from detlearn.check.yolo.multi_scale_batch import MULTI_SCALE_BATCH
 from detlearn.check.yolo.responsible_boxes import RESPONSIBLE_BOXES
+from detlearn.check.yolo.task_aligned_assign import TASK_ALIGNED_ASSIGN
 from detlearn.check.yolo.yolov1_loss import YOLOV1_LOSS
 from detlearn.check.yolo.yolov3_targets import YOLOV3_TARGETS
 
@@ -16,6 +17,7 @@ EXERCISES = (
     KMEANS_ANCHORS,
     YOLOV3_TARGETS,
     DISTRIBUTION_FOCAL_LOSS,
+    TASK_ALIGNED_ASSIGN,
     BATCH_SIZE_FOR,
     MULTI_SCALE_BATCH,
 )
