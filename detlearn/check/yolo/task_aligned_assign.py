@@ -60,7 +60,7 @@ def _cases(random: torch.Generator) -> list[Case]:
             **three,
         ),
         *(
-            Case("gradient", args, note, detached=True, keywords=_keywords())
+            Case("gradient", args, note, detached=(0, 1), keywords=_keywords())
             for args, note in (
                 (other, "scores and boxes that carry a gradient"),
                 (batch, "three images whose scores and boxes carry a gradient"),
