@@ -169,7 +169,10 @@ def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "name",
-    ["bccd_boxes", "box_losses", "point_choices", "point_preview", "two_stage", "yolo_cells"],
+    [
+        *("bccd_boxes", "box_losses", "point_choices", "point_preview", "two_stage"),
+        *("yolo_cells", "yolo_preview", "yolo_fastest_photo"),
+    ],
 )
 def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name):
     """All its runs are stored with the settings of today: nothing is left to do."""

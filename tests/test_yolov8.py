@@ -418,6 +418,12 @@ class TestPredict:
                 *((16, wide), (wide, wide), (wide, out))
             ]
 
+    def test_not_detached_the_one_to_one_head_teaches_the_features(self):
+        model = yolov8_small(2, heads=BOTH, detached=False)
+        outputs = model.predict(torch.rand(2, 3, 64, 64))
+        outputs.heads["one_to_one"].class_logits.sum().backward()
+        assert any(p.grad.count_nonzero() for p in model.backbone.parameters())
+
     def test_the_one_to_one_head_leaves_the_features_alone(self):
         model = small_detector(heads=BOTH)
         outputs = model.predict(torch.rand(2, 3, 64, 64))

@@ -200,7 +200,7 @@ def task_aligned_assign(
         pred_boxes: (B, P, 4) xyxy in pixels.
         points: (P, 2) where the locations stand, x and y above 0.
         gt_boxes: (B, N, 4) xyxy in pixels; images with fewer objects are padded with boxes of
-            zeros, inside which no location lies. N may be 0.
+            zeros, which no prediction overlaps. N may be 0.
         gt_labels: (B, N) int64 in 0 … K−1, of padding any of them.
         topk: locations for each object.
         alpha: exponent of the score.
@@ -242,9 +242,9 @@ def task_aligned_assign(
 
 
 def grow_boxes(boxes: Tensor, smallest: float) -> Tensor:
-    """Return boxes (..., 4) at least so wide and high, about their centres; padding stays empty."""
+    """Return boxes (..., 4) at least so wide and so high, about their centres."""
     sides = boxes[..., 2:] - boxes[..., :2]
-    missing = (smallest - sides).clamp(min=0) / 2 * (sides > 0)  # on either side
+    missing = (smallest - sides).clamp(min=0) / 2  # on either side
     return torch.cat((boxes[..., :2] - missing, boxes[..., 2:] + missing), dim=-1)
 
 
