@@ -247,7 +247,7 @@ IN_FIGURES = """
     if (word.getBoundingClientRect().width) say(word, Math.hypot(drawn.b, drawn.d) * size);
   }
   for (const image of document.querySelectorAll("article figure img")) {
-    const points = Number(image.getAttribute("width")) * 72 / 100;
+    const points = Number(image.getAttribute("width")) * 72 / 200; // 200 pixels an inch
     if (!image.alt.includes("blood smears")) // drawn before this was asked for
       say(image, 10 * image.getBoundingClientRect().width / points);
   }
