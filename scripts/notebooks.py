@@ -261,10 +261,13 @@ def check(path: Path) -> bool:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as a reader would say it: ``48 s`` or ``3 min 5 s``, never on two lines."""
+    """Return a duration as a reader would say it: ``48 s`` or ``3 min 5 s``.
+
+    A number and its unit stand on one line.
+    """
     whole = round(seconds)
     words = f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
-    return words.replace(" ", NO_BREAK)
+    return words.replace(" min", f"{NO_BREAK}min").replace(" s", f"{NO_BREAK}s")
 
 
 def title_of(notebook: dict) -> str:
@@ -292,8 +295,7 @@ def status_table(notebooks: list[tuple[str, dict]]) -> str:
         lines.append(
             f"| {link} | {in_words(facts['seconds'])} "
             f"| {in_words(facts['slowest_cells'][0]['seconds'])} "
-            f"| {facts['processor'].replace(' cores', NO_BREAK + 'cores')} "
-            f"| Python{NO_BREAK}{facts['python']}, torch{NO_BREAK}{facts['torch']} |"
+            f"| {facts['processor']} | Python {facts['python']}, torch {facts['torch']} |"
         )
 
     return "\n".join(lines) + "\n"

@@ -101,8 +101,8 @@ def test_the_status_table_by_hand() -> None:
     fresh = {"metadata": {}, "cells": [text("# Two stages")]}
     rows = notebooks.status_table([("01_a", ran), ("02_b", fresh)]).splitlines()[2:]
     assert rows == [
-        "| [Foundations](../chapters/01_a.ipynb) | 3~min~5~s | 59~s | Abacus, 2~cores "
-        "| Python~3.11.7, torch~2.14.1 |".replace("~", "\u00a0"),
+        "| [Foundations](../chapters/01_a.ipynb) | 3~min 5~s | 59~s ".replace("~", "\u00a0")
+        + "| Abacus, 2 cores | Python 3.11.7, torch 2.14.1 |",
         "| [Two stages](../chapters/02_b.ipynb) | not run yet | | | |",
     ]
 
