@@ -632,20 +632,26 @@ class TestRecipes:
         assert shortened(150) == (5 if steps == 20 else 150)
 
     @pytest.mark.parametrize(
-        ("notebook", "name"), [("01_foundations", "point"), ("02_two_stage", "faster_rcnn")]
+        ("notebook", "names"),
+        [
+            ("01_foundations", ["point"]),
+            ("02_two_stage", ["faster_rcnn"]),
+            ("03_yolo", ["yolov1", "yolov3", "yolov8"]),
+        ],
     )
-    def test_the_chapters_train_by_them(self, root, notebook, name):
-        """The chapter's main training is ``training.fit(…, **recipe.settings())``, no more said."""
+    def test_the_chapters_train_by_them(self, root, notebook, names):
+        """Each main training is ``training.fit(…, **recipe.settings())``, no more said."""
         calls = [call for cell in code_cells(root, notebook) for call in calls_in(cell)]
         recipes = [call for call in calls if ast.unparse(call.func) == "training.recipe"]
         named = [call.args[0] for call in recipes if isinstance(call.args[0], ast.Constant)]
-        assert [ast.unparse(argument) for argument in named] == [repr(name)]
+        assert [ast.unparse(argument) for argument in named] == [repr(name) for name in names]
 
         fits = [call for call in calls if ast.unparse(call.func) == "training.fit"]
         by_recipe = [call for call in fits if "**recipe.settings()" in ast.unparse(call)]
-        assert len(by_recipe) == 1
-        given = {keyword.arg for keyword in by_recipe[0].keywords} - {None}
-        assert not given & {field.name for field in fields(Recipe)}
+        assert len(by_recipe) == len(names)
+        for call in by_recipe:
+            given = {keyword.arg for keyword in call.keywords} - {None}
+            assert not given & {field.name for field in fields(Recipe)}
 
 
 def code_cells(root, notebook):
