@@ -21,9 +21,11 @@ import html
 import io
 import os
 import platform
+import struct
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -198,9 +200,38 @@ def shrink_images(notebook: nbformat.NotebookNode) -> None:
             if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
                 image = image.convert("RGB")
 
-            smaller = io.BytesIO()
-            image.save(smaller, "PNG", optimize=True)
-            output["data"]["image/png"] = base64.b64encode(smaller.getvalue()).decode()
+            output["data"]["image/png"] = base64.b64encode(as_png(image)).decode()
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Return the shorter of two files of the same pixels.
+
+    Pillow stores each row as differences to its neighbours. A scene drawn larger than it is has
+    long runs of equal pixels, and then the pixels as they are take an eighth less.
+    """
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    if image.mode != "RGB":
+        return file.getvalue()
+
+    # A PNG is a signature and chunks: length, name, content, checksum. The zero before a row says
+    # that its pixels stand there as they are.
+    width, height = image.size
+    pixels = image.tobytes()
+    rows = [b"\0" + pixels[3 * width * y : 3 * width * (y + 1)] for y in range(height)]
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0),  # 8 bits, RGB
+        b"IDAT": zlib.compress(b"".join(rows), 9),
+        b"IEND": b"",
+    }
+    as_they_are = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks.items()
+    )
+    return min(file.getvalue(), as_they_are, key=len)
 
 
 def strip_volatile(notebook: nbformat.NotebookNode) -> None:

@@ -19,7 +19,6 @@ from detlearn.explore.flow import (
     yolov8_flow,
 )
 from detlearn.models.yolov3 import decode_levels
-from detlearn.models.yolov8 import TOP_K
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -136,7 +135,7 @@ def test_the_shapes_are_those_of_the_modern_head() -> None:
     assert shape(head.class_logits) in text
     assert shape(head.distance_logits) in text
     assert f"{len(outputs.points)} boxes, score > {model.score_threshold:g}, NMS" in text
-    assert any(f"the {TOP_K['one_to_many']} locations" in line for line in text)
+    assert any(f"the {model.topk['one_to_many']} locations" in line for line in text)
 
 
 def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor]) -> None:

@@ -332,7 +332,7 @@ def yolov3_flow() -> Flow:
         "finer one. Three maps of stride 4, 8 and 16 come out, with 32, 48 and 64 channels. From "
         "each, two convolutions read 45 numbers in a cell: for each of three anchors ten class "
         "scores, objectness and four numbers of its box. Decoded, these are 4032 boxes. Scores "
-        "above 0.01 go through NMS. An object is learnt in the cell of its centre, by the one of "
+        "above 0.001 go through NMS. An object is learnt in the cell of its centre, by the one of "
         "all nine anchors that is most like it in shape.",
     )
     draw_backbone(
@@ -352,7 +352,7 @@ def yolov3_flow() -> Flow:
         flow,
         scores=("scores", "3 × 10 classes,", "3 × objectness", "4032 × 11"),
         boxes=("three anchors", "x, y in the cell,", "log w, log h", "4032 × 4"),
-        decode=("decode", "4032 boxes, score > 0.01, NMS"),
+        decode=("decode", "4032 boxes, score > 0.001, NMS"),
         learns=("the cell of its centre, and in it, of", "all nine, the anchor most like it"),
     )
     return flow
@@ -369,7 +369,7 @@ def yolov8_flow() -> Flow:
         "each map stand two towers. One gives ten class scores at each location, the other the "
         "distances to the four sides, each as 16 bins; there are no anchors and no objectness. "
         "Decoded, these are 1344 boxes. Scores above 0.001 go through NMS. An object is learnt by "
-        "the ten locations inside it that do best at it, or by the best one where NMS is to be "
+        "the five locations inside it that do best at it, or by the best one where NMS is to be "
         "done without.",
     )
     draw_backbone(
@@ -390,7 +390,7 @@ def yolov8_flow() -> Flow:
         scores=("scores", "10 classes,", "no objectness", "1344 × 10"),
         boxes=("distances", "to the 4 sides,", "16 bins each", "1344 × 4 × 16"),
         decode=("decode", "1344 boxes, score > 0.001, NMS"),
-        learns=("the 10 locations inside it that do", "best; without NMS, the best one"),
+        learns=("the 5 locations inside it that do", "best; without NMS, the best one"),
     )
     return flow
 
