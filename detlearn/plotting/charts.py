@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 7.0, 4.2  # inches
 MANY_CLASSES = 12  # beyond this, only the extremes have a line of their own
+LONG_NAME = 20  # letters of a loss's name, up to which two stand beside each other
 
 # What is there to be seen behind the lines that matter.
 FAINT = {"color": "#bbbbbb", "linewidth": 0.8, "linestyle": "-", "zorder": 1}
@@ -180,10 +181,12 @@ def plot_losses(ax: Axes, history: "History") -> None:
     ax.set_ylabel("loss")
 
     # Few lines leave a corner free, of more the names stand above: on a phone they would hide them.
+    # Two long names beside each other would make the chart wider, and so all its letters smaller.
     if len(terms) < 4:
         ax.legend(loc="upper right")
     else:
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        ncols = 2 if max(map(len, terms)) <= LONG_NAME else 1
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=ncols)
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
