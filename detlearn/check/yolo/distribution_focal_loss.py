@@ -106,9 +106,10 @@ def _beyond_the_bins() -> list[Case]:
 
 
 def _degenerate() -> list[Case]:
+    # Logits so large that the logarithm of a softmax would be −∞.
     wrong = torch.zeros(2, 4)
     wrong[:, 0] = 200.0
-    return [
+    certain = [
         Case(
             "degenerate",
             (wrong, torch.tensor([1.5, 2.0])),
@@ -120,10 +121,16 @@ def _degenerate() -> list[Case]:
             (-wrong, torch.tensor([0.0, 0.5])),
             "a bin with a logit of −200 that should have been taken",
         ),
+    ]
+
+    # Shapes other than that of the chapter's boxes.
+    shapes = [
         Case("degenerate", (torch.zeros(0, 4, 16), torch.zeros(0, 4)), "no boxes at all"),
         Case("degenerate", (torch.tensor([0.0, 1.0, 2.0]), torch.tensor(0.5)), "a single side"),
         Case("degenerate", (torch.tensor([[0.5, 2.0]]), torch.tensor([0.25])), "two bins"),
     ]
+
+    return [*certain, *shapes]
 
 
 # ---- wrong answers ----

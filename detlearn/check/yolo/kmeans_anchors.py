@@ -95,27 +95,36 @@ def _course(sides: Tensor, start: Tensor) -> tuple[int, float]:
 
 
 def _by_hand() -> list[Case]:
+    # The table of the chapter; the larger anchor first shows whether the answer is sorted.
     text = [(8, 10), (12, 12), (36, 20), (20, 20)]
-    three = [(10, 10), (10, 20), (20, 20)]
-    thin = [(4, 30), (5, 40), (30, 4), (40, 6)]
-    return [
-        _hand(
-            "the four objects of the text",
-            *(text, [(10, 10), (40, 20)], [(10, 11), (28, 20)]),
-        ),
+    of_the_text = [
+        _hand("the four objects of the text", text, [(10, 10), (40, 20)], [(10, 11), (28, 20)]),
         _hand(
             "the four objects of the text, and the larger anchor first",
             *(text, [(40, 20), (10, 10)], [(10, 11), (28, 20)]),
         ),
-        _hand(
-            "high and wide objects of nearly the same area",
-            *(thin, [(5, 30), (30, 5)], [(4.5, 35), (35, 5)]),
-        ),
+    ]
+
+    # Shapes that areas do not tell apart.
+    thin = _hand(
+        "high and wide objects of nearly the same area",
+        [(4, 30), (5, 40), (30, 4), (40, 6)],
+        [(5, 30), (30, 5)],
+        [(4.5, 35), (35, 5)],
+    )
+
+    # As few anchors as there can be, and as many as there are objects.
+    numbers = [
         _hand("one anchor for two objects", [(10, 10), (20, 40)], [(5, 5)], [(15, 25)]),
         _hand(
             "an anchor for each object",
             *([(30, 8), (6, 6), (9, 60)], [(9, 60), (30, 8), (6, 6)], [(6, 6), (30, 8), (9, 60)]),
         ),
+    ]
+
+    # The middle one of three objects has an IoU of 1/2 with either anchor: the first has it.
+    three = [(10, 10), (10, 20), (20, 20)]
+    ties = [
         _hand(
             "an object that is as much like the first anchor as like the second",
             *(three, [(10, 10), (20, 20)], [(10, 15), (20, 20)]),
@@ -124,6 +133,10 @@ def _by_hand() -> list[Case]:
             "objects three times as large, one of them as much like one anchor as like the other",
             *([(3 * w, 3 * h) for w, h in three], [(30, 30), (60, 60)], [(30, 45), (60, 60)]),
         ),
+    ]
+
+    # An anchor without objects stays where it is.
+    left_alone = [
         _hand(
             "two objects, and a second anchor that neither is like",
             *([(10, 10), (12, 14)], [(10, 10), (200, 2)], [(11, 12), (200, 2)]),
@@ -133,6 +146,8 @@ def _by_hand() -> list[Case]:
             *([(30, 10), (32, 14), (31, 12)], [(1, 90), (30, 10)], [(1, 90), (31, 12)]),
         ),
     ]
+
+    return [*of_the_text, thin, *numbers, *ties, *left_alone]
 
 
 def _hand(note: str, sides: list, start: list, expected: list) -> Case:

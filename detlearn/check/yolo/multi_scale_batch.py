@@ -124,25 +124,32 @@ def _by_hand() -> list[Case]:
 
 
 def _degenerate(random: torch.Generator) -> list[Case]:
-    images, targets = _batch([(24, 32)], random)
     anchors = torch.tensor([[3.0, 5.0]])
-    stripes = torch.zeros(3, 32, 32)
-    stripes[:, :, ::4] = 1
-    thin = torch.zeros(3, 2, 60)
-    return [
+
+    # Nothing to resize, and no box to move.
+    images, targets = _batch([(24, 32)], random)
+    nothing_to_do = [
         _case("degenerate", (images, targets, anchors, 32), "an image of that size already"),
         _case("degenerate", ([_grey(6, 8)], [_target()], anchors, 16), "an image without objects"),
-        _case(
-            "degenerate",
-            ([stripes], [_target((0, 0, 32, 32), labels=(1,))], anchors, 8),
-            "an image whose every fourth column is white, made four times smaller",
-        ),
-        _case(
-            "degenerate",
-            ([thin], [_target((0, 0, 60, 2), labels=(1,))], anchors, 10),
-            "an image of 2 × 60 pixels, whose height would round to 0",
-        ),
     ]
+
+    # Four times smaller, a pixel is the mean of the four that it replaces, or one of them.
+    stripes = torch.zeros(3, 32, 32)
+    stripes[:, :, ::4] = 1
+    averaged = _case(
+        "degenerate",
+        ([stripes], [_target((0, 0, 32, 32), labels=(1,))], anchors, 8),
+        "an image whose every fourth column is white, made four times smaller",
+    )
+
+    # A third of a pixel is no height.
+    thin = _case(
+        "degenerate",
+        ([torch.zeros(3, 2, 60)], [_target((0, 0, 60, 2), labels=(1,))], anchors, 10),
+        "an image of 2 × 60 pixels, whose height would round to 0",
+    )
+
+    return [*nothing_to_do, averaged, thin]
 
 
 # ---- wrong answers ----

@@ -256,28 +256,33 @@ def _several_objects() -> list[Case]:
 
 
 def _ties() -> list[Case]:
+    # Eight locations with the same box and score: of equal ones the first three.
     alike = [(x, _wide(0.5), (0.25,)) for x in (5, 15, 25, 35, 45, 55, 65, 75)]
+    first_three = _case(
+        "by hand",
+        _image(alike, [(LEFT, 0)]),
+        "eight locations that do equally well, and room for three",
+        _answer([0, 0, 0, -1, -1, -1, -1, -1], [0.5] * 3 + [0.0] * 5),
+        topk=3,
+    )
+
+    # The seventh does best, whose place among them is no matter; two places are left.
     better = [*alike[:6], (65, _wide(0.8), (0.64,)), alike[7]]
-    twice = _image([(25, _wide(0.5), (0.25,)), (35, _wide(0.8), (0.25,))], [(LEFT, 0), (LEFT, 0)])
     share = 0.5 * 0.5**6 / (0.8 * 0.8**6) * 0.8  # √.25 = .5, √.64 = .8
-    return [
+    best_and_two = _case(
+        "by hand",
+        _image(better, [(LEFT, 0)]),
+        "a location that does best and seven that do equally well, and room for three",
+        _answer([0, 0, -1, -1, -1, -1, 0, -1], [share] * 2 + [0.0] * 4 + [0.8, 0.0]),
+        topk=3,
+    )
+
+    # Equal objects want the same locations with the same IoU: the first has them.
+    two_locations = [(25, _wide(0.5), (0.25,)), (35, _wide(0.8), (0.25,))]
+    equal_objects = [
         _case(
             "by hand",
-            _image(alike, [(LEFT, 0)]),
-            "eight locations that do equally well, and room for three",
-            _answer([0, 0, 0, -1, -1, -1, -1, -1], [0.5] * 3 + [0.0] * 5),
-            topk=3,
-        ),
-        _case(
-            "by hand",
-            _image(better, [(LEFT, 0)]),
-            "a location that does best and seven that do equally well, and room for three",
-            _answer([0, 0, -1, -1, -1, -1, 0, -1], [share] * 2 + [0.0] * 4 + [0.8, 0.0]),
-            topk=3,
-        ),
-        _case(
-            "by hand",
-            twice,
+            _image(two_locations, [(LEFT, 0), (LEFT, 0)]),
             "two equal objects",
             _answer([0, 0], [0.5**6 / 0.8**6 * 0.8, 0.8]),
         ),
@@ -289,15 +294,32 @@ def _ties() -> list[Case]:
         ),
     ]
 
+    return [first_three, best_and_two, *equal_objects]
+
 
 def _degenerate() -> list[Case]:
-    scores, boxes, points, gt_boxes, gt_labels = _image(
-        [(5, _wide(0.5), (0.5, 0.2)), (15, _wide(0.8), (0.3, 0.1))], [(LEFT, 0)]
-    )
-    tiny = torch.tensor([[[6.0, 2, 14, 8]]])  # between the locations at 5 and 15
-    nothing = (scores, boxes, points, gt_boxes[:, :0], gt_labels[:, :0])
-    return [
-        _case("degenerate", nothing, "an image without objects"),
+    two_locations = [(5, _wide(0.5), (0.5, 0.2)), (15, _wide(0.8), (0.3, 0.1))]
+    scores, boxes, points, gt_boxes, gt_labels = _image(two_locations, [(LEFT, 0)])
+
+    # No object to learn: none at all, or a box that only fills the image up.
+    no_objects = [
+        _case(
+            "degenerate",
+            (scores, boxes, points, gt_boxes[:, :0], gt_labels[:, :0]),
+            "an image without objects",
+        ),
+        _case(
+            "degenerate",
+            (scores, boxes, points, 0 * gt_boxes, gt_labels),
+            "an image with a box of zeros alone, which fills it up",
+            _answer([-1, -1], [0, 0]),
+        ),
+    ]
+
+    # No location to learn it: none inside, the object lies between those at 5 and 15, or none with
+    # an alignment above 0.
+    tiny = torch.tensor([[[6.0, 2, 14, 8]]])
+    no_locations = [
         _case(
             "degenerate",
             (scores, boxes, points, tiny, gt_labels),
@@ -310,13 +332,9 @@ def _degenerate() -> list[Case]:
             "scores that are all 0",
             _answer([-1, -1], [0, 0]),
         ),
-        _case(
-            "degenerate",
-            (scores, boxes, points, 0 * gt_boxes, gt_labels),
-            "an image with a box of zeros alone, which fills it up",
-            _answer([-1, -1], [0, 0]),
-        ),
     ]
+
+    return [*no_objects, *no_locations]
 
 
 # ---- wrong answers ----
