@@ -66,12 +66,22 @@ def _by_hand() -> list[Case]:
     car[0, 7, 7] = torch.tensor([0.25, 1.0, 0.7, 0.75, 0.75, (44 / 128) ** 0.5, 0.15625**0.5])
     boxes = _points(16, 128, 128)
     boxes[0, 7, 7, 0] = torch.tensor([40.0, 52, 84, 72])
-    of_car = (boxes, car[..., 2:3], car[..., :2])
+    of_car = Case(
+        "by hand",
+        (car, 2, (128, 128)),
+        "the car of the text in row 7, column 7, and zeros elsewhere",
+        (boxes, car[..., 2:3], car[..., :2]),
+    )
 
     # One cell of an image of 40 × 80: two boxes.
     cell = torch.tensor([0.1, 0.2, 0.3, 0.9, 0.8, 0.5, 0.25, 0.5, 1.0, 0.0, 1.0, -0.5, 0.1])
     one = torch.tensor([[30.0, -10, 50, 30], [-10.0, 39.8, 10, 40.2]])
-    of_cell = (one.view(1, 1, 1, 2, 4), cell[3:5].view(1, 1, 1, 2), cell[:3].view(1, 1, 1, 3))
+    of_cell = Case(
+        "by hand",
+        (cell.view(1, 1, 1, 13), 3, (40, 80)),
+        "one cell with two boxes, an image of 40 × 80 pixels",
+        (one.view(1, 1, 1, 2, 4), cell[3:5].view(1, 1, 1, 2), cell[:3].view(1, 1, 1, 3)),
+    )
 
     # Four cells of an image of 40 × 80, the centre in the middle of each, sides a half and a fifth.
     four = torch.zeros(1, 2, 2, 6)
@@ -82,28 +92,14 @@ def _by_hand() -> list[Case]:
         [[10.0, 6, 30, 14], [50.0, 6, 70, 14]],
         [[10.0, 26, 30, 34], [50.0, 26, 70, 34]],
     ]
-    of_four = (torch.tensor(rows)[None, :, :, None], four[..., 1:2], four[..., :1])
+    of_four = Case(
+        "by hand",
+        (four, 1, (40, 80)),
+        "four cells, in the middle of each a box of 20 × 8 pixels, an image of 40 × 80 pixels",
+        (torch.tensor(rows)[None, :, :, None], four[..., 1:2], four[..., :1]),
+    )
 
-    return [
-        Case(
-            "by hand",
-            (car, 2, (128, 128)),
-            "the car of the text in row 7, column 7, and zeros elsewhere",
-            of_car,
-        ),
-        Case(
-            "by hand",
-            (cell.view(1, 1, 1, 13), 3, (40, 80)),
-            "one cell with two boxes, an image of 40 × 80 pixels",
-            of_cell,
-        ),
-        Case(
-            "by hand",
-            (four, 1, (40, 80)),
-            "four cells, in the middle of each a box of 20 × 8 pixels, an image of 40 × 80 pixels",
-            of_four,
-        ),
-    ]
+    return [of_car, of_cell, of_four]
 
 
 def _points(side: int, height: int, width: int) -> Tensor:

@@ -79,48 +79,50 @@ def _target(*rows: tuple[float, ...], labels: tuple[int, ...] = ()) -> Target:
 def _by_hand() -> list[Case]:
     anchors = torch.tensor([[4.0, 6.0], [10.0, 3.0]])
     labels = torch.tensor([7])
-    larger = ([_grey(8, 16)], [_target((2, 4, 10, 8), labels=(7,))], anchors, 24)
-    smaller = ([_grey(16, 8)], [_target((1, 4, 5, 16), labels=(7,))], anchors, 8)
-    # 15 · 32 / 20 = 24, 20 → 32; and 10 · 16 / 30 = 5.33, rounded to 5, so that y shrinks by 1/2.
-    rounded = ([_grey(10, 30)], [_target((3, 2, 30, 10), labels=(7,))], anchors, 16)
-    two = (
-        [_grey(16, 16), _grey(8, 16)],
-        [_target((2, 4, 10, 8), labels=(7,)), _target((0, 0, 16, 8), labels=(7,))],
-        anchors,
-        32,
-    )
 
-    return [
+    # One ratio for all, 3/2 and 1/2.
+    whole = [
         _case(
             "by hand",
-            larger,
+            ([_grey(8, 16)], [_target((2, 4, 10, 8), labels=(7,))], anchors, 24),
             "an image of 8 × 16 pixels that becomes 12 × 24",
             (_grey(12, 24), torch.tensor([[3.0, 6, 15, 12]]), labels, 1.5 * anchors),
         ),
         _case(
             "by hand",
-            smaller,
+            ([_grey(16, 8)], [_target((1, 4, 5, 16), labels=(7,))], anchors, 8),
             "an image of 16 × 8 pixels that becomes 8 × 4",
             (_grey(8, 4), torch.tensor([[0.5, 2, 2.5, 8]]), labels, 0.5 * anchors),
         ),
-        _case(
-            "by hand",
-            rounded,
-            "an image of 10 × 30 pixels that becomes 5 × 16",
-            (_grey(5, 16), torch.tensor([[1.6, 1, 16, 5]]), labels, 16 / 30 * anchors),
-        ),
-        _case(
-            "by hand",
-            two,
-            "two images, 16 × 16 and 8 × 16, that become 32 × 32 and 16 × 32",
-            (
-                *(_grey(32, 32), _grey(16, 32)),
-                *(torch.tensor([[4.0, 8, 20, 16]]), labels),
-                *(torch.tensor([[0.0, 0, 32, 16]]), labels),
-                2 * anchors,
-            ),
-        ),
     ]
+
+    # 10 · 16 / 30 = 5.33 is rounded to 5, so that y shrinks by 1/2 and x by 16/30.
+    rounded = _case(
+        "by hand",
+        ([_grey(10, 30)], [_target((3, 2, 30, 10), labels=(7,))], anchors, 16),
+        "an image of 10 × 30 pixels that becomes 5 × 16",
+        (_grey(5, 16), torch.tensor([[1.6, 1, 16, 5]]), labels, 16 / 30 * anchors),
+    )
+
+    # Images of one longer side and two shapes.
+    two = _case(
+        "by hand",
+        (
+            [_grey(16, 16), _grey(8, 16)],
+            [_target((2, 4, 10, 8), labels=(7,)), _target((0, 0, 16, 8), labels=(7,))],
+            anchors,
+            32,
+        ),
+        "two images, 16 × 16 and 8 × 16, that become 32 × 32 and 16 × 32",
+        (
+            *(_grey(32, 32), _grey(16, 32)),
+            *(torch.tensor([[4.0, 8, 20, 16]]), labels),
+            *(torch.tensor([[0.0, 0, 32, 16]]), labels),
+            2 * anchors,
+        ),
+    )
+
+    return [*whole, rounded, two]
 
 
 def _degenerate(random: torch.Generator) -> list[Case]:

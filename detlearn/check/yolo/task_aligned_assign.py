@@ -31,16 +31,17 @@ def _cases(random: torch.Generator) -> list[Case]:
     scores, boxes, points, gt_boxes, gt_labels = batch
     three = {"topk": 3}
 
-    return [
-        *_the_table(),
-        *_several_objects(),
-        *_ties(),
-        *_degenerate(),
+    # Against the package, with the usual numbers and with others.
+    values = [
         _case("random", batch, "three images with 4, 3 and 2 objects"),
         _case("random", batch, "three images, three locations for each object", **three),
         _case("random", other, "two images, with α = 1 and β = 2", topk=5, alpha=1.0, beta=2.0),
         _case("random", other, "two images, with α = 0.3 and β = 3", topk=4, alpha=0.3, beta=3.0),
         _case("random", other, "two images, one location for each object", topk=1),
+    ]
+
+    # What changes nothing, or only the order.
+    properties = [
         _case(
             "property",
             (scores[:, order], boxes[:, order], points[order], gt_boxes, gt_labels),
@@ -59,21 +60,27 @@ def _cases(random: torch.Generator) -> list[Case]:
             "the same in shares of the image",
             **three,
         ),
-        *(
-            Case("gradient", args, note, detached=(0, 1), keywords=_keywords())
-            for args, note in (
-                (other, "scores and boxes that carry a gradient"),
-                (batch, "three images whose scores and boxes carry a gradient"),
-            )
-        ),
-        *(
-            Case("no loop", _random(n, n, n, random), note, size=n, keywords=_keywords(topk=2))
-            for n, note in (
-                (2, "2 images with 2 objects and 4 locations"),
-                (8, "8 images with 8 objects and 64 locations"),
-            )
-        ),
     ]
+
+    # Targets carry no gradient, whatever they are made of.
+    gradients = [
+        Case("gradient", args, note, detached=(0, 1), keywords=_keywords())
+        for args, note in (
+            (other, "scores and boxes that carry a gradient"),
+            (batch, "three images whose scores and boxes carry a gradient"),
+        )
+    ]
+
+    growing = [
+        Case("no loop", _random(n, n, n, random), note, size=n, keywords=_keywords(topk=2))
+        for n, note in (
+            (2, "2 images with 2 objects and 4 locations"),
+            (8, "8 images with 8 objects and 64 locations"),
+        )
+    ]
+
+    by_hand = [*_the_table(), *_several_objects(), *_ties()]
+    return [*by_hand, *_degenerate(), *values, *properties, *gradients, *growing]
 
 
 def _keywords(topk: int = 10, alpha: float = 0.5, beta: float = 6.0) -> dict[str, Any]:
@@ -131,6 +138,10 @@ def _answer(assigned: list[int], scores: list[float]) -> Pair:
 
 def _the_table() -> list[Case]:
     """Make cases of one object, the first of them the chapter's table."""
+    return [*_of_the_table(), *_who_may_claim()]
+
+
+def _of_the_table() -> list[Case]:
     table = _image(
         [
             (5, _wide(0.9), (0.64,)),
@@ -141,21 +152,9 @@ def _the_table() -> list[Case]:
         ],
         [(LEFT, 0)],
     )
+
+    # The alignments of its first four rows, √p · IoU⁶.
     a, b, c, d = 0.8 * 0.9**6, 0.9 * 0.8**6, 0.9**0.5 * 0.6**6, 0.2 * 0.85**6
-    classes = _image(
-        [(5, _wide(0.5), (0.9, 0.25, 0.1)), (15, _wide(0.8), (0.9, 0.04, 0.3))], [(LEFT, 1)]
-    )
-    none = _image(
-        [(5, _wide(0.5), (0.64,)), (15, (200, 0, 300, 10), (0.9,)), (25, _wide(0.9), (0.0,))],
-        [(LEFT, 0)],
-    )
-    border = _image(
-        [(0, _wide(0.9), (0.64,)), (50, _wide(0.5), (0.25,)), (100, _wide(0.9), (0.64,))],
-        [(LEFT, 0)],
-    )
-    upper = _image(
-        [(25, (0, 5, 80, 15), (0.64,)), (35, (0, 5, 50, 15), (0.25,))], [((0, 5, 100, 15), 0)]
-    )
 
     return [
         _case(
@@ -171,6 +170,7 @@ def _the_table() -> list[Case]:
             "the table above, with room for ten locations",
             _answer([0, 0, 0, 0, -1], [0.9, b / a * 0.9, c / a * 0.9, d / a * 0.9, 0]),
         ),
+        # p · IoU: .576 and .648, so the second row is the best, whose target is the highest IoU.
         _case(
             "by hand",
             table,
@@ -180,79 +180,106 @@ def _the_table() -> list[Case]:
             alpha=1.0,
             beta=1.0,
         ),
-        _case(
-            "by hand",
-            classes,
-            "an object of class 1 and three classes, with α = 1 and β = 1",
-            _answer([0, 0], [0.8, 0.032 / 0.125 * 0.8]),
-            alpha=1.0,
-            beta=1.0,
+    ]
+
+
+def _who_may_claim() -> list[Case]:
+    # Of three scores the one of the object's class counts.
+    classes = _case(
+        "by hand",
+        _image(
+            [(5, _wide(0.5), (0.9, 0.25, 0.1)), (15, _wide(0.8), (0.9, 0.04, 0.3))], [(LEFT, 1)]
         ),
-        _case(
-            "by hand",
-            none,
-            "a location whose box does not touch the object and one whose score is 0",
-            _answer([0, -1, -1], [0.5, 0, 0]),
+        "an object of class 1 and three classes, with α = 1 and β = 1",
+        _answer([0, 0], [0.8, 0.032 / 0.125 * 0.8]),
+        alpha=1.0,
+        beta=1.0,
+    )
+
+    # An alignment of 0 claims nothing, though there is room.
+    none = _case(
+        "by hand",
+        _image(
+            [(5, _wide(0.5), (0.64,)), (15, (200, 0, 300, 10), (0.9,)), (25, _wide(0.9), (0.0,))],
+            [(LEFT, 0)],
         ),
+        "a location whose box does not touch the object and one whose score is 0",
+        _answer([0, -1, -1], [0.5, 0, 0]),
+    )
+
+    # A side is not inside.
+    sides = [
         _case(
             "by hand",
-            border,
+            _image(
+                [(0, _wide(0.9), (0.64,)), (50, _wide(0.5), (0.25,)), (100, _wide(0.9), (0.64,))],
+                [(LEFT, 0)],
+            ),
             "locations on the left and on the right side of an object",
             _answer([-1, 0, -1], [0, 0.5, 0]),
         ),
         _case(
             "by hand",
-            upper,
+            _image(
+                [(25, (0, 5, 80, 15), (0.64,)), (35, (0, 5, 50, 15), (0.25,))],
+                [((0, 5, 100, 15), 0)],
+            ),
             "two locations on the upper side of an object",
             _answer([-1, -1], [0, 0]),
         ),
     ]
 
+    return [classes, none, *sides]
+
 
 def _several_objects() -> list[Case]:
     """Make cases in which two objects claim the same locations."""
     between = (10.0, 0, 110, 10)  # IoU 90/110 with LEFT, 60/140 with RIGHT
-    objects = [(LEFT, 0), (RIGHT, 1)]
-    disputed = _image([(75, between, (0.1, 0.9))], objects)
-    three = _image(
-        [
-            (75, between, (0.1, 0.9)),
-            (25, _wide(0.5), (0.4, 0.1)),
-            (125, (50.0, 0, 100, 10), (0.1, 0.2)),
-        ],
-        objects,
-    )
     best = 90 / 110
-    padded = [torch.cat((v, v)) for v in (*disputed[:2], *disputed[3:])]
-    padded[2] = padded[2].clone()
-    padded[2][1, 0] = padded[2][0, 1]
-    padded[2][1, 1] = 0
-
+    objects = [(LEFT, 0), (RIGHT, 1)]
     ones = {"alpha": 1.0, "beta": 1.0}
-    return [
-        _case(
-            "by hand",
-            disputed,
-            "a location that two objects claim, α = 1 and β = 1",
-            _answer([0], [best]),
-            **ones,
-        ),
-        # RIGHT's best location is taken by LEFT, so 0.1 = 0.2 · 0.5 is its highest alignment.
-        _case(
-            "by hand",
-            three,
-            "an object that loses its best location to another, α = 1 and β = 1",
-            _answer([0, 0, 1], [0.1 * best / 0.2 * best, best, 0.5]),
-            **ones,
-        ),
-        _case(
-            "by hand",
-            (padded[0], padded[1], disputed[2], padded[2], padded[3]),
-            "two images, the second with one object and one of zeros, α = 1 and β = 1",
-            (torch.tensor([[0], [0]]), torch.tensor([[best], [60 / 140]])),
-            **ones,
-        ),
+
+    # The higher IoU has it, though the score for the other's class is higher.
+    scores, boxes, points, gt_boxes, gt_labels = _image([(75, between, (0.1, 0.9))], objects)
+    disputed = _case(
+        "by hand",
+        (scores, boxes, points, gt_boxes, gt_labels),
+        "a location that two objects claim, α = 1 and β = 1",
+        _answer([0], [best]),
+        **ones,
+    )
+
+    # RIGHT's best location is taken by LEFT, so 0.1 = 0.2 · 0.5 is its highest alignment.
+    locations = [
+        (75, between, (0.1, 0.9)),
+        (25, _wide(0.5), (0.4, 0.1)),
+        (125, (50.0, 0, 100, 10), (0.1, 0.2)),
     ]
+    loser = _case(
+        "by hand",
+        _image(locations, objects),
+        "an object that loses its best location to another, α = 1 and β = 1",
+        _answer([0, 0, 1], [0.1 * best / 0.2 * best, best, 0.5]),
+        **ones,
+    )
+
+    # The second image has RIGHT alone, in the first place, and is filled up with zeros.
+    right_alone = torch.stack((gt_boxes[0, 1], torch.zeros(4)))[None]
+    padded = _case(
+        "by hand",
+        (
+            torch.cat((scores, scores)),
+            torch.cat((boxes, boxes)),
+            points,
+            torch.cat((gt_boxes, right_alone)),
+            torch.cat((gt_labels, gt_labels)),
+        ),
+        "two images, the second with one object and one of zeros, α = 1 and β = 1",
+        (torch.tensor([[0], [0]]), torch.tensor([[best], [60 / 140]])),
+        **ones,
+    )
+
+    return [disputed, loser, padded]
 
 
 def _ties() -> list[Case]:

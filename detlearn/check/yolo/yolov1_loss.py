@@ -140,73 +140,72 @@ def _placed(
 def _by_hand() -> list[Case]:
     """Make cases of 2 × 2 cells and two classes, in images of 40 × 40 and of 40 × 80 pixels."""
     half = 0.5**0.5
+
     # The first box is 20 × 20 pixels in the middle of its cell, the second 10 × 10.
     two = [0.2, 0.7, 0.6, 0.3, 0.5, 0.5, half, half, 0.5, 0.5, 0.5, 0.5]
-    first = _placed((0, 0), two, (0, 0, 20, 20), 1, (40, 40))
-    second = _placed((0, 0), two, (5, 5, 15, 15), 0, (40, 40))
-
-    # One box, 5 pixels too far to the right: IoU 300 / 500.
-    right = [0.0, 1.0, 0.5, 0.75, 0.5, half, half]
-    moved = _placed((0, 0), right, (0, 0, 20, 20), 1, (40, 40))
-    # Half as wide as the object: IoU 200 / 400.
-    thin = _placed((0, 0), [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, half], (0, 0, 20, 20), 0, (40, 40))
-    # Of an image of 40 × 80 the lower left cell: 4 pixels off, IoU 160 / 240.
-    lower = [0.0, 0.0, 0.0, 0.6, 0.5, 0.5, 0.5]
-    wide = _placed((1, 0), lower, (10, 25, 30, 35), 1, (40, 80))
-
-    # Neither touches: their centres are 50 and 30 pixels away, the second is 10 × 10 pixels.
-    away = [0.0, 0.0, 0.4, 0.2, 3.0, 0.5, half, half, 2.0, 0.5, 0.5, 0.5]
-    apart = _placed((0, 0), away, (0, 0, 20, 20), 0, (40, 40))
-
-    # Confidences alone.
-    grid = torch.zeros(1, 2, 2, 12)
-    grid[..., 2:4] = torch.tensor([[1.0, 0], [0, 2]])
-    nothing = (grid, torch.full((1, 2, 2, 4), NAN), torch.full((1, 2, 2), -1), 2, (40, 40))
-
-    return [
+    hit = [
         _case(
             "by hand",
-            first,
+            _placed((0, 0), two, (0, 0, 20, 20), 1, (40, 40)),
             "one object, which the first of two boxes hits exactly",
             (0, 0.4**2, 0.5 * 0.3**2, 0.2**2 + 0.3**2),
         ),
         _case(
             "by hand",
-            second,
+            _placed((0, 0), two, (5, 5, 15, 15), 0, (40, 40)),
             "one object, which the second of two boxes hits exactly",
             (0, 0.7**2, 0.5 * 0.6**2, 0.8**2 + 0.7**2),
         ),
+    ]
+
+    # One box, 5 pixels too far to the right: IoU 300 / 500. And one half as wide as the object:
+    # IoU 200 / 400.
+    right = [0.0, 1.0, 0.5, 0.75, 0.5, half, half]
+    thin = [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, half]
+    missed = [
         _case(
             "by hand",
-            moved,
+            _placed((0, 0), right, (0, 0, 20, 20), 1, (40, 40)),
             "one box, a quarter of a cell too far to the right (IoU 0.6)",
             (5 * 0.25**2, 0.1**2, 0, 0),
         ),
         _case(
             "by hand",
-            thin,
+            _placed((0, 0), thin, (0, 0, 20, 20), 0, (40, 40)),
             "one box, half as wide as the object (IoU 0.5)",
             (5 * (half - 0.5) ** 2, 0, 0, 0.5**2),
         ),
-        _case(
-            "by hand",
-            wide,
-            "an object in the lower left cell of an image of 40 × 80 pixels (IoU 2 / 3)",
-            (5 * 0.1**2, (2 / 3) ** 2, 0, 1),
-        ),
-        _case(
-            "by hand",
-            apart,
-            "two boxes that do not touch the object, the nearer one second",
-            (5 * (1.5**2 + 2 * (half - 0.5) ** 2), 0.2**2, 0.5 * 0.4**2, 1),
-        ),
-        _case(
-            "by hand",
-            nothing,
-            "no object, and confidences of 1 and 2 here and there",
-            (0, 0, 0.5 * 2 * (1 + 4), 0),
-        ),
     ]
+
+    # Of an image of 40 × 80 the lower left cell: 4 pixels off, IoU 160 / 240.
+    lower = [0.0, 0.0, 0.0, 0.6, 0.5, 0.5, 0.5]
+    wide = _case(
+        "by hand",
+        _placed((1, 0), lower, (10, 25, 30, 35), 1, (40, 80)),
+        "an object in the lower left cell of an image of 40 × 80 pixels (IoU 2 / 3)",
+        (5 * 0.1**2, (2 / 3) ** 2, 0, 1),
+    )
+
+    # Neither touches: their centres are 50 and 30 pixels away, the second is 10 × 10 pixels.
+    away = [0.0, 0.0, 0.4, 0.2, 3.0, 0.5, half, half, 2.0, 0.5, 0.5, 0.5]
+    apart = _case(
+        "by hand",
+        _placed((0, 0), away, (0, 0, 20, 20), 0, (40, 40)),
+        "two boxes that do not touch the object, the nearer one second",
+        (5 * (1.5**2 + 2 * (half - 0.5) ** 2), 0.2**2, 0.5 * 0.4**2, 1),
+    )
+
+    # Confidences alone.
+    grid = torch.zeros(1, 2, 2, 12)
+    grid[..., 2:4] = torch.tensor([[1.0, 0], [0, 2]])
+    nothing = _case(
+        "by hand",
+        (grid, torch.full((1, 2, 2, 4), NAN), torch.full((1, 2, 2), -1), 2, (40, 40)),
+        "no object, and confidences of 1 and 2 here and there",
+        (0, 0, 0.5 * 2 * (1 + 4), 0),
+    )
+
+    return [*hit, *missed, wide, apart, nothing]
 
 
 # ---- wrong answers ----

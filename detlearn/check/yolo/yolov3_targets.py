@@ -137,45 +137,40 @@ def _hand(
     return Case("by hand", args, note, expected)
 
 
+CAR = (5, 2, 35, 22)  # 30 × 20 around (20, 12): of stride 8 row 1, column 2, place 96 + 8
+SHIFTED = (6, 2, 36, 22)  # IoU with it 29 / 31
+HALF = (5, 2, 35, 12)  # 0.5
+LOW = (15, 8, 45, 28)  # 30 × 20 around (30, 18): row 2, column 3, place 96 + 15
+
+
 def _by_hand() -> list[Case]:
     """Make cases of an image of 32 × 48 pixels, with 96, 24 and 6 places, and of smaller ones."""
-    car = (5, 2, 35, 22)  # 30 × 20 around (20, 12): of stride 8 row 1, column 2, place 96 + 8
-    shifted = (6, 2, 36, 22)  # IoU with it 29 / 31
-    half = (5, 2, 35, 12)  # 0.5
-    low = (15, 8, 45, 28)  # 30 × 20 around (30, 18): row 2, column 3, place 96 + 15
-    two = {"anchors": _sides([(10, 20), (20, 10)]), "strides": (10,), "maps": ((2, 3),)}
-    equal = {
-        "anchors": _sides([(10, 20)], [(20, 10)]),
-        "strides": (10, 20),
-        "maps": ((2, 4), (1, 2)),
-    }
+    return [*_learned(), *_which_anchor(), *_border(), *_thresholds()]
 
-    pixels = {"anchors": _sides([(10, 10), (40, 20)]), "strides": (10,), "maps": ((3, 4),)}
-    alike = {
-        "anchors": _sides([(20, 20)], [(25, 25)]),
-        "strides": (10, 20),
-        "maps": ((2, 4), (1, 2)),
-    }
 
-    learned = [
-        _hand("the object of the text, and no prediction near it", [car], {104: 0}),
+def _learned() -> list[Case]:
+    return [
+        _hand("the object of the text, and no prediction near it", [CAR], {104: 0}),
         _hand(
             "the object of the text, three predictions near it, and one that is its half",
-            *([car], {104: 0, 10: IGNORED, 125: IGNORED}),
-            says={10: car, 125: shifted, 104: shifted, 11: half},
+            *([CAR], {104: 0, 10: IGNORED, 125: IGNORED}),
+            says={10: CAR, 125: SHIFTED, 104: SHIFTED, 11: HALF},
         ),
-        _hand("two objects of one shape in two cells", [car, low], {104: 0, 111: 1}),
+        _hand("two objects of one shape in two cells", [CAR, LOW], {104: 0, 111: 1}),
         _hand(
             "the place of an object, whose prediction lies on another object",
-            *([car, low], {104: 0, 111: 1, 0: IGNORED}),
-            says={104: low, 0: low},
+            *([CAR, LOW], {104: 0, 111: 1, 0: IGNORED}),
+            says={104: LOW, 0: LOW},
         ),
-        _hand("two objects at one place", [car, low, (6, 2, 36, 22)], {104: 2, 111: 1}),
-        _hand("the same object three times", [low, low, low], {111: 2}),
+        _hand("two objects at one place", [CAR, LOW, (6, 2, 36, 22)], {104: 2, 111: 1}),
+        _hand("the same object three times", [LOW, LOW, LOW], {111: 2}),
     ]
 
+
+def _which_anchor() -> list[Case]:
     # One map of two rows and three columns, with a high and a wide anchor in each cell.
-    order = [
+    two = {"anchors": _sides([(10, 20), (20, 10)]), "strides": (10,), "maps": ((2, 3),)}
+    high_and_wide = [
         _hand("a wide object in row 1, column 2", [(16, 11, 34, 19)], {11: 0}, **two),
         _hand("a high object in row 0, column 1", [(11, -6, 19, 14)], {2: 0}, **two),
         _hand(
@@ -184,11 +179,20 @@ def _by_hand() -> list[Case]:
             **two,
         ),
         _hand("an object that no anchor is much like", [(14.5, 14.5, 15.5, 15.5)], {8: 0}, **two),
-        _hand(
-            "a square object, as much like the anchor of the first map as like that of the second",
-            *([(25, 5, 45, 25)], {7: 0}),
-            **equal,
-        ),
+    ]
+
+    # The same two on two maps: the first map's comes first.
+    on_two_maps = _hand(
+        "a square object, as much like the anchor of the first map as like that of the second",
+        *([(25, 5, 45, 25)], {7: 0}),
+        anchors=_sides([(10, 20)], [(20, 10)]),
+        strides=(10, 20),
+        maps=((2, 4), (1, 2)),
+    )
+
+    # By the IoU, not by the difference of sides: 20 × 20 is 14 pixels from one, 20 from the other.
+    pixels = {"anchors": _sides([(10, 10), (40, 20)]), "strides": (10,), "maps": ((3, 4),)}
+    by_iou = [
         _hand(
             "an object of 20 × 20 pixels, which the anchor 40 × 20 is more like than 10 × 10",
             *([(5, 5, 25, 25)], {(4 + 1) * 2 + 1: 0}),
@@ -199,6 +203,15 @@ def _by_hand() -> list[Case]:
             *([(15, 6, 36, 25), (9, 9, 21, 21)], {(4 + 2) * 2 + 1: 0, (4 + 1) * 2: 1}),
             **pixels,
         ),
+    ]
+
+    # Of two that fit well the better one alone, whichever map it stands on.
+    alike = {
+        "anchors": _sides([(20, 20)], [(25, 25)]),
+        "strides": (10, 20),
+        "maps": ((2, 4), (1, 2)),
+    }
+    the_better = [
         _hand(
             "an object of 23 × 23 pixels, which two anchors are like",
             *([(3.5, 3.5, 26.5, 26.5)], {8: 0}),
@@ -209,10 +222,17 @@ def _by_hand() -> list[Case]:
             *([(14.5, 4.5, 35.5, 25.5)], {4 + 2: 0}),
             **alike,
         ),
-        _hand("a centre where four cells meet", [(11, 6, 29, 14)], {11: 0}, **two),
     ]
 
-    border = [
+    # The cell to the right and below.
+    corner = _hand("a centre where four cells meet", [(11, 6, 29, 14)], {11: 0}, **two)
+
+    return [*high_and_wide, on_two_maps, *by_iou, *the_better, corner]
+
+
+def _border() -> list[Case]:
+    """Make cases of centres on or beyond the border of the image, which the nearest cell has."""
+    return [
         _hand(
             "centres to the left of the image and on its right border",
             *([(-27, 2, 3, 22), (33, -6, 63, 14)], {96 + 6: 0, 96 + 5: 1}),
@@ -227,27 +247,29 @@ def _by_hand() -> list[Case]:
         ),
     ]
 
-    thresholds = [
+
+def _thresholds() -> list[Case]:
+    """Make cases of thresholds other than 0.7."""
+    return [
         _hand(
             "predictions whose IoU is 0.5 and 0.94, and a threshold of 0.5",
-            *([car], {104: 0, 3: IGNORED}),
-            says={2: half, 3: shifted},
+            *([CAR], {104: 0, 3: IGNORED}),
+            says={2: HALF, 3: SHIFTED},
             threshold=0.5,
         ),
         _hand(
             "predictions whose IoU is 0.25 and 0.5, and a threshold of 0.25",
-            *([car], {104: 0, 2: IGNORED}),
-            says={2: half, 7: (5, 2, 20, 12)},
+            *([CAR], {104: 0, 2: IGNORED}),
+            says={2: HALF, 7: (5, 2, 20, 12)},
             threshold=0.25,
         ),
         _hand(
             "predictions whose IoU is 0.5 and 0.94, and a threshold of 0.95",
-            *([car], {104: 0}),
-            says={2: half, 3: shifted},
+            *([CAR], {104: 0}),
+            says={2: HALF, 3: SHIFTED},
             threshold=0.95,
         ),
     ]
-    return [*learned, *order, *border, *thresholds]
 
 
 # ---- wrong answers ----
