@@ -263,6 +263,10 @@ def _exception_hint(message: str) -> str:
             "boxes.unbind(1)"
         )
 
+    # torch.topk asked for more than there are.
+    if "selected index k out of range" in message:
+        return "there are fewer entries than topk asks for: take min(k, their number)"
+
     return ""
 
 

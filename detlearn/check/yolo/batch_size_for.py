@@ -122,6 +122,11 @@ MISCONCEPTIONS = (
         _batch(lambda size, base, batch: batch * round(base / size) ** 2),
     ),
     Misconception(
+        "round down once, at the end; yours rounds after each division: "
+        "base_batch * base_size**2 // size**2",
+        lambda size, base, batch: max(1, batch * base // size * base // size),
+    ),
+    Misconception(
         "the ratio of the sides is squared, the batch is not; yours squares their product",
         _batch(lambda size, base, batch: (batch * base / size) ** 2),
     ),

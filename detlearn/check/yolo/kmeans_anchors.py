@@ -113,6 +113,14 @@ def _by_hand() -> list[Case]:
         [(4.5, 35), (35, 5)],
     )
 
+    # The first anchor begins with the smaller area and ends with the larger one.
+    overtaken = _hand(
+        "two high objects and two small ones, and an anchor that begins smaller than it ends",
+        [(8, 40), (9, 44), (13, 13), (14, 12)],
+        [(5, 30), (13, 12)],
+        [(13.5, 12.5), (8.5, 42)],
+    )
+
     # As few anchors as there can be, and as many as there are objects.
     numbers = [
         _hand("one anchor for two objects", [(10, 10), (20, 40)], [(5, 5)], [(15, 25)]),
@@ -147,7 +155,7 @@ def _by_hand() -> list[Case]:
         ),
     ]
 
-    return [*of_the_text, thin, *numbers, *ties, *left_alone]
+    return [*of_the_text, thin, overtaken, *numbers, *ties, *left_alone]
 
 
 def _hand(note: str, sides: list, start: list, expected: list) -> Case:
@@ -342,8 +350,8 @@ MISCONCEPTIONS = (
         _grouped(update=_over_all),
     ),
     Misconception(
-        "an anchor without objects stays as it is; the mean of nothing is 0 / 0, and NaN is like "
-        "no object ever after",
+        "an anchor without objects stays as it is; the mean of nothing is NaN, which argmax takes "
+        "for the highest IoU, so that all objects go to it next",
         _grouped(update=_without_care),
     ),
     Misconception(
@@ -381,6 +389,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the smallest area comes first; yours begins with the largest",
         _grouped(order=lambda anchors: _by_area(anchors).flip(0)),
+    ),
+    Misconception(
+        "the smallest area comes first among the anchors that are found; yours were ordered "
+        "before the rounds, by the areas they began with",
+        _grouped(begin=lambda sides, start: _by_area(start), order=lambda anchors: anchors),
     ),
     Misconception(
         "the anchors are ordered by their areas; yours by their widths",

@@ -14,7 +14,12 @@ from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
 from detlearn.models.point import grid_points
-from detlearn.models.yolov8 import boxes_to_distances, highest, task_aligned_assign
+from detlearn.models.yolov8 import (
+    boxes_to_distances,
+    grow_boxes,
+    highest,
+    task_aligned_assign,
+)
 
 Pair = tuple[Tensor, Tensor]
 
@@ -72,10 +77,10 @@ def _cases(random: torch.Generator) -> list[Case]:
     ]
 
     growing = [
-        Case("no loop", _random(n, n, n, random), note, size=n, keywords=_keywords(topk=2))
+        Case("no loop", _random(n, n, 4 * n, random), note, size=n, keywords=_keywords(topk=2))
         for n, note in (
-            (2, "2 images with 2 objects and 4 locations"),
-            (8, "8 images with 8 objects and 64 locations"),
+            (2, "2 images with 2 objects and 64 locations"),
+            (8, "8 images with 8 objects and 1024 locations"),
         )
     ]
 
@@ -107,6 +112,13 @@ def _random(images: int, objects: int, side: int, random: torch.Generator) -> tu
     boxes = gt_boxes[image, which] + wild
     boxes = torch.cat((boxes[..., :2], torch.maximum(boxes[..., 2:], boxes[..., :2] + 1)), dim=-1)
     scores = torch.rand(images, len(points), classes, generator=random)
+
+    # The one in the middle of an object does well at it. Otherwise an object's alignments could all
+    # be tiny, and an answer that adds 1e-6 to a divisor could be told from one that does not.
+    centres = (gt_boxes[..., :2] + gt_boxes[..., 2:]) / 2  # (B, N, 2)
+    middle = torch.cdist(centres, points.expand(images, -1, -1)).argmin(dim=-1)  # (B, N)
+    boxes[image, middle] = gt_boxes + 0.3 * torch.randn(images, objects, 4, generator=random)
+    scores[image, middle, gt_labels] = 0.3 + 0.7 * torch.rand(images, objects, generator=random)
     return scores, boxes, points, gt_boxes, gt_labels
 
 
@@ -197,15 +209,27 @@ def _who_may_claim() -> list[Case]:
     )
 
     # An alignment of 0 claims nothing, though there is room.
-    none = _case(
-        "by hand",
-        _image(
-            [(5, _wide(0.5), (0.64,)), (15, (200, 0, 300, 10), (0.9,)), (25, _wide(0.9), (0.0,))],
-            [(LEFT, 0)],
+    none = [
+        _case(
+            "by hand",
+            _image(
+                [
+                    (5, _wide(0.5), (0.64,)),
+                    (15, (200, 0, 300, 10), (0.9,)),
+                    (25, _wide(0.9), (0.0,)),
+                ],
+                [(LEFT, 0)],
+            ),
+            "a location whose box does not touch the object and one whose score is 0",
+            _answer([0, -1, -1], [0.5, 0, 0]),
         ),
-        "a location whose box does not touch the object and one whose score is 0",
-        _answer([0, -1, -1], [0.5, 0, 0]),
-    )
+        _case(
+            "by hand",
+            _image([(5, _wide(0.6), (0.49,)), (15, _wide(0.95), (0.0,))], [(LEFT, 0)]),
+            "a location with the better box, whose score is 0",
+            _answer([0, -1], [0.6, 0]),
+        ),
+    ]
 
     # A side is not inside.
     sides = [
@@ -229,7 +253,7 @@ def _who_may_claim() -> list[Case]:
         ),
     ]
 
-    return [classes, none, *sides]
+    return [classes, *none, *sides]
 
 
 def _several_objects() -> list[Case]:
@@ -478,6 +502,21 @@ def _changed(change: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _highest_iou_inside(*args: Any, **options: Any) -> Pair:
+    """Search the highest IoU of an object among all locations inside it."""
+    assigned, scores = task_aligned_assign(*args, **options)
+    _, pred_boxes, points, gt_boxes, gt_labels = args
+    if gt_labels.shape[1] == 0:
+        return assigned, scores
+
+    iou = box_iou(gt_boxes, pred_boxes)  # (B, N, P)
+    mine = assigned[:, None] == torch.arange(gt_labels.shape[1])[:, None]
+    right = (iou * mine).amax(dim=-1)
+    wrong = (iou * _inside(points, gt_boxes)).amax(dim=-1)
+    factor = wrong / right.masked_fill(right == 0, 1)  # (B, N)
+    return assigned, scores * factor.gather(1, assigned.clamp(min=0))
+
+
 def _first_k(alignment: Tensor, inside: Tensor, k: int) -> Tensor:
     """Claim k locations, be their alignment 0 or not."""
     index = alignment.sort(dim=-1, descending=True, stable=True).indices[..., :k]
@@ -680,6 +719,7 @@ MISCONCEPTIONS = (
         _assigning(target=lambda *values: _scaled(*values, overlap="claimed")),
         _assigning(target=lambda *values: _scaled(*values, overlap="all")),
         _assigning(target=lambda *values: _scaled(*values, by="claimed", overlap="all")),
+        _highest_iou_inside,
     ),
     Misconception(
         "each object has a highest alignment of its own; yours is the highest of the image",
@@ -774,7 +814,7 @@ TASK_ALIGNED_ASSIGN = Exercise(
     returns=("assigned", "the target score"),
     draw=_draw,
     narrow=_show,
-    solution=(task_aligned_assign, highest, boxes_to_distances),
+    solution=(task_aligned_assign, highest, boxes_to_distances, grow_boxes),
     allowed=frozenset({"box_iou", "box_area", "paired_iou"}),
     counted="images, objects or locations",
 )

@@ -170,3 +170,8 @@ def prints_it(size, base_size, base_batch):
 @wrong("your function raises ZeroDivisionError")
 def divides_by_the_rounded_ratio(size, base_size, base_batch):
     return max(1, base_batch // (size // base_size) ** 2)
+
+
+@wrong("yours rounds after each division")
+def divides_twice(size, base_size, base_batch):
+    return max(1, base_batch * base_size // size * base_size // size)

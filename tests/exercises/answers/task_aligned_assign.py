@@ -374,3 +374,48 @@ def stumbles_without_objects(
         t = score**alpha * iou**beta * inside
         assigned, mine = owners(best_k(t, topk), iou)
         return assigned, targets(t, iou, mine)
+
+
+@right
+@torch.no_grad()
+def with_epsilons(
+    class_scores, pred_boxes, points, gt_boxes, gt_labels, *, topk=10, alpha=0.5, beta=6.0
+):
+    """As in public code: an addend instead of a case of its own."""
+    if gt_labels.shape[1] == 0:
+        return no_objects(class_scores)
+    score, iou, inside = parts(class_scores, pred_boxes, points, gt_boxes, gt_labels)
+    t = score**alpha * iou**beta * inside
+    assigned, mine = owners(best_k(t, topk), iou)
+    t = t * mine
+    top = (iou * mine).amax(-1, keepdim=True)
+    return assigned, (t / (t.amax(-1, keepdim=True) + 1e-6) * top).sum(1)
+
+
+@wrong("yours is among more")
+@torch.no_grad()
+def highest_iou_inside(
+    class_scores, pred_boxes, points, gt_boxes, gt_labels, *, topk=10, alpha=0.5, beta=6.0
+):
+    if gt_labels.shape[1] == 0:
+        return no_objects(class_scores)
+    score, iou, inside = parts(class_scores, pred_boxes, points, gt_boxes, gt_labels)
+    t = score**alpha * iou**beta * inside
+    assigned, mine = owners(best_k(t, topk), iou)
+    t = t * mine
+    most = t.amax(-1, keepdim=True)
+    top = (iou * inside).amax(-1, keepdim=True)
+    return assigned, (t / torch.where(most > 0, most, 1) * top).sum(1)
+
+
+@wrong("take min(k, their number)")
+def asks_for_more_than_there_are(
+    class_scores, pred_boxes, points, gt_boxes, gt_labels, *, topk=10, alpha=0.5, beta=6.0
+):
+    if gt_labels.shape[1] == 0:
+        return no_objects(class_scores)
+    score, iou, inside = parts(class_scores, pred_boxes, points, gt_boxes, gt_labels)
+    t = score**alpha * iou**beta * inside
+    claimed = torch.zeros_like(t).scatter(-1, t.topk(topk).indices, 1.0).bool() & (t > 0)
+    assigned, mine = owners(claimed, iou)
+    return assigned, targets(t, iou, mine)
