@@ -4,6 +4,9 @@
 a few steps, and at the end of this short training. Scores and distances are rounded to 8 bits; the
 figure says how they are read. The scene is not stored, ToyTown draws it again from its seed.
 
+The detector learns here with YOLOv8's published numbers, ten locations an object and these inside
+it: the figure's sliders begin there, so that it can be seen what they do.
+
     python benchmarks/experiments/yolo_moments.py
 """
 
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from detlearn import models, training
 from detlearn.data import ToyTown
-from detlearn.models.yolov8 import YOLOv8, expected_distances
+from detlearn.models.yolov8 import CLASS_WEIGHT, TOP_K, YOLOv8, expected_distances
 
 # A quarter of the chapter's steps is enough to see who comes to learn what.
 RECIPE = replace(training.recipe("yolov8"), steps=300)
@@ -30,6 +33,7 @@ def run(variant: str, seed: int) -> dict:
     """Train the detector; return what it says at the moments."""
     torch.manual_seed(seed)
     model = models.create(variant, num_classes=10)
+    model.topk, model.smallest, model.class_weight = TOP_K, 0.0, CLASS_WEIGHT
     moments = []
 
     def look(step: int, model: YOLOv8) -> None:

@@ -25,10 +25,10 @@ def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
     """Return the figure of a scene whose objects are learnt under four rules, one click apart.
 
     The predictions by which the modern head's two rules decide are the same stored ones, of chapter
-    3's detector at moments of a short training, rounded to 8 bits. YOLOv3's ignored anchors are
-    those of a network that says 0 everywhere. The reader moves the objects, changes the exponents
-    of the alignment and how many locations an object has, and asks any location which object it
-    learns, why, and with what target.
+    3's detector at moments of a short training with ten locations an object, rounded to 8 bits.
+    YOLOv3's ignored anchors are those of a network that says 0 everywhere. The reader moves the
+    objects, changes the exponents of the alignment and how many locations an object has, and asks
+    any location which object it learns, why, and with what target.
 
     Args:
         rule: at the beginning: "v1", "v3", "one_to_many" or "one_to_one".
