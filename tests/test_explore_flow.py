@@ -11,19 +11,27 @@ from detlearn import models
 from detlearn.explore.flow import (
     PART_COLOURS,
     Flow,
+    FlowRow,
+    anchor_free_flow,
+    centernet_flow,
+    fcos_flow,
     point_flow,
+    retinanet_flow,
     two_stage_flow,
     yolo_flow,
     yolov1_flow,
     yolov3_flow,
     yolov8_flow,
 )
+from detlearn.models.small import small_pyramid
 from detlearn.models.yolov3 import decode_levels
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-FLOWS = pytest.mark.parametrize("flow", [point_flow(), two_stage_flow(), *yolo_flow().flows])
+ALONE = [point_flow(), two_stage_flow()]
+IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows]
+FLOWS = pytest.mark.parametrize("flow", ALONE + IN_ROWS)
 
 
 def drawing(flow: Flow) -> ET.Element:
@@ -138,20 +146,39 @@ def test_the_shapes_are_those_of_the_modern_head() -> None:
     assert any(f"the {model.topk['one_to_many']} locations" in line for line in text)
 
 
+@pytest.mark.parametrize(
+    ("flow", "num_out"), [(retinanet_flow(), 3), (fcos_flow(), 3), (centernet_flow(), 1)]
+)
+def test_the_shapes_of_chapter_4_are_those_of_the_small_pyramid(flow: Flow, num_out: int) -> None:
+    backbone = small_pyramid()
+    maps = backbone.body(torch.zeros(1, 3, 128, 128))
+    pyramid = backbone(torch.zeros(1, 3, 128, 128))
+    text = words(flow)
+
+    says_maps(text, backbone.body.strides, maps.values())
+    says_maps(text, backbone.strides, pyramid.values())
+    assert [text.count(f"stride {stride}") for stride in (4, 8, 16, 32)] == [2, 2, 2, 2]
+    assert shape(backbone.fpn.lateral[-1](maps["32"])) in text
+
+    # Lines from the right side of a map to the way down to the head: one a map that goes there.
+    paths = [path.get("d") for path in drawing(flow).iter(f"{SVG}path")]
+    assert sum(path.startswith("M237 ") for path in paths) == num_out
+
+
 def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor]) -> None:
     for stride, features in zip(strides, maps, strict=True):
         assert f"stride {stride}" in text
         assert shape(features) in text
 
 
-def test_the_three_stand_side_by_side_or_below_each_other() -> None:
+@pytest.mark.parametrize("row", [yolo_flow(), anchor_free_flow()])
+def test_the_three_stand_side_by_side_or_below_each_other(row: FlowRow) -> None:
     """Each says in its last box who learns what; the row has room for as many as fit."""
-    row = yolo_flow()
     markup = row._repr_html_()
     assert markup.count("<svg") == 3 and "flex-wrap: wrap" in markup
     assert all("Who learns an object?" in words(flow)[-3:] for flow in row.flows)
     assert len({(flow.width, flow.height) for flow in row.flows}) == 1
-    assert repr(row).startswith("Data flow of YOLOv1.")
+    assert repr(row).startswith(("Data flow of YOLOv1.", "Data flow of RetinaNet."))
 
 
 @FLOWS

@@ -27,6 +27,10 @@ TEXT = 14  # units of the drawing, 540 wide: at 390 pixels more than 9 pixels
 LINE = 17  # from one line of text to the next
 HEAD = 5  # half the width of an arrow's head
 
+# The small backbone's maps: stride, channels, side; and those of a pyramid that adds them up.
+SMALL_MAPS = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
+SMALL_PYRAMID = ("32 × 32 × 32", "32 × 16 × 16", "32 × 8 × 8", "32 × 4 × 4")
+
 STYLE = """
 .detlearn-flow { display: block; width: 100%; max-width: 560px; height: auto; margin: 0 auto; }
 .detlearn-flow text { fill: currentColor; font: 14px system-ui, sans-serif; }
@@ -160,10 +164,9 @@ def point_flow() -> Flow:
 
     # Two columns: the backbone goes up to the coarsest map, the pyramid comes down again.
     left, right = 125, 415
-    maps = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
     flow.text((left, 14), "backbone", name=True)
     flow.text((right, 14), "pyramid", name=True)
-    for i, (stride, channels, side) in enumerate(maps):
+    for i, (stride, channels, side) in enumerate(SMALL_MAPS):
         y = 236 - 70 * i
         width = 190 - 24 * i
         shape = f"{channels} × {side} × {side}"
@@ -227,8 +230,7 @@ def two_stage_flow() -> Flow:
     flow.arrow((270, 37), (270, 50), (130, 50), (130, 81))
     flow.text((18, 68), "backbone", anchor="start", name=True)
     flow.text((432, 68), "pyramid", name=True)
-    maps = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
-    for i, (stride, channels, side) in enumerate(maps):
+    for i, (stride, channels, side) in enumerate(SMALL_MAPS):
         y = 84 + 62 * i
         shape = f"{channels} × {side} × {side}"
         flow.box((16, y, 168, 44), (f"stride {stride}", shape), "backbone")
@@ -237,7 +239,7 @@ def two_stage_flow() -> Flow:
             flow.arrow((100, y + 45), (100, y + 60))
 
     # The pyramid: from the coarsest to the finest, each enlarged and added to the next.
-    for i, (stride, _, side) in enumerate(maps[:3]):
+    for i, (stride, _, side) in enumerate(SMALL_MAPS[:3]):
         y = 84 + 62 * i
         flow.arrow((185, y + 22), (255, y + 22))
         flow.box((258, y + 10, 24, 24), ("+",), "pyramid")
@@ -335,11 +337,7 @@ def yolov3_flow() -> Flow:
         "above 0.001 go through NMS. An object is learnt in the cell of its centre, by the one of "
         "all nine anchors that is most like it in shape.",
     )
-    draw_backbone(
-        flow,
-        "YOLOv3, 2018",
-        (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4)),
-    )
+    draw_backbone(flow, "YOLOv3, 2018", SMALL_MAPS)
     draw_pyramid(
         flow,
         "enlarge, join",
@@ -372,16 +370,8 @@ def yolov8_flow() -> Flow:
         "the five locations inside it that do best at it, or by the best one where NMS is to be "
         "done without.",
     )
-    draw_backbone(
-        flow,
-        "the modern head",
-        (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4)),
-    )
-    draw_pyramid(
-        flow,
-        "enlarge, add",
-        ("32 × 32 × 32", "32 × 16 × 16", "32 × 8 × 8", "32 × 4 × 4"),
-    )
+    draw_backbone(flow, "the modern head", SMALL_MAPS)
+    draw_pyramid(flow, "enlarge, add", SMALL_PYRAMID)
     flow.text((242, 340), "3 × 3, then 1 × 1, on each map", anchor="end")
     flow.text((132, 371), "a tower for each")
 
@@ -391,6 +381,95 @@ def yolov8_flow() -> Flow:
         boxes=("distances", "to the 4 sides,", "16 bins each", "1344 × 4 × 16"),
         decode=("decode", "1344 boxes, score > 0.001, NMS"),
         learns=("the 5 locations inside it that do", "best; without NMS, the best one"),
+    )
+    return flow
+
+
+def anchor_free_flow() -> FlowRow:
+    """Draw chapter 4's three detectors, for images of 128 × 128 pixels and ten classes."""
+    return FlowRow((retinanet_flow(), fcos_flow(), centernet_flow()))
+
+
+def retinanet_flow() -> Flow:
+    """Draw RetinaNet, the left one of `anchor_free_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of RetinaNet. An image of 3 × 128 × 128 goes through four maps of the backbone, "
+        "of stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to the next "
+        "finer one. Three maps of stride 4, 8 and 16 come out, with 32 channels each. On each map "
+        "stand two towers, the same for all maps. For each of nine anchors of each of 1344 "
+        "locations, 12096 in all, one gives ten class scores and the other four deltas. Scores "
+        "above 0.05 go through NMS. An object is learnt by all anchors whose IoU with it is 0.5 "
+        "or more; those between 0.4 and 0.5 are ignored.",
+    )
+    draw_backbone(flow, "RetinaNet, 2017", SMALL_MAPS)
+    draw_pyramid(flow, "enlarge, add", SMALL_PYRAMID)
+    flow.text((242, 340), "one head for all three maps", anchor="end")
+    flow.text((132, 371), "a tower for each")
+
+    draw_head(
+        flow,
+        scores=("scores", "9 anchors,", "10 classes", "12096 × 10"),
+        boxes=("deltas", "from the anchor", "to the box", "12096 × 4"),
+        decode=("decode", "12096 boxes, score > 0.05, NMS"),
+        learns=("the anchors with an IoU of 0.5 or", "more; below 0.4: background"),
+    )
+    return flow
+
+
+def fcos_flow() -> Flow:
+    """Draw FCOS, the middle one of `anchor_free_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of FCOS. An image of 3 × 128 × 128 goes through four maps of the backbone, of "
+        "stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to the next "
+        "finer one. Three maps of stride 4, 8 and 16 come out, with 32 channels each. On each map "
+        "stand two towers, the same for all maps. At each of 1344 locations one gives ten class "
+        "scores, the other the distances to the four sides and the centerness. There are no "
+        "anchors. The root of score times centerness ranks the boxes for NMS. An object is learnt "
+        "by the locations inside it and near its centre, on the level that its size belongs to.",
+    )
+    draw_backbone(flow, "FCOS, 2019", SMALL_MAPS)
+    draw_pyramid(flow, "enlarge, add", SMALL_PYRAMID)
+    flow.text((242, 340), "one head for all three maps", anchor="end")
+    flow.text((132, 371), "a tower for each")
+
+    draw_head(
+        flow,
+        scores=("scores", "10 classes,", "no anchors", "1344 × 10"),
+        boxes=("distances", "to the 4 sides", "1344 × 4", "centerness 1344"),
+        decode=("decode", "√(score · centerness), NMS"),
+        learns=("locations inside it, near its centre,", "on the level of its size"),
+    )
+    return flow
+
+
+def centernet_flow() -> Flow:
+    """Draw CenterNet, the right one of `anchor_free_flow`."""
+    flow = Flow(
+        264,
+        620,
+        "Data flow of CenterNet. An image of 3 × 128 × 128 goes through four maps of the backbone, "
+        "of stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to the next "
+        "finer one. One map comes out, of stride 4, with 32 channels. From it one branch reads a "
+        "heat map for each of ten classes, the others a size and an offset at each of 32 × 32 "
+        "locations. What is highest among its 3 × 3 neighbours is a peak; the 100 best peaks are "
+        "the detections, without NMS. An object is learnt by the one location of its centre; "
+        "around it, a Gaussian says where a high score costs less.",
+    )
+    draw_backbone(flow, "CenterNet, 2019", SMALL_MAPS)
+    draw_pyramid(flow, "enlarge, add", SMALL_PYRAMID, num_out=1)
+    flow.text((242, 340), "the map of stride 4 alone", anchor="end")
+    flow.text((132, 371), "a branch for each")
+
+    draw_head(
+        flow,
+        scores=("heat map", "is a centre here?", "one a class", "10 × 32 × 32"),
+        boxes=("size, offset", "both in strides", "2 × 32 × 32", "2 × 32 × 32"),
+        decode=("decode", "the 100 best peaks, no NMS"),
+        learns=("the location of its centre; beside it,", "a high score costs less"),
     )
     return flow
 
@@ -409,8 +488,8 @@ def draw_backbone(flow: Flow, title: str, maps: Sequence[tuple[str, int, int]]) 
             flow.arrow((56, y - 21), (56, y - 3))
 
 
-def draw_pyramid(flow: Flow, how: str, shapes: Sequence[str]) -> None:
-    """Draw how four maps are combined, and the way of the three finer ones to the head."""
+def draw_pyramid(flow: Flow, how: str, shapes: Sequence[str], num_out: int = 3) -> None:
+    """Draw how four maps are combined, and the way of the `num_out` finest ones to the head."""
     for i, shape in enumerate(shapes):
         y = 74 + 66 * i
         flow.arrow((109, y + 22), (129, y + 22))
@@ -419,11 +498,11 @@ def draw_pyramid(flow: Flow, how: str, shapes: Sequence[str]) -> None:
             flow.arrow((142, y - 1), (142, y - 19))
             flow.text((150, y - 11), how, anchor="start")
 
-    # The coarsest map feeds the others, and no head.
+    # The coarser maps feed the others, and no head.
     flow.arrow((237, 96), (252, 96), (252, 352), (66, 352), (66, 389))
     flow.arrow((252, 352), (198, 352), (198, 389))
-    for y in (162, 228):
-        flow.line((237, y), (252, y))
+    for i in range(1, num_out):
+        flow.line((237, 96 + 66 * i), (252, 96 + 66 * i))
 
 
 def draw_head(
