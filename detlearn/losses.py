@@ -4,8 +4,9 @@ The box losses are one minus a relative of the IoU, taken box by box: `iou_loss`
 (Rezatofighi et al. 2019, arXiv 1902.09630), `diou_loss` and `ciou_loss` (Zheng et al. 2020, arXiv
 1911.08287). The penalties that tell them apart stand in `detlearn.boxes`. `sigmoid_focal_loss` is
 RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerNet's (Law and Deng
-2018, arXiv 1808.01244), which CenterNet uses too. `distribution_focal_loss` is of a distance that
-is predicted as a distribution (Li et al. 2020, arXiv 2006.04388).
+2018, arXiv 1808.01244), which CenterNet uses too; `focal_classification_loss` is the first summed
+and divided as RetinaNet and FCOS train with it. `distribution_focal_loss` is of a distance that is
+predicted as a distribution (Li et al. 2020, arXiv 2006.04388).
 
 Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
 least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
@@ -42,8 +43,11 @@ from detlearn.boxes import (
     enclosing_penalty,
     paired_iou,
 )
+from detlearn.machine.distributed import normaliser
 
 REDUCTIONS = ("none", "mean", "sum")
+# The label of a place that is in no loss, as in `detlearn.matching`; −1 is background.
+IGNORED = -2
 
 
 # ---- boxes ----
@@ -189,6 +193,42 @@ def sigmoid_focal_loss(
     return loss.mean() if reduction == "mean" else reduce_loss(loss, reduction)
 
 
+def focal_classification_loss(
+    logits: Tensor, labels: Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0
+) -> Tensor:
+    """Return the focal loss of all places of a batch, for each place that has an object.
+
+    Nearly all places are background, and nearly all of these are easy. The sum runs over all of
+    them; but divided by their number it would vanish, so it is divided by the number of positives
+    (Lin et al. 2017, §4.1). Every class is a question of its own, yes or no; background is no class
+    but K times no.
+
+    Args:
+        logits: (..., K) of the K classes at each place.
+        labels: (...) int64: a place's class, 0 … K−1; −1 for background, −2 for "in no loss".
+        alpha: weight of yes in [0, 1], no gets 1 − alpha; None for no weights.
+        gamma: how fast the weight of easy answers falls; 0 gives cross-entropy.
+
+    Returns:
+        A scalar. Without any positive the sum is divided by 1. Where several processes train
+        together, it is divided by their mean number of positives (`normaliser`).
+
+    Raises:
+        TypeError: for what is no tensor, and for labels that are not int64.
+        ValueError: for shapes that do not fit, a label outside −2 … K−1, or a bad alpha or gamma.
+    """
+    _check_labels(logits, labels)
+    positive = labels >= 0  # (...)
+
+    # Of each place's K answers one is to be yes if it has an object, and none if it is background.
+    targets = torch.zeros_like(logits)  # (..., K)
+    targets[positive, labels[positive]] = 1
+
+    loss = sigmoid_focal_loss(logits, targets, alpha=-1 if alpha is None else alpha, gamma=gamma)
+    loss = loss.masked_fill((labels == IGNORED)[..., None], 0)  # (..., K)
+    return loss.sum() / normaliser(positive.sum(), logits.device)
+
+
 def heatmap_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -311,6 +351,25 @@ def _check_bins(logits: Tensor, targets: Tensor, reduction: str) -> None:
             f"got {tuple(targets.shape)}"
         )
     _check_reduction(reduction)
+
+
+def _check_labels(logits: Tensor, labels: Tensor) -> None:
+    for name, tensor in (("logits", logits), ("labels", labels)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be int64, got {labels.dtype}; convert them with .long()")
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            "labels must hold one class for each place, the shape of the logits without its last "
+            f"dimension; got labels {tuple(labels.shape)} and logits {tuple(logits.shape)}"
+        )
+    wrong = (labels < IGNORED) | (labels >= logits.shape[-1])
+    if wrong.any():
+        raise ValueError(
+            f"labels hold {int(labels[wrong][0])}: expected a class, 0 … {logits.shape[-1] - 1}, "
+            f"-1 for background or {IGNORED} for a place that is in no loss"
+        )
 
 
 def _check_same_shape(name1: str, tensor1: Tensor, name2: str, tensor2: Tensor) -> None:

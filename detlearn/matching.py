@@ -3,17 +3,26 @@
 Shapes: N objects, P anchors (or proposals, or any predictions). An index −1 stands for background
 and −2 for "ignored": such an anchor is in no loss.
 
-Source: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.2.
+Sources: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.2, for `match_anchors` and
+`sample_anchors`; Zhang et al. 2020, "Bridging the Gap Between Anchor-based and Anchor-free
+Detection via Adaptive Training Sample Selection" (arXiv 1912.02424), §4, for `atss_positives` and
+`atss_assign`.
 
 Where we differ from torchvision: an object that no anchor touches gets no anchor. In torchvision's
 ``Matcher`` its best IoU is 0, *every* anchor without overlap ties for that best, and all of them
 become positive. And an image without objects is no error: all its anchors are background.
+
+Where we differ from ATSS's paper: of places that lie equally far from an object the first come
+first, which the paper leaves open. Its standard deviation is the unbiased one, as in the published
+code.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from detlearn.boxes import box_iou
 
 BACKGROUND = -1
 IGNORED = -2
@@ -97,6 +106,116 @@ def sample_anchors(
     positive = positive[torch.randperm(len(positive), device=labels.device)[:num_positive]]
     negative = negative[torch.randperm(len(negative), device=labels.device)[:num_negative]]
     return positive, negative
+
+
+def atss_positives(anchors: Tensor, level_sizes: Sequence[int], box: Tensor, k: int = 9) -> Tensor:
+    """Say which anchors learn an object, by a threshold that the object sets itself (ATSS, §4.1).
+
+    On each level the k anchors whose centres lie nearest to the object's centre are candidates. If
+    one level fits the object well, the IoUs of its candidates stand out: the mean is low, the
+    spread large, and only these reach the sum of the two.
+
+    Args:
+        anchors: (P, 4) xyxy, level after level.
+        level_sizes: how many of them each level has; their sum is P.
+        box: (4,) the object, xyxy.
+        k: candidates of each level; all, where it has fewer.
+
+    Returns:
+        (P,) bool. It may be that no anchor is positive.
+
+    Raises:
+        ValueError: for shapes or level sizes that do not fit, and for a k below 1.
+    """
+    _check_levels(anchors, level_sizes, k)
+    _check_shape(box, "box", (4,))
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2  # (P, 2)
+    centre = (box[:2] + box[2:]) / 2  # (2,)
+
+    # The candidates: those nearest to the object, of each level. Squared, the distances are in the
+    # same order; and a stable sort leaves equal ones as they stand.
+    distances = (centres - centre).square().sum(dim=1)  # (P,)
+    candidates = []
+    start = 0
+    for size in level_sizes:
+        nearest = distances[start : start + size].argsort(stable=True)[:k]
+        candidates.append(start + nearest)
+        start += size
+    candidates = torch.cat(candidates)  # (C,)
+
+    # The object's threshold. In float64 equal IoUs have a spread of exactly 0; of a single one
+    # there is none.
+    iou = box_iou(box[None], anchors[candidates])[0].double()  # (C,)
+    spread = iou.std() if len(iou) > 1 else 0
+    good = iou >= iou.mean() + spread
+
+    # From a place outside the object most of what can be seen is something else.
+    inside = (centres[candidates] > box[:2]) & (centres[candidates] < box[2:])  # (C, 2)
+    positive = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    positive[candidates] = good & inside.all(dim=1)
+    return positive
+
+
+def atss_assign(
+    anchors: Tensor, level_sizes: Sequence[int], boxes: Tensor, real: Tensor, k: int = 9
+) -> Tensor:
+    """Say which object each anchor learns: `atss_positives` for all objects of a batch at once.
+
+    An anchor that is positive for several objects learns the one that it overlaps most, of equal
+    ones the first. So an object may lose all its anchors to another.
+
+    Args:
+        anchors: (P, 4) xyxy, level after level.
+        level_sizes: how many of them each level has; their sum is P.
+        boxes: (B, N, 4) the objects, xyxy; images with fewer are padded. N may be 0.
+        real: (B, N) bool, false for padding.
+        k: candidates of each level; all, where it has fewer.
+
+    Returns:
+        (B, P) int64: the object's index in its image, or −1 for background.
+
+    Raises:
+        ValueError: for shapes or level sizes that do not fit, and for a k below 1.
+    """
+    _check_levels(anchors, level_sizes, k)
+    _check_shape(boxes, "boxes", (*real.shape, 4))
+    batch_size, num_objects = real.shape
+    if num_objects == 0 or len(anchors) == 0:
+        return torch.full((batch_size, len(anchors)), BACKGROUND, device=anchors.device)
+
+    # The candidates: those nearest to each object, of each level.
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2  # (P, 2)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2  # (B, N, 2)
+    distances = (centres - centre[:, :, None]).square().sum(dim=-1)  # (B, N, P)
+    levels = distances.split(list(level_sizes), dim=-1)
+    candidate = torch.cat([_lowest(level, k) for level in levels], dim=-1)  # (B, N, P)
+
+    # Every object's threshold. All have equally many candidates, so these fill a tensor.
+    iou = box_iou(boxes, anchors).double()  # (B, N, P)
+    count = sum(min(k, size) for size in level_sizes)
+    of_candidates = iou[candidate].view(batch_size, num_objects, count)  # (B, N, C)
+    spread = of_candidates.std(dim=-1, keepdim=True) if count > 1 else 0  # (B, N, 1)
+    threshold = of_candidates.mean(dim=-1, keepdim=True) + spread
+
+    low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]  # (B, N, 1, 2) twice
+    inside = ((centres > low) & (centres < high)).all(dim=-1)  # (B, N, P)
+    positive = candidate & (iou >= threshold) & inside & real[..., None]
+
+    # Each anchor goes to the object that it overlaps most.
+    best_iou, assigned = iou.masked_fill(~positive, -1).max(dim=1)  # (B, P) twice
+    return assigned.masked_fill(best_iou < 0, BACKGROUND)
+
+
+def _lowest(values: Tensor, k: int) -> Tensor:
+    """Return which are the k lowest of each row, (..., P) bool: of equal ones the first."""
+    if values.shape[-1] <= k:
+        return torch.ones_like(values, dtype=torch.bool)
+    kth = values.topk(k, largest=False).values.amax(dim=-1, keepdim=True)  # (..., 1)
+    below, equal = values < kth, values == kth
+
+    # Those equal to the k-th share the places that are left, the first ones first.
+    places = k - below.sum(dim=-1, keepdim=True)
+    return below | (equal & (equal.cumsum(dim=-1) <= places))
 
 
 class Matcher:
@@ -198,6 +317,23 @@ def _mask(labels: Tensor, chosen: Tensor) -> Tensor:
 
 
 # ---- what comes in ----
+
+
+def _check_levels(anchors: Tensor, level_sizes: Sequence[int], k: int) -> None:
+    if anchors.ndim != 2 or anchors.shape[1] != 4:
+        raise ValueError(f"anchors have shape {tuple(anchors.shape)}: expected (P, 4)")
+    if sum(level_sizes) != len(anchors) or min(level_sizes, default=-1) < 0:
+        raise ValueError(
+            f"level_sizes are {list(level_sizes)}: expected the number of anchors of each level, "
+            f"{len(anchors)} in all"
+        )
+    if k < 1:
+        raise ValueError(f"k is {k}: an object needs at least one candidate on a level")
+
+
+def _check_shape(tensor: Tensor, name: str, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: expected {shape}")
 
 
 def _check_labels(labels: Tensor) -> None:

@@ -11,6 +11,7 @@ from detlearn.losses import (
     ciou_loss,
     diou_loss,
     distribution_focal_loss,
+    focal_classification_loss,
     giou_loss,
     heatmap_focal_loss,
     iou_loss,
@@ -282,6 +283,115 @@ def test_focal_loss_of_nothing(reduction):
     empty = torch.zeros(0, 3)
     mine = sigmoid_focal_loss(empty, empty, reduction=reduction)
     assert_close(mine, oracle.sigmoid_focal_loss(empty, empty, reduction=reduction), equal_nan=True)
+
+
+# --- focal loss of a batch's places -----------------------------------------------------------
+
+
+def test_classification_loss_by_hand():
+    # Scores of 0.9, 0.1 for class 0; 0.5, 0.2 for background; the third place is in no loss.
+    logits = torch.tensor([[0.9, 0.1], [0.5, 0.2], [0.7, 0.7]]).logit()
+    labels = torch.tensor([0, -1, -2])
+    yes = 0.25 * 0.1**2 * -math.log(0.9)
+    no = 0.75 * (0.1**2 * -math.log(0.9) + 0.5**2 * -math.log(0.5) + 0.2**2 * -math.log(0.8))
+    assert_close(focal_classification_loss(logits, labels), torch.tensor(yes + no))
+
+    # Three positives divide the sum by three; α = None and γ = 0 make it plain cross-entropy.
+    loss = focal_classification_loss(logits, torch.tensor([0, 1, 1]), alpha=None, gamma=0)
+    right = (0.9 * 0.9) * (0.5 * 0.2) * (0.3 * 0.7)
+    assert_close(loss, torch.tensor(-math.log(right) / 3))
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (None, 0.0), (0.6, 0.5), (None, 3.0)])
+@pytest.mark.parametrize("shape", [(), (7,), (3, 40), (2, 3, 5)])
+def test_classification_loss_equals_the_loop(shape, alpha, gamma):
+    generator = torch.Generator().manual_seed(len(shape))
+    for classes in (1, 4):
+        logits = torch.randn(*shape, classes, generator=generator, dtype=torch.float64) * 4
+        logits.requires_grad_()
+        labels = torch.randint(-2, classes, shape, generator=generator)
+
+        total = logits.sum() * 0
+        for place, label in zip(logits.reshape(-1, classes), labels.flatten().tolist()):
+            for k in range(classes if label != -2 else 0):
+                p = place[k].sigmoid() if k == label else 1 - place[k].sigmoid()
+                weight = 1 if alpha is None else alpha if k == label else 1 - alpha
+                total = total - weight * (1 - p) ** gamma * p.log()
+        expected = total / max(sum(label >= 0 for label in labels.flatten().tolist()), 1)
+
+        loss = focal_classification_loss(logits, labels, alpha=alpha, gamma=gamma)
+        assert_close(loss, expected)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+
+
+def test_classification_loss_without_positives_or_places():
+    logits = torch.zeros(5, 3, requires_grad=True)
+    loss = focal_classification_loss(logits, torch.full((5,), -1))
+    assert_close(loss, torch.tensor(15 * 0.75 * 0.25 * math.log(2)))  # divided by 1
+
+    for labels in (torch.full((5,), -2), torch.zeros(0, dtype=torch.int64)):
+        logits = torch.zeros(len(labels), 3, requires_grad=True)
+        loss = focal_classification_loss(logits, labels)
+        loss.backward()
+        assert loss.item() == 0
+        assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_classification_loss_of_extreme_logits():
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [200.0, 200.0]], requires_grad=True)
+    loss = focal_classification_loss(logits, torch.tensor([0, 0, -1]))
+    loss.backward()
+    assert_close(loss, torch.tensor((0.25 * 200 + 0.75 * 200 * 3) / 2))
+    assert logits.grad.isfinite().all()
+
+    # What is in no loss stays out, even where the network went astray.
+    lost = torch.tensor([[0.0], [math.inf]])
+    assert focal_classification_loss(lost, torch.tensor([0, -2])).isfinite()
+
+
+def test_classification_loss_widens_half_precision():
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    labels = torch.tensor([0, 1, 2, -1, -1, -2])
+    loss = focal_classification_loss(logits, labels)
+    assert loss.dtype == torch.float32
+    assert_close(loss, focal_classification_loss(logits.float(), labels))
+
+
+def test_classification_loss_leaves_its_input_alone():
+    labels = torch.tensor([-1, 1, -2])
+    logits = torch.ones(3, 2)
+    focal_classification_loss(logits, labels)
+    assert labels.tolist() == [-1, 1, -2]
+    assert torch.equal(logits, torch.ones(3, 2))
+
+
+PLACES = (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "error", "says"),
+    [
+        (PLACES[0].tolist(), PLACES[1], TypeError, "logits must be a torch.Tensor, got list"),
+        (PLACES[0], [0, 0, 0, 0], TypeError, "labels must be a torch.Tensor, got list"),
+        (PLACES[0], PLACES[1].float(), TypeError, "int64, got torch.float32"),
+        (PLACES[0], PLACES[1].int(), TypeError, "int64, got torch.int32"),
+        (PLACES[0], PLACES[1][:3], ValueError, r"labels \(3,\) and logits \(4, 3\)"),
+        (torch.tensor(0.0), PLACES[1], ValueError, r"labels \(4,\) and logits \(\)"),
+        (PLACES[0], PLACES[1] + 3, ValueError, "labels hold 3: expected a class, 0 … 2"),
+        (PLACES[0], PLACES[1] - 3, ValueError, "labels hold -3"),
+    ],
+)
+def test_classification_loss_refuses(logits, labels, error, says):
+    with pytest.raises(error, match=says):
+        focal_classification_loss(logits, labels)
+
+
+def test_classification_loss_refuses_bad_numbers():
+    with pytest.raises(ValueError, match=r"alpha 1\.5"):
+        focal_classification_loss(*PLACES, alpha=1.5)
+    with pytest.raises(ValueError, match="gamma -1"):
+        focal_classification_loss(*PLACES, gamma=-1)
 
 
 # --- heat maps -------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Matching and sampling: by hand, against torchvision where it is right, and where it is not."""
 
+import math
+import statistics
+
 import pytest
 import torch
 from torchvision.models.detection._utils import (
@@ -7,10 +10,13 @@ from torchvision.models.detection._utils import (
 )
 from torchvision.models.detection._utils import Matcher as Oracle
 
+from detlearn.anchors import make_anchors
 from detlearn.boxes import box_iou
 from detlearn.matching import (
     BalancedPositiveNegativeSampler,
     Matcher,
+    atss_assign,
+    atss_positives,
     match_anchors,
     sample_anchors,
 )
@@ -180,3 +186,212 @@ def test_the_ends_of_what_may_be_sampled():
     assert [len(chosen) for chosen in sample_anchors(labels, 0, 1)] == [0, 0]
     assert [len(chosen) for chosen in sample_anchors(labels, 4, 0)] == [0, 1]
     assert [len(chosen) for chosen in sample_anchors(labels, 2, 1)] == [2, 0]
+
+
+# --- adaptive training sample selection ------------------------------------------------------
+
+
+def small_levels(height: int, width: int) -> tuple[torch.Tensor, list[int]]:
+    """Anchors of an image at strides 4, 8 and 16, one a location, with sides of 8 strides."""
+    levels = [
+        make_anchors(height // stride, width // stride, stride, [8 * stride], [1.0])
+        for stride in (4, 8, 16)
+    ]
+    return torch.cat(levels), [len(level) for level in levels]
+
+
+def atss_by_loop(anchors, level_sizes, boxes, k=9) -> tuple[list[list[bool]], list[int]]:
+    """The paper's algorithm 1 in plain Python: positives of each object, object of each anchor."""
+
+    def centre(box):
+        return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+    def iou(a, b):
+        width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+        height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+        return width * height / (sum(areas) - width * height)
+
+    anchors, positives = anchors.tolist(), []
+    best, assigned = [0.0] * len(anchors), [-1] * len(anchors)
+    for i, box in enumerate(boxes.tolist()):
+        x, y = centre(box)
+        candidates, start = [], 0
+        for size in level_sizes:
+            order = sorted(
+                range(start, start + size),
+                key=lambda p: (centre(anchors[p])[0] - x) ** 2 + (centre(anchors[p])[1] - y) ** 2,
+            )
+            candidates += order[:k]
+            start += size
+
+        overlaps = {p: iou(box, anchors[p]) for p in candidates}
+        spread = statistics.stdev(overlaps.values()) if len(overlaps) > 1 else 0
+        threshold = statistics.mean(overlaps.values()) + spread if overlaps else math.inf
+        chosen = [False] * len(anchors)
+        for p, overlap in overlaps.items():
+            px, py = centre(anchors[p])
+            if overlap >= threshold and box[0] < px < box[2] and box[1] < py < box[3]:
+                chosen[p] = True
+                if overlap > best[p]:
+                    best[p], assigned[p] = overlap, i
+        positives.append(chosen)
+    return positives, assigned
+
+
+def test_atss_by_hand():
+    # Four anchors of 4 × 4 on one level, centres at 2, 6, 10, 14; two of 8 × 8 on the next, at 4
+    # and 12. With k = 2 an object over x from 1 to 7 has the first two of each as candidates.
+    anchors = torch.cat((make_anchors(1, 4, 4, [4], [1.0]), make_anchors(1, 2, 8, [8], [1.0])))
+    anchors[:4, 1::2] = torch.tensor([2.0, 6.0])  # all centres at a height of 4
+    box = torch.tensor([1.0, 0, 7, 8])
+
+    # IoUs 12/52, 12/52, 48/64 and 0: mean .3029, standard deviation .3173 (biased: .2748).
+    assert atss_positives(anchors, [4, 2], box, k=2).tolist() == [False] * 4 + [True, False]
+
+    # With k = 1 two candidates: their mean and spread together are more than either.
+    assert not atss_positives(anchors, [4, 2], box, k=1).any()
+
+
+def test_atss_takes_the_unbiased_spread():
+    # Anchors on the object's centre. IoUs .04, .04, .04, .64 and .54: the mean is .26, the standard
+    # deviation .303, biased .271, and the last lies between the two thresholds.
+    half = torch.tensor([2.0, 2, 2, 8, 7.35])[:, None] / 2
+    anchors = torch.cat((10 - half, 10 - half, 10 + half, 10 + half), dim=1)
+    positive = atss_positives(anchors, [5], torch.tensor([5.0, 5, 15, 15]))
+    assert positive.tolist() == [False, False, False, True, False]
+
+
+def test_atss_equal_overlaps_are_all_positive():
+    # An object far smaller than the anchors: each of the nine around it overlaps it alike.
+    anchors = make_anchors(8, 8, 4, [32], [1.0])
+    box = torch.tensor([8.1, 8.1, 19.9, 19.9])
+    positive = atss_positives(anchors, [64], box)
+    assert positive.view(8, 8).nonzero().tolist() == [[i, j] for i in (2, 3, 4) for j in (2, 3, 4)]
+    assigned = atss_assign(anchors, [64], box[None, None], torch.ones(1, 1).bool())
+    assert torch.equal(assigned[0] >= 0, positive)
+
+
+def test_atss_of_equally_near_anchors_the_first_are_candidates():
+    anchors = make_anchors(1, 4, 4, [4], [1.0])  # centres 2, 6, 10, 14: the object's is at 8
+    box = torch.tensor([0.0, -2, 16, 6])
+    assert atss_positives(anchors, [4], box, k=1).tolist() == [False, True, False, False]
+    assigned = atss_assign(anchors, [4], box[None, None], torch.ones(1, 1).bool(), k=1)
+    assert assigned.tolist() == [[-1, 0, -1, -1]]
+
+
+def test_atss_the_centre_lies_strictly_inside():
+    anchors = make_anchors(1, 2, 4, [4], [1.0])  # centres (2, 2) and (6, 2)
+    for right, expected in ((6.0, False), (6.01, True)):
+        # One anchor a level, so that each alone is far above the mean of zeros beside it.
+        far = torch.tensor([[500.0, 500, 504, 504]] * 3)
+        box = torch.tensor([5.0, 0, right, 4])
+        positive = atss_positives(torch.cat((anchors, far)), [2, 1, 1, 1], box)
+        assert positive[1].item() is expected
+
+
+def random_objects(count: int, generator: torch.Generator, whole: bool) -> torch.Tensor:
+    """Objects of an image of 64 × 48, small and large; on whole pixels many distances tie."""
+    corner = torch.rand(count, 2, generator=generator) * torch.tensor([60.0, 44.0])
+    size = torch.rand(count, 2, generator=generator) ** 2 * 50 + 1
+    boxes = torch.cat((corner, corner + size), dim=1)
+    return boxes.round() + torch.tensor([0.0, 0, 1, 1]) if whole else boxes
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 9, 17, 1000])
+def test_atss_equals_the_loop(k, whole):
+    generator = torch.Generator().manual_seed(k)
+    anchors, sizes = small_levels(48, 64)
+    images = [random_objects(n, generator, whole) for n in (0, 1, 12, 5)]
+    images[2][3:6] = images[2][0]  # the same object four times
+    images[2][6] = images[2][1] + 1e-3
+
+    padded = torch.nn.utils.rnn.pad_sequence(images, batch_first=True, padding_value=7.0)
+    real = torch.tensor([[i < len(boxes) for i in range(12)] for boxes in images])
+    padded[1, 5] = torch.tensor([8.0, 8, 40, 40])  # padding that looks like an object
+    assigned = atss_assign(anchors, sizes, padded, real, k=k)
+    assert assigned.dtype == torch.int64
+
+    for boxes, ours in zip(images, assigned):
+        positives, expected = atss_by_loop(anchors, sizes, boxes, k)
+        for box, positive in zip(boxes, positives):
+            assert atss_positives(anchors, sizes, box, k).tolist() == positive
+        assert ours.tolist() == expected
+
+
+def test_atss_an_anchor_of_two_objects_goes_to_the_one_it_overlaps_most():
+    anchors, sizes = small_levels(64, 64)
+    boxes = torch.tensor([[[16.0, 16, 48, 48], [20.0, 20, 52, 52], [16.0, 16, 48, 48]]])
+    assigned = atss_assign(anchors, sizes, boxes, torch.ones(1, 3).bool())[0]
+    iou = box_iou(boxes[0], anchors)
+    positive = torch.stack([atss_positives(anchors, sizes, box) for box in boxes[0]])
+    both = (positive[0] & positive[1]).nonzero()[:, 0]
+    assert len(both) > 0
+    assert assigned[both].tolist() == (iou[1, both] > iou[0, both]).long().tolist()
+    assert not (assigned == 2).any(), "the same object again goes without"
+
+
+@pytest.mark.parametrize("sizes", [[4, 0, 1], [0, 4, 1], [4, 1, 0, 0]])
+def test_atss_levels_may_be_empty(sizes):
+    anchors = torch.cat((make_anchors(2, 2, 8, [8], [1.0]), make_anchors(1, 1, 16, [16], [1.0])))
+    box = torch.tensor([1.0, 1, 15, 15])
+    expected = atss_positives(anchors, [4, 1], box)
+    assert expected.any()
+    assert torch.equal(atss_positives(anchors, sizes, box), expected)
+    assigned = atss_assign(anchors, sizes, box[None, None], torch.ones(1, 1).bool())
+    assert torch.equal(assigned[0] >= 0, expected)
+
+
+def test_atss_of_nothing_and_of_one_place():
+    anchors, sizes = small_levels(64, 64)
+    nothing = atss_assign(anchors, sizes, torch.zeros(2, 0, 4), torch.zeros(2, 0).bool())
+    assert nothing.shape == (2, len(anchors))
+    assert nothing.dtype == torch.int64
+    assert (nothing == -1).all()
+
+    box, real = torch.tensor([0.0, 0, 10, 10]), torch.ones(1, 1).bool()
+    assert atss_positives(anchors[:0], [0, 0], box).tolist() == []
+    assert atss_assign(anchors[:0], [0], box[None, None], real).tolist() == [[]]
+
+    # A single place has no spread: it is its own threshold.
+    one = torch.tensor([[0.0, 0, 16, 16]])
+    assert atss_positives(one, [1], box).tolist() == [True]
+    assert atss_assign(one, [1], box[None, None], real).tolist() == [[0]]
+    assert atss_assign(one, [1], box[None, None], ~real).tolist() == [[-1]]
+
+
+def test_atss_an_object_far_from_all_anchors_or_without_area_has_none():
+    anchors, sizes = small_levels(32, 32)
+    for box in ([500.0, 500, 510, 510], [8.0, 8, 8, 20], [6.0, 6, 6, 6]):
+        box = torch.tensor(box)
+        assert not atss_positives(anchors, sizes, box).any()
+        assigned = atss_assign(anchors, sizes, box[None, None], torch.ones(1, 1).bool())
+        assert (assigned == -1).all()
+
+
+ANCHORS, BOX = torch.zeros(5, 4), torch.tensor([0.0, 0, 10, 10])
+
+
+@pytest.mark.parametrize(
+    ("anchors", "sizes", "k", "words"),
+    [
+        (ANCHORS[:, :3], [5], 9, r"anchors have shape \(5, 3\)"),
+        (ANCHORS[:0], [], 9, r"level_sizes are \[\]"),
+        (ANCHORS, [4], 9, r"level_sizes are \[4\].*5 in all"),
+        (ANCHORS, [6, -1], 9, r"level_sizes are \[6, -1\]"),
+        (ANCHORS, [5], 0, "k is 0"),
+    ],
+)
+def test_atss_refuses(anchors, sizes, k, words):
+    with pytest.raises(ValueError, match=words):
+        atss_positives(anchors, sizes, BOX, k)
+    with pytest.raises(ValueError, match=words):
+        atss_assign(anchors, sizes, BOX[None, None], torch.ones(1, 1).bool(), k)
+
+
+def test_atss_refuses_boxes_of_another_shape():
+    with pytest.raises(ValueError, match=r"box has shape \(1, 4\): expected \(4,\)"):
+        atss_positives(ANCHORS, [5], BOX[None])
+    with pytest.raises(ValueError, match=r"boxes has shape \(1, 4\): expected \(1, 2, 4\)"):
+        atss_assign(ANCHORS, [5], BOX[None], torch.ones(1, 2).bool())
