@@ -7,9 +7,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 from torchvision.ops import FeaturePyramidNetwork as Oracle
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from detlearn.nets.fpn import FeaturePyramidNetwork, PyramidBackbone, max_pool_level
+from detlearn.nets.fpn import (
+    FeaturePyramidNetwork,
+    LevelsP6P7,
+    PyramidBackbone,
+    max_pool_level,
+)
 from detlearn.nets.small import SmallBackbone
 
 
@@ -78,6 +83,46 @@ def test_fewer_levels_are_fed_by_all():
     for number in (4, 0, -1):
         with pytest.raises(ValueError, match=f"num_levels is {number}: expected 1 … 3"):
             FeaturePyramidNetwork([8, 12, 16], 10, num_levels=number)
+
+
+@pytest.mark.parametrize("from_backbone", [False, True])
+def test_p6_and_p7_equal_torchvision(from_backbone):
+    torch.manual_seed(0)
+    in_channels = [16, 24]
+    ours = FeaturePyramidNetwork(
+        in_channels, 8, LevelsP6P7(24 if from_backbone else 8, 8, from_backbone=from_backbone)
+    )
+    # torchvision takes P5 where its channels are those that are asked for.
+    oracle = Oracle(in_channels, 8, LastLevelP6P7(24 if from_backbone else 8, 8))
+    state = {
+        key.replace("lateral", "inner_blocks").replace("output", "layer_blocks"): value
+        for key, value in ours.state_dict().items()
+    }
+    oracle.load_state_dict(state)
+
+    maps = OrderedDict(a=torch.randn(2, 16, 13, 9), b=torch.randn(2, 24, 7, 5))
+    found, expected = ours(maps), oracle(maps)
+    assert list(found) == ["a", "b", "pool1", "pool2"]
+    for mine, theirs in zip(found.values(), expected.values(), strict=True):
+        assert_close(mine, theirs)
+    assert [tuple(x.shape[-2:]) for x in found.values()] == [(13, 9), (7, 5), (4, 3), (2, 2)]
+
+
+def test_a_pyramid_from_c3_on_with_p6_and_p7():
+    body = SmallBackbone((16, 32, 48, 64))
+    pyramid = PyramidBackbone(body, 8, skip=1, extra_blocks=LevelsP6P7(8, 8))
+    assert pyramid.strides == [8, 16, 32, 64, 128]
+    assert pyramid.out_channels == [8] * 5
+    maps = pyramid(torch.randn(2, 3, 96, 160))
+    assert [tuple(x.shape) for x in maps.values()] == [
+        (2, 8, 12, 20),
+        (2, 8, 6, 10),
+        (2, 8, 3, 5),
+        (2, 8, 2, 3),
+        (2, 8, 1, 2),
+    ]
+    sum(x.sum() for x in maps.values()).backward()
+    assert all(p.grad is not None for p in pyramid.parameters())
 
 
 def test_errors():

@@ -6,7 +6,9 @@ down from the coarsest: each map is widened to the next finer one's size and add
 Shapes: B images, levels from fine to coarse with C_l channels and H_l × W_l cells; D channels in
 every map of the pyramid.
 
-Source: Lin et al. 2017, "Feature Pyramid Networks for Object Detection" (arXiv 1612.03144), §3.
+Sources: Lin et al. 2017, "Feature Pyramid Networks for Object Detection" (arXiv 1612.03144), §3;
+P6 and P7 by convolutions from "Focal Loss for Dense Object Detection" (Lin et al. 2017, arXiv
+1708.02002), §4.
 
 Where we differ from torchvision: the names, ``lateral`` and ``output`` for its ``inner_blocks`` and
 ``layer_blocks``; `detlearn.pretrained` renames weights.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,7 +31,8 @@ class FeaturePyramidNetwork(nn.Module):
         in_channels_list: C_l of the maps, finest first.
         out_channels: D.
         extra_blocks: makes coarser maps: called with the pyramid's maps (a list, finest first) and
-            the backbone's, returns a list of further maps. `max_pool_level` is the one of R-CNNs.
+            the backbone's, returns a list of further maps. `max_pool_level` is the one of R-CNNs,
+            `LevelsP6P7` is RetinaNet's.
         norm_layer: normalisation after every convolution, called with D; without one the
             convolutions have a bias instead. No activation follows them.
         num_levels: how many maps come out, the finest ones; coarser ones then only feed them. All
@@ -123,6 +127,34 @@ def max_pool_level(pyramid: list[Tensor], maps: list[Tensor]) -> list[Tensor]:
     return [F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]
 
 
+class LevelsP6P7(nn.Module):
+    """Two more levels, each by a convolution that halves the map: P6, and P7 from ReLU of P6.
+
+    Args:
+        in_channels: channels of the map that P6 is made of: the pyramid's coarsest one, P5, or the
+            backbone's, C5.
+        out_channels: D.
+        from_backbone: make P6 of C5, as RetinaNet's paper does; else of P5, as FCOS and
+            torchvision's published RetinaNet do.
+    """
+
+    num_levels = 2
+
+    def __init__(self, in_channels: int, out_channels: int, *, from_backbone: bool = False) -> None:
+        super().__init__()
+        self.from_backbone = from_backbone
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        for conv in (self.p6, self.p7):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, pyramid: list[Tensor], maps: list[Tensor]) -> list[Tensor]:
+        """Return P6 and P7; see `FeaturePyramidNetwork`, which calls this."""
+        p6 = self.p6(maps[-1] if self.from_backbone else pyramid[-1])
+        return [p6, self.p7(F.relu(p6))]
+
+
 class PyramidBackbone(nn.Module):
     """A backbone with a feature pyramid on top; itself a backbone.
 
@@ -130,7 +162,9 @@ class PyramidBackbone(nn.Module):
         body: maps images to an ordered dict of maps, finest first; has ``out_channels`` and
             ``strides``.
         out_channels: D, channels of every map of the pyramid.
-        extra_level: add one more level by `max_pool_level`.
+        extra_level: add one more level by `max_pool_level`, unless there are `extra_blocks`.
+        extra_blocks: adds others, see `FeaturePyramidNetwork`; has ``num_levels``, how many.
+        skip: so many of the body's finest maps are left out.
         norm_layer, num_levels: see `FeaturePyramidNetwork`.
 
     Attributes:
@@ -144,28 +178,38 @@ class PyramidBackbone(nn.Module):
         out_channels: int = 256,
         *,
         extra_level: bool = True,
+        extra_blocks: nn.Module | None = None,
+        skip: int = 0,
         norm_layer: Callable[[int], nn.Module] | None = None,
         num_levels: int | None = None,
     ) -> None:
         super().__init__()
         self.body = body
+        self.skip = skip
+
+        num_extra = 0
+        if extra_blocks is not None:
+            num_extra = extra_blocks.num_levels
+        elif extra_level:
+            extra_blocks, num_extra = max_pool_level, 1
 
         self.fpn = FeaturePyramidNetwork(
-            body.out_channels,
+            body.out_channels[skip:],
             out_channels,
-            extra_blocks=max_pool_level if extra_level else None,
+            extra_blocks=extra_blocks,
             norm_layer=norm_layer,
             num_levels=num_levels,
         )
 
-        self.strides = list(body.strides[: self.fpn.num_levels])
-        if extra_level:
+        self.strides = list(body.strides[skip:][: self.fpn.num_levels])
+        for _ in range(num_extra):
             self.strides.append(2 * self.strides[-1])
         self.out_channels = [out_channels] * len(self.strides)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Compute the pyramid of images (B, 3, H, W): maps (B, D, ⌈H/s⌉, ⌈W/s⌉), finest first."""
-        return self.fpn(self.body(images))
+        maps = self.body(images)
+        return self.fpn(OrderedDict(islice(maps.items(), self.skip, None)))
 
 
 def _conv(
