@@ -208,6 +208,7 @@ class Detector(nn.Module):
         boxes: Tensor,
         scores: Tensor,
         *,
+        candidates: Tensor | None = None,
         max_candidates: int | None = None,
         nms: bool = True,
     ) -> Detections:
@@ -217,6 +218,8 @@ class Detector(nn.Module):
             boxes: (P, 4) or (P, 1, 4), one box whatever the class, or (P, K, 4), one for each
                 class; clipped to the image.
             scores: (P, K), without a background.
+            candidates: (P, K) bool, which of them can become detections; by default those with a
+                score above the threshold.
             max_candidates: so many of the best go into NMS; by default all above the threshold.
             nms: whether to drop what overlaps a better detection of its class; not needed where
                 each object is found once.
@@ -229,8 +232,10 @@ class Detector(nn.Module):
 
         # Every pair of a box and a class with a high enough score is a candidate. Boxes in the
         # padding have lost their area when they were clipped.
+        if candidates is None:
+            candidates = scores > self.score_threshold  # (P, K)
         large = (boxes[..., 2:] - boxes[..., :2] >= SMALLEST_SIDE).all(dim=-1)  # (P, 1 or K)
-        place, labels = ((scores > self.score_threshold) & large).nonzero(as_tuple=True)  # (M,)
+        place, labels = (candidates & large).nonzero(as_tuple=True)  # (M,)
         scores = scores[place, labels]
         boxes = boxes.expand(-1, self.num_classes, -1)[place, labels]  # (M, 4)
 
