@@ -11,12 +11,14 @@ from detlearn.models.faster_rcnn import (
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet50_fpn_v2,
 )
+from detlearn.models.fcos import FCOS, FCOSHead
 from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.small import (
     cascade_rcnn_small,
     faster_rcnn_small,
+    fcos_small,
     point_small,
     yolov1_small,
     yolov3_small,
@@ -41,6 +43,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "yolov1": yolov1_small,
     "yolov3": yolov3_small,
     "yolov8": yolov8_small,
+    "fcos": fcos_small,
 }
 
 
@@ -77,6 +80,8 @@ __all__ = [
     "Darknet53",
     "DarknetBlock",
     "Detector",
+    "FCOS",
+    "FCOSHead",
     "FasterRCNN",
     "FeaturePyramidNetwork",
     "ImageBatcher",
@@ -94,6 +99,7 @@ __all__ = [
     "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
+    "fcos_small",
     "point_small",
     "yolov1_small",
     "yolov3_darknet53",

@@ -166,8 +166,8 @@ def fcos_targets(
             there is no object.
     """
     if boxes.shape[-2] == 0:
-        distances = boxes.new_zeros(*boxes.shape[:-2], len(points), 4)
-        return torch.full_like(distances[..., 0], -1, dtype=torch.int64), distances
+        assigned = boxes.new_full((*boxes.shape[:-2], len(points)), -1, dtype=torch.int64)
+        return assigned, learnt_distances(points, strides, boxes, assigned)
 
     # Which objects has the location's level to do with?
     x, y = points[:, None].unbind(dim=-1)  # (P, 1) twice
@@ -181,10 +181,26 @@ def fcos_targets(
     area = ((x2 - x1) * (y2 - y1)).expand(candidates.shape)
     smallest, assigned = area.masked_fill(~candidates, torch.inf).min(dim=-1)  # (..., P) twice
 
-    learnt = boxes.take_along_dim(assigned[..., None], dim=-2)  # (..., P, 4)
+    assigned = assigned.masked_fill(smallest == torch.inf, -1)
+    return assigned, learnt_distances(points, strides, boxes, assigned)
+
+
+def learnt_distances(points: Tensor, strides: Tensor, boxes: Tensor, assigned: Tensor) -> Tensor:
+    """Return the distances to the sides of the objects that locations learn.
+
+    Args:
+        points: (P, 2) x and y in pixels.
+        strides: (P,) pixels.
+        boxes: (..., N, 4) xyxy in pixels.
+        assigned: (..., P) int64, which of them; −1 for none.
+
+    Returns:
+        (..., P, 4) in strides; 0 where there is no object.
+    """
+    boxes = F.pad(boxes, (0, 0, 0, 1))  # (..., N + 1, 4): one to take where there is no object
+    learnt = boxes.take_along_dim(assigned.clamp(min=0)[..., None], dim=-2)  # (..., P, 4)
     distances = boxes_to_distances(points, learnt) / strides[:, None]
-    nothing = smallest == torch.inf
-    return assigned.masked_fill(nothing, -1), distances.masked_fill(nothing[..., None], 0)
+    return distances.masked_fill((assigned < 0)[..., None], 0)
 
 
 def centerness(distances: Tensor) -> Tensor:
@@ -292,9 +308,7 @@ class FCOSHead(nn.Module):
         return torch.cat(classes, dim=1), torch.cat(distances, dim=1), centerness_logits
 
 
-def _tower(
-    channels: int, num_convs: int, norm_layer: Callable[[int], nn.Module]
-) -> nn.Sequential:
+def _tower(channels: int, num_convs: int, norm_layer: Callable[[int], nn.Module]) -> nn.Sequential:
     layers = []
     for _ in range(num_convs):
         layers += [nn.Conv2d(channels, channels, 3, padding=1), norm_layer(channels), nn.ReLU()]
@@ -342,17 +356,13 @@ class FCOS(Detector):
         torchvision_conventions: bool = False,
     ) -> None:
         score_threshold = 0.2 if torchvision_conventions else 0.05
-        super().__init__(
-            num_classes, batcher, score_threshold=score_threshold, nms_threshold=0.6
-        )
+        super().__init__(num_classes, batcher, score_threshold=score_threshold, nms_threshold=0.6)
         if assign_by not in ASSIGNMENTS:
             raise ValueError(
                 f"assign_by is {assign_by!r}: expected one of {', '.join(ASSIGNMENTS)}"
             )
         if head is None:
-            head = FCOSHead(
-                backbone.out_channels[0], num_classes, num_levels=len(backbone.strides)
-            )
+            head = FCOSHead(backbone.out_channels[0], num_classes, num_levels=len(backbone.strides))
         if head.num_classes != num_classes:
             raise ValueError(f"the detector has {num_classes} classes, its head {head.num_classes}")
 
@@ -435,7 +445,7 @@ class FCOS(Detector):
         gt_boxes, gt_labels, _ = pad_targets(targets, like=outputs.distances)  # (B, N, 4), (B, N)
         image, location = (goal.assigned >= 0).nonzero(as_tuple=True)  # (M,) twice
         learnt = goal.assigned[image, location]  # (M,)
-        count = normaliser(torch.tensor(len(learnt)), gt_boxes.device)
+        count = normaliser(len(learnt), gt_boxes.device)
 
         # What is it? All locations answer, for all classes.
         labels = torch.full_like(goal.assigned, -1)  # (B, P)
@@ -520,25 +530,6 @@ def distances_to_boxes(distances: Tensor, points: Tensor, strides: Tensor) -> Te
     """
     left_top, right_bottom = (distances * strides[:, None]).split(2, dim=-1)  # (..., P, 2) twice
     return torch.cat((points - left_top, points + right_bottom), dim=-1)
-
-
-def learnt_distances(
-    points: Tensor, strides: Tensor, boxes: Tensor, assigned: Tensor
-) -> Tensor:
-    """Return the distances to the sides of the objects that locations learn.
-
-    Args:
-        points: (P, 2) x and y in pixels.
-        strides: (P,) pixels.
-        boxes: (..., N, 4) xyxy in pixels.
-        assigned: (..., P) int64, which of them; −1 for none.
-
-    Returns:
-        (..., P, 4) in strides; 0 where there is no object.
-    """
-    learnt = boxes.take_along_dim(assigned.clamp(min=0)[..., None], dim=-2)  # (..., P, 4)
-    distances = boxes_to_distances(points, learnt) / strides[:, None]
-    return distances.masked_fill((assigned < 0)[..., None], 0)
 
 
 def best_of_levels(

@@ -12,6 +12,7 @@ from torch import nn
 
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
+from detlearn.models.fcos import FCOS, FCOSHead
 from detlearn.models.point import PointDetector
 from detlearn.models.roi_heads import NormalisedHead, RoIHeads
 from detlearn.models.rpn import RegionProposalNetwork
@@ -253,3 +254,34 @@ def yolov8_small(
         smallest=12,
         class_weight=SMALL_CLASS_WEIGHT,
     )
+
+
+# ---- chapter 4 -----------------------------------------------------------------------------------
+
+
+def small_norm(channels: int) -> nn.GroupNorm:
+    """Return the normalisation of small heads: groups of 4 channels."""
+    return nn.GroupNorm(channels // 4, channels)
+
+
+def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = True) -> FCOS:
+    """Build FCOS as chapter 4 trains it on ToyTown, at strides 4, 8 and 16.
+
+    Args:
+        num_classes: K.
+        assign_by: "fcos" for its own rule, "atss" for adaptive training sample selection.
+        centerness: False takes the branch away, and with it the weights of the boxes.
+
+    Returns:
+        The detector with random weights.
+    """
+    backbone = small_pyramid()
+    head = FCOSHead(
+        backbone.out_channels[0],
+        num_classes,
+        num_convs=1,
+        num_levels=len(backbone.strides),
+        norm_layer=small_norm,
+        centerness=centerness,
+    )
+    return FCOS(num_classes, backbone, head, assign_by=assign_by)
