@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="train as a chapter does: point, faster_rcnn, cascade_rcnn, yolov1, yolov3, yolov8, fcos",
+        help="train as a chapter does: point, faster_rcnn, cascade_rcnn, yolov1, yolov3, yolov8, "
+        "fcos",
     )
 
     length = parser.add_mutually_exclusive_group()

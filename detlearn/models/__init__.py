@@ -76,11 +76,11 @@ def create(
 
 __all__ = [
     "BUILDERS",
+    "FCOS",
     "CascadeRCNN",
     "Darknet53",
     "DarknetBlock",
     "Detector",
-    "FCOS",
     "FCOSHead",
     "FasterRCNN",
     "FeaturePyramidNetwork",
