@@ -9,6 +9,7 @@ from detlearn.plotting.matches import (
     match_legend,
     show_matches,
 )
+from detlearn.plotting.mistakes import show_mistakes
 from detlearn.plotting.objects import show, show_grid
 from detlearn.plotting.style import use_style
 
@@ -28,5 +29,6 @@ __all__ = [
     "show_heatmap",
     "show_locations",
     "show_matches",
+    "show_mistakes",
     "use_style",
 ]
