@@ -4,6 +4,7 @@
 """
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
+from detlearn.explore.focal_loss import focal_loss
 from detlearn.explore.page import Explorable
 from detlearn.explore.play import Player, play
 from detlearn.explore.roi_sampling import roi_sampling
@@ -17,6 +18,7 @@ __all__ = [
     "Explorable",
     "Player",
     "anchors_and_objects",
+    "focal_loss",
     "play",
     "roi_sampling",
     "scores_to_ap",
