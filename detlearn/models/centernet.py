@@ -16,11 +16,63 @@ radius of its Gaussians from CornerNet (Law and Deng 2018, arXiv 1808.01244, §3
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from detlearn.losses import at_least_float32
+from detlearn.boxes import clip_boxes_to_image
+from detlearn.losses import at_least_float32, heatmap_focal_loss
+from detlearn.machine.distributed import normaliser
+from detlearn.models.base import Detector, PaddedTargets, pad_targets
+from detlearn.models.images import ImageBatcher
+from detlearn.models.point import grid_points
+from detlearn.nets.small import conv_bn_relu
+from detlearn.samples import Detections, Target
+
+# How much the sides count beside the heat map and the offsets (Objects as Points, §3).
+SIZE_WEIGHT = 0.1
+# The bias of the heat map: every score starts at 0.1.
+HEATMAP_BIAS = -2.19
+
+
+class CenterNetOutputs(NamedTuple):
+    """What the network predicts.
+
+    Attributes:
+        heatmap_logits: (B, K, h, w).
+        wh: (B, 2, h, w) width and height of the object of each location, in strides.
+        offset: (B, 2, h, w) how far right and down of its location's corner its centre lies, in
+            strides.
+        sizes: height and width of each image in the batch, without the padding.
+    """
+
+    heatmap_logits: Tensor
+    wh: Tensor
+    offset: Tensor
+    sizes: list[tuple[int, int]]
+
+
+class CenterNetTargets(NamedTuple):
+    """What the network should predict: a heat map, and the object that each location learns.
+
+    Attributes:
+        heatmap: (B, K, h, w) in [0, 1], exactly 1 at each location that holds an object's centre.
+        assigned: (B, P) int64, the index of the object in its image whose sides and offset the
+            location learns, or −1 for none.
+        points: (P, 2) the middles of the locations, x and y in pixels.
+        strides: (P,) pixels from one location to the next.
+        anchors: None, since the boxes start from points.
+    """
+
+    heatmap: Tensor
+    assigned: Tensor
+    points: Tensor
+    strides: Tensor
+    anchors: None = None
+
 
 # ---- how far from a centre a peak would do no harm -----------------------------------------------
 
@@ -175,6 +227,209 @@ def decode_detections(
 
     boxes = torch.cat((centres - sides / 2, centres + sides / 2), dim=1)  # (B, 4, k')
     return boxes.transpose(1, 2), scores, labels
+
+
+# ---- who learns what -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def centre_locations(boxes: Tensor, height: int, width: int, stride: float) -> Tensor:
+    """Return in which location the centres of boxes lie.
+
+    Args:
+        boxes: (..., 4) xyxy in pixels.
+        height: h, rows of the map.
+        width: w, columns of the map.
+        stride: s, pixels from one location to the next.
+
+    Returns:
+        (..., 2) int64, column and row; of a centre outside of the map the nearest ones.
+    """
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride
+    last = torch.tensor([width - 1, height - 1], device=boxes.device)
+    return centres.floor().long().clamp(min=torch.zeros_like(last), max=last)
+
+
+@torch.no_grad()
+def objects_of_locations(locations: Tensor, padded: PaddedTargets, num_locations: int) -> Tensor:
+    """Say which object each location learns: of several the smallest, of equal ones the first.
+
+    Args:
+        locations: (B, N) int64, of each object the location of its centre, counted row by row.
+        padded: the objects of B images; N may be 0.
+        num_locations: P.
+
+    Returns:
+        (B, P) int64, the index of the object in its image, −1 for none.
+    """
+    num_images, num_objects = padded.labels.shape
+    areas = (padded.boxes[..., 2:] - padded.boxes[..., :2]).prod(dim=-1)  # (B, N)
+
+    # The smallest object has rank 0; padding, which has no part in this, the rank N.
+    order = areas.argsort(dim=1, stable=True)  # (B, N), smallest first
+    ranks = torch.arange(num_objects, device=areas.device).expand_as(order)
+    ranks = ranks.masked_fill(~padded.real.gather(1, order), num_objects)
+
+    # The lowest rank that came to each location, and whose it is; N stands for nobody.
+    lowest = ranks.new_full((num_images, num_locations), num_objects)
+    lowest.scatter_reduce_(1, locations.gather(1, order), ranks, "amin")  # (B, P)
+    nobody = order.new_full((num_images, 1), -1)
+    return torch.cat((order, nobody), dim=1).gather(1, lowest)
+
+
+# ---- the network ---------------------------------------------------------------------------------
+
+
+class CenterNet(Detector):
+    """A map, three heads, and peaks for detections.
+
+    Args:
+        backbone: maps images to an ordered dict of maps, finest first, with ``out_channels`` and
+            ``strides``; the finest map is used. It should know what the coarser ones know: a
+            pyramid.
+        num_classes: K.
+        head_channels: channels of each head between its two convolutions.
+        size_weight: how much the loss of the sides counts.
+        radius: says how far an object's Gaussian reaches, by its sides (N, 2) in strides:
+            `gaussian_radius`, or `official_gaussian_radius`.
+        batcher: see `Detector`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        head_channels: int = 64,
+        *,
+        size_weight: float = SIZE_WEIGHT,
+        radius: Callable[[Tensor], Tensor] = gaussian_radius,
+        batcher: ImageBatcher | None = None,
+    ) -> None:
+        super().__init__(num_classes, batcher)
+        self.backbone = backbone
+        self.stride = backbone.strides[0]
+        self.size_weight = size_weight
+        self.radius = radius
+
+        in_channels = backbone.out_channels[0]
+        self.heatmap_head = _head(in_channels, head_channels, num_classes)
+        self.wh_head = _head(in_channels, head_channels, 2)
+        self.offset_head = _head(in_channels, head_channels, 2)
+
+        # Almost every location is background: start there (focal loss, Lin et al. 2017, §3.3).
+        nn.init.constant_(self.heatmap_head[-1].bias, HEATMAP_BIAS)
+
+    def predict(
+        self, images: Tensor, sizes: list[tuple[int, int]] | None = None
+    ) -> CenterNetOutputs:
+        """Run the network: the maps of the three heads; see `Detector`."""
+        finest = next(iter(self.backbone(images).values()))  # (B, C, h, w)
+
+        # float(): in reduced precision a box could not be told from one half a pixel wider.
+        heatmap_logits = self.heatmap_head(finest).float()  # (B, K, h, w)
+        wh = self.wh_head(finest).float()  # (B, 2, h, w)
+        offset = self.offset_head(finest).float()  # (B, 2, h, w)
+
+        sizes = sizes or [tuple(images.shape[-2:])] * len(images)
+        return CenterNetOutputs(heatmap_logits, wh, offset, sizes)
+
+    @torch.no_grad()
+    def assign(self, outputs: CenterNetOutputs, targets: list[Target]) -> CenterNetTargets:
+        """Say what the maps are to show.
+
+        Every object puts a bump on the map of its class, around the location in which its centre
+        lies. That location alone learns its sides and offset. Where several objects have their
+        centre in one location, it learns those of the smallest; the others only have their bump.
+
+        Args:
+            outputs: from `predict`; only the size of the map matters.
+            targets: one ``{"boxes": (n, 4), "labels": (n,)}`` for each image.
+
+        Returns:
+            The heat maps, and the object of each location.
+        """
+        num_images, num_classes, height, width = outputs.heatmap_logits.shape
+        padded = pad_targets(targets, like=outputs.wh)
+        boxes, labels, real = padded  # (B, N, 4), (B, N), (B, N)
+        centres = centre_locations(boxes, height, width, self.stride)  # (B, N, 2)
+
+        # All images at once: to class k of image b belongs map b·K + k of one large heat map.
+        first = num_classes * torch.arange(num_images, device=labels.device)[:, None]  # (B, 1)
+        sides = (boxes[..., 2:] - boxes[..., :2]) / self.stride  # (B, N, 2)
+        heatmap = draw_gaussians(
+            centres[real],
+            self.radius(sides[real]),
+            (first + labels)[real],
+            num_images * num_classes,
+            height,
+            width,
+        )
+
+        columns, rows = centres.unbind(dim=-1)  # (B, N) twice
+        assigned = objects_of_locations(rows * width + columns, padded, height * width)
+        points = grid_points(height, width, self.stride, boxes.device).flatten(0, 1)  # (P, 2)
+        return CenterNetTargets(
+            heatmap=heatmap.unflatten(0, (num_images, num_classes)),
+            assigned=assigned,
+            points=points,
+            strides=points.new_full((len(points),), self.stride),
+        )
+
+    def compute_loss(self, outputs: CenterNetOutputs, targets: list[Target]) -> dict[str, Tensor]:
+        """Compare outputs with annotations; see `Detector`.
+
+        Returns:
+            ``"heatmap"``: penalty-reduced focal loss of all locations and classes; ``"size"``: L1
+            of width and height in strides, times `size_weight`; ``"offset"``: L1 of the two
+            offsets in strides. The sums are divided by the number of objects.
+        """
+        goal = self.assign(outputs, targets)
+        device = outputs.wh.device
+        num_objects = normaliser(sum(len(target["boxes"]) for target in targets), device)
+        heatmap_loss = heatmap_focal_loss(outputs.heatmap_logits, goal.heatmap, reduction="sum")
+
+        # The locations of the centres, and the boxes that they learn.
+        image, location = (goal.assigned >= 0).nonzero(as_tuple=True)  # (M,) twice
+        gt_boxes = pad_targets(targets, like=outputs.wh).boxes  # (B, N, 4)
+        gt_boxes = gt_boxes[image, goal.assigned[image, location]] / self.stride  # (M, 4)
+        gt_sides = gt_boxes[:, 2:] - gt_boxes[:, :2]  # (M, 2)
+        gt_centres = (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2  # (M, 2)
+        corners = goal.points[location] / self.stride - 0.5  # (M, 2), column and row
+
+        pred_sides = outputs.wh.flatten(2)[image, :, location]  # (M, 2)
+        pred_offsets = outputs.offset.flatten(2)[image, :, location]  # (M, 2)
+        size_loss = (pred_sides - gt_sides).abs().sum()
+        offset_loss = (pred_offsets - (gt_centres - corners)).abs().sum()
+
+        return {
+            "heatmap": heatmap_loss / num_objects,
+            "size": self.size_weight * size_loss / num_objects,
+            "offset": offset_loss / num_objects,
+        }
+
+    def decode(self, outputs: CenterNetOutputs) -> list[Detections]:
+        """Turn outputs into detections: the peaks of `decode_detections`; see `Detector`."""
+        boxes, scores, labels = decode_detections(
+            outputs.heatmap_logits.sigmoid(),
+            outputs.wh,
+            outputs.offset,
+            k=self.max_detections,
+            stride=self.stride,
+        )
+        # Each peak has a score for one class alone.
+        scores = scores[..., None] * F.one_hot(labels, self.num_classes)  # (B, k, K)
+
+        detections = []
+        for image_boxes, image_scores, size in zip(boxes, scores, outputs.sizes):
+            image_boxes = clip_boxes_to_image(image_boxes, size)
+            detections.append(self.select_detections(image_boxes, image_scores, nms=False))
+        return detections
+
+
+def _head(in_channels: int, channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv_bn_relu(in_channels, channels), nn.Conv2d(channels, out_channels, kernel_size=1)
+    )
 
 
 # ---- what comes in -------------------------------------------------------------------------------
