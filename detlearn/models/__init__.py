@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from detlearn.models.base import Detector
 from detlearn.models.cascade_rcnn import CascadeRCNN
+from detlearn.models.centernet import CenterNet, decode_detections
 from detlearn.models.faster_rcnn import (
     FasterRCNN,
     fasterrcnn_resnet50_fpn,
@@ -17,6 +18,7 @@ from detlearn.models.point import PointDetector
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.small import (
     cascade_rcnn_small,
+    centernet_small,
     faster_rcnn_small,
     fcos_small,
     point_small,
@@ -44,6 +46,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "yolov3": yolov3_small,
     "yolov8": yolov8_small,
     "fcos": fcos_small,
+    "centernet": centernet_small,
 }
 
 
@@ -78,6 +81,7 @@ __all__ = [
     "BUILDERS",
     "FCOS",
     "CascadeRCNN",
+    "CenterNet",
     "Darknet53",
     "DarknetBlock",
     "Detector",
@@ -95,7 +99,9 @@ __all__ = [
     "YOLOv8",
     "YOLOv8Head",
     "cascade_rcnn_small",
+    "centernet_small",
     "create",
+    "decode_detections",
     "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
+from detlearn.models.centernet import CenterNet
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
 from detlearn.models.point import PointDetector
@@ -285,3 +286,18 @@ def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = 
         centerness=centerness,
     )
     return FCOS(num_classes, backbone, head, assign_by=assign_by)
+
+
+def centernet_small(num_classes: int) -> CenterNet:
+    """Build CenterNet as chapter 4 trains it on ToyTown: a pyramid down to one map of stride 4.
+
+    Args:
+        num_classes: K.
+
+    Returns:
+        The detector with random weights.
+    """
+    backbone = PyramidBackbone(
+        SmallBackbone(), 32, extra_level=False, norm_layer=nn.BatchNorm2d, num_levels=1
+    )
+    return CenterNet(backbone, num_classes, head_channels=32)

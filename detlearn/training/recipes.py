@@ -56,6 +56,7 @@ RECIPES = {
     "yolov3": Recipe(steps=1100),
     "yolov8": Recipe(steps=1000),
     "fcos": Recipe(steps=1000),
+    "centernet": Recipe(steps=1000),
 }
 
 
