@@ -12,7 +12,7 @@ from detlearn.models.faster_rcnn import (
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet50_fpn_v2,
 )
-from detlearn.models.fcos import FCOS, FCOSHead
+from detlearn.models.fcos import FCOS, FCOSHead, fcos_resnet50_fpn
 from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector
 from detlearn.models.rpn import RegionProposalNetwork
@@ -105,6 +105,7 @@ __all__ = [
     "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
     "fcos_small",
     "point_small",
     "yolov1_small",

@@ -48,8 +48,11 @@ from detlearn.losses import focal_classification_loss, giou_loss
 from detlearn.machine.distributed import normaliser
 from detlearn.matching import atss_assign
 from detlearn.models.base import Detector, pad_targets
+from detlearn.models.faster_rcnn import pretrained_resnet50
 from detlearn.models.images import ImageBatcher
 from detlearn.models.yolov8 import boxes_to_distances, pyramid_points
+from detlearn.nets.fpn import LevelsP6P7, PyramidBackbone
+from detlearn.nets.resnet import FrozenBatchNorm2d, resnet50
 from detlearn.samples import Detections, Target
 
 # The rules by which locations learn objects.
@@ -543,3 +546,45 @@ def best_of_levels(
         if len(found) > k:
             mine &= level_scores >= found.topk(k).values[-1]
     return chosen
+
+
+# ---- full size -----------------------------------------------------------------------------------
+
+
+def fcos_resnet50_fpn(
+    num_classes: int = 90,
+    *,
+    min_size: int = 800,
+    max_size: int = 1333,
+    pretrained_backbone: bool = False,
+    torchvision_conventions: bool = False,
+) -> FCOS:
+    """FCOS with ResNet-50 and a pyramid from P3 to P7: 32.3 million parameters for COCO.
+
+    Args:
+        num_classes: K; 90 for COCO, whose category ids go from 1 to 90.
+        min_size: images are resized so that the shorter side has this many pixels …
+        max_size: … unless the longer side would then exceed this.
+        pretrained_backbone: load torchvision's ImageNet weights, freeze batch normalisation and
+            train only the last three of the five parts. Offline it warns, and all parts start at
+            random and are trained.
+        torchvision_conventions: what torchvision's weights need; see the module's docstring.
+
+    Returns:
+        The detector; `detlearn.pretrained.from_torchvision` makes one with COCO weights.
+    """
+    body = pretrained_resnet50(FrozenBatchNorm2d) if pretrained_backbone else None
+    backbone = PyramidBackbone(body or resnet50(), 256, skip=1, extra_blocks=LevelsP6P7(256, 256))
+    head = FCOSHead(
+        256,
+        num_classes,
+        num_levels=len(backbone.strides),
+        torchvision_conventions=torchvision_conventions,
+    )
+    return FCOS(
+        num_classes,
+        backbone,
+        head,
+        batcher=ImageBatcher(min_size=min_size, max_size=max_size),
+        torchvision_conventions=torchvision_conventions,
+    )

@@ -65,28 +65,39 @@ class _Published:
     Attributes:
         builder: makes our model from the number of classes.
         weights: the published file.
-        class_scores: the weight whose rows are the background and the K classes.
+        class_scores: the layer whose rows are the background and the K classes.
         eps: of its frozen batch normalisation; unused where the file has a trained one.
+        anchors: a location's, of a detector whose heads have one sigmoid a class: each anchor has
+            a row for the background that learns nothing, and that ours does not have. 0 where the
+            background is a class in both.
     """
 
     builder: Callable[..., Detector]
     weights: WeightsEnum
     class_scores: str
     eps: float
+    anchors: int = 0
 
 
 _PUBLISHED = {
     "fasterrcnn_resnet50_fpn": _Published(
         models.fasterrcnn_resnet50_fpn,
         detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
-        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.box_predictor.cls_score",
         eps=0.0,
     ),
     "fasterrcnn_resnet50_fpn_v2": _Published(
         models.fasterrcnn_resnet50_fpn_v2,
         detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
-        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.box_predictor.cls_score",
         eps=1e-5,
+    ),
+    "fcos_resnet50_fpn": _Published(
+        models.fcos_resnet50_fpn,
+        detection.FCOS_ResNet50_FPN_Weights.COCO_V1,
+        "head.cls_logits",
+        eps=1e-5,
+        anchors=1,
     ),
 }
 
@@ -98,6 +109,9 @@ _RENAMES = [
     (r"fpn\.layer_blocks\.", "fpn.output."),
     (r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.\1"),
     (r"rpn\.head\.conv\.(\d)\.0\.", r"rpn.head.conv.\1."),
+    (r"^head\.classification_head\.conv\.", "head.class_tower."),
+    (r"^head\.regression_head\.conv\.", "head.box_tower."),
+    (r"^head\.(classification|regression)_head\.", "head."),
 ]
 
 
@@ -111,14 +125,14 @@ def from_torchvision(
     """Build one of torchvision's detectors in our code, with its weights and its conventions.
 
     The result detects what torchvision's model does: anchors are rounded and sit at the corner of
-    their cell, strides are inferred from the sizes, and RoIAlign is the older, unaligned one. Batch
-    normalisation is frozen where the weights come from a frozen one (they then lack
-    ``num_batches_tracked``). With the published weights the first two of the backbone's five parts
-    are frozen, as in torchvision (see `ResNet.freeze` for what that leaves moving); with others all
-    are trained.
+    their cell, as FCOS's locations do, strides are inferred from the sizes, and RoIAlign is the
+    older, unaligned one; what else differs is said in the models' files. Batch normalisation is
+    frozen where the weights come from a frozen one (they then lack ``num_batches_tracked``). With
+    the published weights the first two of the backbone's five parts are frozen, as in torchvision
+    (see `ResNet.freeze` for what that leaves moving); with others all are trained.
 
     Args:
-        name: "fasterrcnn_resnet50_fpn" or "fasterrcnn_resnet50_fpn_v2".
+        name: "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2" or "fcos_resnet50_fpn".
         state_dict: the weights, or the file that holds them. By default torchvision's COCO weights
             are downloaded (and kept in torch's cache).
         min_size: images are resized so that the shorter side has this many pixels …
@@ -147,11 +161,14 @@ def from_torchvision(
         state_dict = torch.load(state_dict, map_location="cpu", weights_only=True)
 
     tensors = {_rename(key): value for key, value in state_dict.items()}
-    if ours.class_scores not in tensors:
-        raise ValueError(f"these are no weights of {name}: {ours.class_scores} is missing")
+    weight = f"{ours.class_scores}.weight"
+    if weight not in tensors:
+        raise ValueError(f"these are no weights of {name}: {weight} is missing")
 
     # A model that they fit.
-    num_classes = len(tensors[ours.class_scores]) - 1
+    num_classes = len(tensors[weight]) // max(ours.anchors, 1) - 1
+    if ours.anchors:
+        _drop_background(tensors, ours.class_scores, ours.anchors)
     model = ours.builder(
         num_classes, min_size=min_size, max_size=max_size, torchvision_conventions=True
     )
@@ -187,6 +204,14 @@ def _rename(key: str) -> str:
         if count:
             break
     return key
+
+
+def _drop_background(tensors: dict[str, Tensor], layer: str, anchors: int) -> None:
+    """Take the rows of the background out of a layer: the first of each anchor's."""
+    for key in (f"{layer}.weight", f"{layer}.bias"):
+        if key in tensors:
+            rows = tensors[key].unflatten(0, (anchors, -1))  # (A, K + 1, …)
+            tensors[key] = rows[:, 1:].flatten(0, 1)  # (A·K, …)
 
 
 def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
