@@ -15,6 +15,7 @@ from detlearn.models.faster_rcnn import (
 from detlearn.models.fcos import FCOS, FCOSHead, fcos_resnet50_fpn
 from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector
+from detlearn.models.retinanet import RetinaNet, RetinaNetHead, retinanet_resnet50_fpn
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.small import (
     cascade_rcnn_small,
@@ -22,6 +23,7 @@ from detlearn.models.small import (
     faster_rcnn_small,
     fcos_small,
     point_small,
+    retinanet_small,
     yolov1_small,
     yolov3_small,
     yolov8_small,
@@ -45,6 +47,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "yolov1": yolov1_small,
     "yolov3": yolov3_small,
     "yolov8": yolov8_small,
+    "retinanet": retinanet_small,
     "fcos": fcos_small,
     "centernet": centernet_small,
 }
@@ -91,6 +94,8 @@ __all__ = [
     "ImageBatcher",
     "PointDetector",
     "RegionProposalNetwork",
+    "RetinaNet",
+    "RetinaNetHead",
     "YOLOv1",
     "YOLOv1Head",
     "YOLOv3",
@@ -108,6 +113,8 @@ __all__ = [
     "fcos_resnet50_fpn",
     "fcos_small",
     "point_small",
+    "retinanet_resnet50_fpn",
+    "retinanet_small",
     "yolov1_small",
     "yolov3_darknet53",
     "yolov3_small",

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from detlearn.anchors import AnchorGenerator
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.centernet import CenterNet
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
 from detlearn.models.point import PointDetector
+from detlearn.models.retinanet import RetinaNet, RetinaNetHead
 from detlearn.models.roi_heads import NormalisedHead, RoIHeads
 from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.yolov1 import YOLOv1
@@ -263,6 +265,60 @@ def yolov8_small(
 def small_norm(channels: int) -> nn.GroupNorm:
     """Return the normalisation of small heads: groups of 4 channels."""
     return nn.GroupNorm(channels // 4, channels)
+
+
+# Sizes of anchors at strides 4, 8 and 16: one a level, in three shapes; and where a location has
+# one anchor only, four strides.
+SMALL_RETINANET_SIZES = ((8,), (20,), (45,))
+SMALL_ONE_ANCHOR_SIZES = ((16,), (32,), (64,))
+
+
+def retinanet_small(
+    num_classes: int,
+    *,
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+    like_fcos: bool = False,
+    assign_by: str = "iou",
+) -> RetinaNet:
+    """Build RetinaNet as chapter 4 trains it on ToyTown, at strides 4, 8 and 16.
+
+    Args:
+        num_classes: K.
+        alpha, gamma: of the focal loss; None and 0 for cross-entropy.
+        like_fcos: one square anchor at each location, and the loss of boxes, the centerness and
+            the scales of `fcos_small`: what is left between the two is who learns what, and that
+            boxes are measured from an anchor here and from a point there.
+        assign_by: "iou" for its own rule; "atss" for adaptive training sample selection, which
+            takes one anchor a location.
+
+    Returns:
+        The detector with random weights.
+    """
+    backbone = small_pyramid()
+    sizes = SMALL_ONE_ANCHOR_SIZES if like_fcos else SMALL_RETINANET_SIZES
+    shapes = (1.0,) if like_fcos else (0.5, 1.0, 2.0)
+    anchors = AnchorGenerator(sizes, [shapes] * len(sizes), centre_offset=0.5)
+
+    head = RetinaNetHead(
+        backbone.out_channels[0],
+        len(shapes),
+        num_classes,
+        num_convs=1,
+        norm_layer=small_norm,
+        num_levels=len(backbone.strides) if like_fcos else None,
+        centerness=like_fcos,
+    )
+    return RetinaNet(
+        num_classes,
+        backbone,
+        anchors,
+        head,
+        assign_by=assign_by,
+        box_loss="giou" if like_fcos else "l1",
+        alpha=alpha,
+        gamma=gamma,
+    )
 
 
 def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = True) -> FCOS:

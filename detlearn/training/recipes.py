@@ -55,6 +55,7 @@ RECIPES = {
     "yolov1": Recipe(steps=1000),
     "yolov3": Recipe(steps=1100),
     "yolov8": Recipe(steps=1000),
+    "retinanet": Recipe(steps=1000),
     "fcos": Recipe(steps=1000),
     "centernet": Recipe(steps=1000),
 }
