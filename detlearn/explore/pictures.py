@@ -20,6 +20,9 @@ LOOKS = {
     "missed": ("#f0e442", "1.2 2.2"),
 }
 
+# The colours of a scene's objects where it matters which is which; scene.js has the same ones.
+OBJECT_COLOURS = ("#fca800", "#90fcfc", "#e49cff", "#e4f090", "#ff9f95")
+
 # Tags: of a crowd of mistakes none is written, since the tags would hide the scene.
 MOST_TAGS = 7
 TAG_HEIGHT, LETTER = 7.6, 3.3

@@ -1,14 +1,10 @@
 // One scene, four ways to say who learns what. A box is [x1, y1, x2, y2].
+// What it shares with other scenes stands in scene.js.
 // The arithmetic is that of cell_objects, yolov3_targets and task_aligned_assign, and the targets
 // are those of encode_boxes (YOLOv1's and YOLOv3's) and boxes_to_distances.
 
-const BACKGROUND = -1;
 const IGNORED = -2;
 const TOP_K_OF_ONE = 1; // what "one-to-one" means
-
-const LETTERS = "ABCDEFGH";
-const COLOURS = ["#fca800", "#90fcfc", "#e49cff", "#e4f090"]; // light: they lie on dark casings
-const DARK = "#111";
 
 const RULES = [
   ["v1", "YOLOv1"],
@@ -26,16 +22,6 @@ const KEYS = {
 const isModern = (rule) => rule === "one_to_many" || rule === "one_to_one";
 
 // ---- who learns what ---------------------------------------------------------------------------
-
-const middleOf = ([x1, y1, x2, y2]) => [(x1 + x2) / 2, (y1 + y2) / 2];
-const sidesOf = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
-const areaOf = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
-
-/** Return the middle of the cell with this number. */
-function centreOf(cell, stride, side) {
-  const cells = side / stride;
-  return [((cell % cells) + 0.5) * stride, (Math.floor(cell / cells) + 0.5) * stride];
-}
 
 /** Return the number of the cell, row by row, in which a point lies; outside, of the nearest. */
 function cellOf([x, y], stride, cells) {
@@ -166,29 +152,11 @@ function taskAlignedAssign({ scores, predicted, points }, boxes, labels, { topk,
   return { iou, alignment, ranks, assigned, targets };
 }
 
-/** What a location of the modern head is to say: its distances to the four sides, in strides. */
-function distancesTo([x1, y1, x2, y2], [x, y], stride) {
-  return [x - x1, y - y1, x2 - x, y2 - y].map((distance) => distance / stride);
-}
-
 // ---- what the network said ---------------------------------------------------------------------
 
 /** Read bytes as numbers in [0, 1]. */
 function numbersIn(text, power) {
   return Array.from(atob(text), (letter) => (letter.charCodeAt(0) / 255) ** power);
-}
-
-/** Return the locations of the modern head: `[x, y]`, level, number of the cell in it. */
-function locationsOf(strides, side) {
-  return strides.flatMap((stride, level) => {
-    const cells = side / stride;
-    return Array.from({ length: cells * cells }, (_, cell) => ({
-      point: centreOf(cell, stride, side),
-      stride,
-      level,
-      cell,
-    }));
-  });
 }
 
 /** Return scores[location][class] and boxes[location] of one moment. */
@@ -220,7 +188,7 @@ explorable("yolo_assignment", (figure, data) => {
   const said = data.moments.map((moment) => predictionsOf(moment, locations, data));
   let found = null; // who learns what in this state
 
-  const picture = scenePicture(data, state, { lookAt, moveBox });
+  const picture = yoloPicture(data, state, { lookAt, moveBox });
   const reason = html("p", { class: "why" });
   const target = html("p", { class: "wanted" });
   const table = tableOfObjects(names);
@@ -563,132 +531,27 @@ explorable("yolo_assignment", (figure, data) => {
   return { set, get: () => ({ ...state, ...found, said: said[state.moment] }) };
 });
 
-/** Return the cell, column and row, in which the middle of a box lies. */
-function cellAtMiddle(box, stride) {
-  return middleOf(box).map((at) => Math.floor(at / stride));
-}
-
 // ---- the picture -------------------------------------------------------------------------------
 
-function scenePicture(data, state, { lookAt, moveBox }) {
-  const { side, names } = data;
-  let stride = null; // of the grid that is asked
-  const grid = svg("path", { stroke: "#fff", "stroke-width": 0.25, opacity: 0.4 });
-  const marks = svg("g", { fill: "none", style: "pointer-events: none" });
-  const asked = svg("g", { fill: "none", style: "pointer-events: none" });
-
-  // The cursor: a square around the location that the reader asks.
-  const casing = svg("rect", { fill: "none", stroke: DARK, "stroke-width": 1.8 });
-  const frame = svg("rect", { fill: "none", stroke: "#fff", "stroke-width": 0.9 });
-  const ring = svg("rect", { class: "ring" });
-  const cursor = svg("g", { style: "pointer-events: none" }, casing, frame, ring);
-  const space = svg(
-    "svg",
-    {
-      viewBox: `0 0 ${side} ${side}`,
-      width: 400,
-      role: "group",
-      "aria-label": "the scene",
-    },
-    svg("image", { href: data.image, width: side, height: side }),
-    grid,
-  );
-  const objects = state.boxes.map((_, n) =>
-    objectBox(space, {
-      label: `object ${LETTERS[n]}, ${names[n]}`,
-      n,
-      side,
-      box: () => state.boxes[n],
-      move: (box) => moveBox(n, box),
-    }),
-  );
-  space.append(marks, asked, cursor);
-  for (const object of objects) space.append(object.handle);
-
-  const last = () => side / stride - 1;
-  const bounded = (place) => place.map((at) => clamp(at, 0, last()));
-
-  // Keys go from cell to cell, so the cursor's places are counted in cells.
-  const cursorHandle = movable(cursor, {
-    label: "the location that is asked",
-    space,
-    place: () => ({ x: state.cell[0], y: state.cell[1] }),
-    move: ({ x, y }) => lookAt(bounded([x, y])),
-    describe: () => `column ${state.cell[0] + 1}, row ${state.cell[1] + 1}`,
-  });
-
-  // The pointer asks the location that it is over; while it drags, it asks nothing.
-  const ask = (event) => {
-    if (event.buttons !== 0 && event.type !== "pointerdown") return;
-    const { x, y } = pointIn(space, event);
-    lookAt(bounded([x, y].map((at) => Math.floor(at / stride))));
-  };
-  change(space, { onpointermove: ask, onpointerdown: ask });
+/** Make the scene with dots where something is learnt, and what the asked location predicts. */
+function yoloPicture(data, state, hands) {
+  const picture = scenePicture(data, state, hands);
 
   const showScene = (learners, crosses) => {
-    for (const object of objects) object.show();
+    picture.showObjects();
 
     // Coarse ones first, so that no large mark hides a small one.
     const sorted = [...learners].sort((a, b) => b.stride - a.stride);
-    marks.replaceChildren(...crosses.flatMap(crossAt), ...sorted.flatMap(markOf));
+    picture.marks.replaceChildren(...crosses.flatMap(crossAt), ...sorted.flatMap(markOf));
   };
 
-  const showCell = (newStride, box, learnt) => {
-    stride = newStride;
-    const steps = Array.from({ length: last() }, (_, i) => (i + 1) * stride);
-    change(grid, { d: steps.map((at) => `M${at} 0V${side}M0 ${at}H${side}`).join("") });
-
-    const corner = { x: state.cell[0] * stride, y: state.cell[1] * stride };
-    for (const rect of [frame, casing]) change(rect, { ...corner, width: stride, height: stride });
-    change(ring, { x: corner.x - 2, y: corner.y - 2, width: stride + 4, height: stride + 4 });
-
-    // Its box, as the network predicts it.
-    asked.replaceChildren(...(box ? outlineOf(box, learnt < 0 ? "#fff" : COLOURS[learnt]) : []));
-    cursorHandle.tell();
+  const showCell = (stride, box, learnt) => {
+    picture.showCell(stride);
+    const colour = learnt < 0 ? "#fff" : COLOURS[learnt];
+    picture.asked.replaceChildren(...(box ? outlineOf(box, colour) : []));
   };
 
-  return { element: space, showScene, showCell };
-}
-
-/** Draw an object's box, dashed; its letter, above it or in it, is the handle that moves it. */
-function objectBox(space, { label, n, side, box, move }) {
-  const shape = { fill: "none", style: "pointer-events: none" };
-  const casing = svg("rect", { ...shape, stroke: DARK, "stroke-width": 1.6 });
-  const dashes = { stroke: COLOURS[n], "stroke-width": 0.9, "stroke-dasharray": "3 2" };
-  const outline = svg("rect", { ...shape, ...dashes });
-  space.append(casing, outline);
-
-  const reach = svg("rect", { x: -1.5, y: -1.5, width: 10, height: 10, fill: "transparent" });
-  const tag = svg("rect", { width: 7, height: 7, fill: DARK });
-  const style = `font-size: 6px; font-weight: 700; fill: ${COLOURS[n]}`;
-  const word = svg("text", { x: 1.4, y: 5.6, style }, LETTERS[n]);
-  const ring = svg("rect", { class: "ring", x: -1.5, y: -1.5, width: 10, height: 10 });
-  change(ring, { "vector-effect": "non-scaling-stroke" });
-  const handle = svg("g", {}, reach, tag, word, ring);
-
-  const grip = movable(handle, {
-    label,
-    space,
-    place: () => ({ x: box()[0], y: box()[1] }),
-    move: ({ x, y }) => {
-      const [width, height] = sidesOf(box());
-      const left = clamp(Math.round(x), 0, side - width);
-      const top = clamp(Math.round(y), 0, side - height);
-      move([left, top, left + width, top + height]);
-    },
-    describe: () => {
-      const [width, height] = sidesOf(box());
-      return `left ${box()[0]}, top ${box()[1]}, ${width} wide, ${height} high`;
-    },
-  });
-
-  const show = () => {
-    const [x1, y1] = box();
-    for (const rect of [casing, outline]) change(rect, rectangle(box()));
-    change(handle, { transform: `translate(${x1} ${y1 >= 7 ? y1 - 7 : y1})` });
-    grip.tell();
-  };
-  return { handle, show };
+  return { element: picture.element, showScene, showCell };
 }
 
 /** Draw who learns an object: a dot that grows with the stride and fills with the target. */
@@ -710,42 +573,4 @@ function crossAt([x, y]) {
     svg("path", { d: path, stroke: DARK, "stroke-width": 1.3 }),
     svg("path", { d: path, stroke: "#fff", "stroke-width": 0.6 }),
   ];
-}
-
-/** Draw a box: a line on a wider, dark one. */
-function outlineOf(box, colour) {
-  return [
-    svg("rect", { ...rectangle(box), stroke: DARK, "stroke-width": 2, opacity: 0.7 }),
-    svg("rect", { ...rectangle(box), stroke: colour, "stroke-width": 0.8 }),
-  ];
-}
-
-// ---- words -------------------------------------------------------------------------------------
-
-/** Name an object: its letter on dark, in its colour, and its class. */
-function nameOf(object, names) {
-  const style = `background: ${DARK}; color: ${COLOURS[object]}; padding: 0 0.3em`;
-  return [html("b", { style }, LETTERS[object]), ` ${names[object]}`];
-}
-
-/** How each object stands to the location that is asked; the columns depend on the rule. */
-function tableOfObjects(names) {
-  const head = html("tr");
-  const body = html("tbody");
-  const element = html("table", {}, html("thead", {}, head), body);
-  const show = (rows) => {
-    const columns = ["object", ...Object.keys(rows[0])];
-    head.replaceChildren(...columns.map((word) => html("th", { scope: "col" }, word)));
-    body.replaceChildren(
-      ...rows.map((row, n) =>
-        html(
-          "tr",
-          {},
-          html("th", { scope: "row" }, ...nameOf(n, names)),
-          ...Object.values(row).map((value) => html("td", {}, String(value))),
-        ),
-      ),
-    );
-  };
-  return { element, show };
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from detlearn import results
 from detlearn.data import ToyTown
 from detlearn.explore.page import Explorable
-from detlearn.explore.pictures import SIDE, webp
+from detlearn.explore.pictures import OBJECT_COLOURS, SIDE, webp
 from detlearn.models.point import grid_points
 from detlearn.models.small import SMALL_YOLO_ANCHORS
 from detlearn.models.yolov8 import task_aligned_assign
@@ -18,7 +18,6 @@ from detlearn.models.yolov8 import task_aligned_assign
 STRIDES = (4, 8, 16)
 V1_STRIDE = 8  # pixels of a cell of YOLOv1
 RULES = ("v1", "v3", "one_to_many", "one_to_one")
-COLOURS = ("#fca800", "#90fcfc", "#e49cff", "#e4f090")
 
 
 def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
@@ -83,6 +82,7 @@ def yolo_assignment(*, rule: str = "one_to_many") -> Explorable:
             },
         },
         still=_still(image, boxes, labels, stored),
+        scripts=("scene.js", "yolo_assignment.js"),
     )
 
 
@@ -134,12 +134,12 @@ def _still(image: str, boxes: Tensor, labels: Tensor, stored: results.Result) ->
     for place in (assigned[0] >= 0).nonzero()[:, 0].tolist():
         x, y = points[place].tolist()
         radius = 0.9 + 0.05 * strides[place].item()
-        fill = COLOURS[int(assigned[0, place])]
+        fill = OBJECT_COLOURS[int(assigned[0, place])]
         marks += f'<circle cx="{x:g}" cy="{y:g}" r="{radius:.2g}" fill="{fill}" stroke="#111"/>'
 
     outlines = "".join(
         f'<path d="M{x1:g} {y1:g}H{x2:g}V{y2:g}H{x1:g}Z" stroke="{colour}" stroke-dasharray="3 2"/>'
-        for (x1, y1, x2, y2), colour in zip(boxes.tolist(), COLOURS)
+        for (x1, y1, x2, y2), colour in zip(boxes.tolist(), OBJECT_COLOURS)
     )
     return f"""\
 <svg viewBox="0 0 {SIDE} {SIDE + 8}" width="380" role="img" aria-label="A scene with four objects; \
