@@ -59,7 +59,7 @@ from detlearn.samples import Detections, Target
 ASSIGNMENTS = ("fcos", "atss")
 # A level is for distances up to so many of its strides; the coarsest takes all beyond.
 REACH = 8
-# Side of the boxes by which ATSS compares locations with objects, in strides.
+# Sides of the boxes about locations by which ATSS compares these with objects, in strides.
 ATSS_SIDE = 8
 # The score with which every class starts: almost all locations are background.
 PRIOR = 0.01
@@ -335,10 +335,11 @@ class FCOS(Detector):
             channels; has ``out_channels`` and ``strides``: a pyramid.
         head: `FCOSHead` as the paper has it by default.
         assign_by: "fcos" for level ranges and centre sampling (`fcos_targets`), "atss" for
-            `detlearn.matching.atss_assign`, with a box of 8 strides about each location.
+            `detlearn.matching.atss_assign`, with a square about each location.
         radius: of the centre sampling, in strides; None for the whole box.
         reach: a level is for distances up to so many of its strides, and from so many of the next
             finer one's; the finest has no lower bound, the coarsest no upper one.
+        atss_side: of these squares, in strides.
         batcher: see `Detector`.
         torchvision_conventions: see the module's docstring; give it to the head as well.
 
@@ -355,6 +356,7 @@ class FCOS(Detector):
         assign_by: str = "fcos",
         radius: float | None = 1.5,
         reach: float = REACH,
+        atss_side: float = ATSS_SIDE,
         batcher: ImageBatcher | None = None,
         torchvision_conventions: bool = False,
     ) -> None:
@@ -374,6 +376,7 @@ class FCOS(Detector):
         self.assign_by = assign_by
         self.radius = radius
         self.reach = reach
+        self.atss_side = atss_side
         self.torchvision_conventions = torchvision_conventions
 
     def predict(self, images: Tensor, sizes: list[tuple[int, int]] | None = None) -> FCOSOutputs:
@@ -407,7 +410,7 @@ class FCOS(Detector):
                 points, strides, ranges, gt_boxes, radius=self.radius
             )
         else:
-            half = ATSS_SIDE / 2 * strides[:, None]  # (P, 1)
+            half = self.atss_side / 2 * strides[:, None]  # (P, 1)
             anchors = torch.cat((points - half, points + half), dim=-1)  # (P, 4)
             assigned = atss_assign(anchors, outputs.level_sizes, gt_boxes, real)
             distances = learnt_distances(points, strides, gt_boxes, assigned)
