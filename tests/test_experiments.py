@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import subprocess
 import sys
 
@@ -259,3 +260,35 @@ def test_the_stretches_of_objects_by_hand(runner):
         "scores": torch.tensor([0.9, 0.9, 0.29, 0.3]),
     }
     assert two_stage.found_by_stretch([found], [truth]) == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_who_holds_the_loss_by_hand(runner):
+    """One anchor that learns class 1, one of background; scores .5 and .05, .2 and .05."""
+    focal_loss = importlib.import_module("focal_loss")
+    logits = torch.tensor([[0.05, 0.5], [0.2, 0.05]]).logit()
+    of_loss, of_gradient = focal_loss.shares(logits, torch.tensor([1, -1]), alpha=None, gamma=0.0)
+    entropy = {"yes": -math.log(0.5), "hard no": -math.log(0.8), "easy no": -2 * math.log(0.95)}
+    assert of_loss == pytest.approx({k: v / sum(entropy.values()) for k, v in entropy.items()})
+    # The gradient of cross-entropy is the score, or the score less one: .5, .2 and twice .05.
+    assert of_gradient == pytest.approx({"yes": 0.5 / 0.8, "hard no": 0.2 / 0.8, "easy no": 0.125})
+
+    of_loss, _ = focal_loss.shares(logits, torch.tensor([1, -1]), alpha=0.25, gamma=2.0)
+    weights = {"yes": 0.25 * 0.25, "hard no": 0.75 * 0.04, "easy no": 0.75 * 0.0025}
+    focal = {kind: weights[kind] * entropy[kind] for kind in entropy}
+    assert of_loss == pytest.approx({kind: v / sum(focal.values()) for kind, v in focal.items()})
+
+
+def test_the_focal_loss_s_variants_differ_in_the_loss_alone(runner):
+    focal_loss = importlib.import_module("focal_loss")
+    models = {}
+    for name, options in focal_loss.LOSSES.items():
+        torch.manual_seed(0)
+        models[name] = focal_loss.retinanet_small(10, **options)
+    assert {name: (m.alpha, m.gamma) for name, m in models.items()} == {
+        "cross-entropy": (None, 0.0),
+        "balanced": (0.75, 0.0),
+        "focal": (0.25, 2.0),
+    }
+    first, *others = (m.state_dict() for m in models.values())
+    for other in others:
+        assert all(torch.equal(value, other[key]) for key, value in first.items())
