@@ -40,7 +40,9 @@ def with_the_smaller_quotient(distances):
 @right
 def with_numpy(distances):
     d = distances.detach().double().numpy()
-    share = np.minimum(d[..., :2], d[..., 2:]) / np.maximum(np.maximum(d[..., :2], d[..., 2:]), 1e-9)
+    share = np.minimum(d[..., :2], d[..., 2:]) / np.maximum(
+        np.maximum(d[..., :2], d[..., 2:]), 1e-9
+    )
     return torch.as_tensor(np.sqrt(share.prod(axis=-1)), dtype=torch.float32)
 
 
@@ -69,7 +71,9 @@ def neighbours_in_the_row(distances):
 def larger_over_smaller(distances):
     left, top, right_, bottom = distances.unbind(dim=-1)
     across = torch.maximum(left, right_) / torch.minimum(left, right_).clamp(min=1e-6)
-    return torch.sqrt(across * torch.maximum(top, bottom) / torch.minimum(top, bottom).clamp(min=1e-6))
+    return torch.sqrt(
+        across * torch.maximum(top, bottom) / torch.minimum(top, bottom).clamp(min=1e-6)
+    )
 
 
 @wrong("yours is left / right")
@@ -124,7 +128,9 @@ def fourth_root(distances):
 def one_minus(distances):
     left, top, right_, bottom = distances.unbind(dim=-1)
     across = torch.minimum(left, right_) / torch.maximum(left, right_).clamp(min=1e-6)
-    return 1 - torch.sqrt(across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6))
+    return 1 - torch.sqrt(
+        across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6)
+    )
 
 
 @wrong("divided by their sum")
@@ -138,14 +144,18 @@ def smaller_over_the_whole(distances):
 def keepdim(distances):
     left, top, right_, bottom = distances.split(1, dim=-1)
     across = torch.minimum(left, right_) / torch.maximum(left, right_).clamp(min=1e-6)
-    return torch.sqrt(across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6))
+    return torch.sqrt(
+        across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6)
+    )
 
 
 @wrong("too many indices")
 def only_for_matrices(distances):
     left, top, right_, bottom = (distances[:, i] for i in range(4))
     across = torch.minimum(left, right_) / torch.maximum(left, right_).clamp(min=1e-6)
-    return torch.sqrt(across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6))
+    return torch.sqrt(
+        across * torch.minimum(top, bottom) / torch.maximum(top, bottom).clamp(min=1e-6)
+    )
 
 
 @wrong("there is a loop over locations")

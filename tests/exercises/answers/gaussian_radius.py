@@ -113,7 +113,7 @@ def divided_by_two(sides, min_overlap=0.7):
     return smallest(r1, r2, shifted(w, h, o))
 
 
-@wrong("yours takes the larger root")
+@wrong("comes out as that of both outwards")
 def larger_roots(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     o = min_overlap
@@ -136,19 +136,25 @@ def the_mean(sides, min_overlap=0.7):
     return torch.stack(radii).mean(dim=0)
 
 
-@wrong("both the same way is only one of the three")
+@wrong("comes out as that of a shift")
 def a_shift_alone(sides, min_overlap=0.7):
     return shifted(sides[:, 0], sides[:, 1], min_overlap)
 
 
-@wrong("both outwards is only one of the three")
+@wrong("comes out as that of both outwards")
 def growing_alone(sides, min_overlap=0.7):
     return outwards(sides[:, 0], sides[:, 1], min_overlap)
 
 
-@wrong("a box that shrinks loses r at both ends")
+@wrong("loses r at both ends of a side")
 def shrinks_at_one_end(sides, min_overlap=0.7):
     """(w − r)(h − r) = o w h."""
+    w, h = sides.unbind(1)
+    return ((w + h) - ((w + h) ** 2 - 4 * (1 - min_overlap) * w * h).sqrt()) / 2
+
+
+@wrong("comes out as that of a shift")
+def all_at_one_end(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     o = min_overlap
     r1 = ((w + h) - ((w + h) ** 2 - 4 * (1 - o) * w * h).sqrt()) / 2
