@@ -928,16 +928,16 @@ def no_state():
 
 
 def test_progress_lists_every_exercise_and_what_is_done(no_state, capsys):
-    assert repr(check.progress()).startswith("0 of 29 exercises are right\n⏳ 1.1  box_iou")
+    assert repr(check.progress()).startswith("0 of 37 exercises are right\n⏳ 1.1  box_iou")
     check.box_iou(box_iou)
     check.nms(3)
     lines = repr(check.progress()).splitlines()
-    assert lines[:2] == ["1 of 29 exercises are right", "✅ 1.1  box_iou"]
+    assert lines[:2] == ["1 of 37 exercises are right", "✅ 1.1  box_iou"]
     assert lines[4] == "❌ 1.4  nms"
     assert len(lines) == 1 + len(check.EXERCISES)
     page = check.progress()._repr_html_()
     assert page.count("<tr>") == len(check.EXERCISES)
-    assert "1 of 29" in page
+    assert "1 of 37" in page
 
 
 def test_progress_is_a_record_and_not_a_window(no_state, capsys):
@@ -973,7 +973,7 @@ def test_strict_is_a_switch(value, raises, monkeypatch, no_state, capsys):
 
 
 def test_every_exercise_is_an_attribute_of_its_name():
-    assert len(check.EXERCISES) == 29
+    assert len(check.EXERCISES) == 37
     for name, exercise in check.EXERCISES.items():
         assert getattr(check, name) is exercise
         assert exercise.reference.__name__ in (name, f"naive_{name}")

@@ -11,6 +11,7 @@ from detlearn.check.boxes import Drawing
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.models.fcos import centerness
 
 Function = Callable[[Tensor], Tensor]
@@ -111,17 +112,6 @@ def _mixed(
     return function
 
 
-def _of_a_matrix(distances: Tensor) -> Tensor:
-    """Take the columns of (P, 4)."""
-    left, top, right, bottom = (distances[:, i] for i in range(4))
-    return (_share(left, right) * _share(top, bottom)).sqrt()
-
-
-def _by_rows(distances: Tensor) -> Tensor:
-    left, top, right, bottom = distances
-    return (_share(left, right) * _share(top, bottom)).sqrt()
-
-
 MISCONCEPTIONS = (
     Misconception(
         "the root is missing: without it a location a little off the middle counts for nearly "
@@ -206,11 +196,6 @@ MISCONCEPTIONS = (
         _mixed(share=lambda a, b: 2 * torch.minimum(a, b) / (a + b).clamp(min=1e-9)),
     ),
     Misconception(
-        "the smaller distance is divided by the larger one; yours takes 1 minus their difference "
-        "divided by their sum",
-        _mixed(share=lambda a, b: 1 - (a - b).abs() / (a + b).clamp(min=1e-9)),
-    ),
-    Misconception(
         "return (...), one number a location; yours keeps a dimension of length 1",
         _mixed(finish=lambda x: x.sqrt()[..., None]),
     ),
@@ -218,15 +203,21 @@ MISCONCEPTIONS = (
         "return one number a location, (...); yours is the mean of all",
         _mixed(finish=lambda x: x.sqrt().mean()),
     ),
-    Misconception(
-        "the leading dimensions are any, perhaps none, so the four distances are the last one: "
-        "distances.unbind(dim=-1)",
-        _of_a_matrix,
-        _by_rows,
-        lambda d: _by_rows(d.unbind(dim=1)),
-        lambda d: _by_rows(d.T),
-    ),
 )
+
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say where the four distances stand, if the function fails beyond matrices alone."""
+    wrong = [case for case, found in zip(asked.cases, asked.faults) if found]
+    if all(case.args[0].ndim != 2 for case in wrong):
+        return (
+            "the leading dimensions are any, perhaps none, so the four distances are the last "
+            "one: distances.unbind(dim=-1)"
+        )
+    return ""
+
 
 # ---- how it is shown ----
 
@@ -261,5 +252,6 @@ CENTERNESS = Exercise(
     returns=("centerness",),
     narrow=_show,
     draw=_draw,
+    clue=_clue,
     counted="locations",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -42,7 +43,7 @@ def _summary(case: Case, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         s = scores[b].tolist()
         keys = [(int(label), *box) for label, box in zip(labels[b].tolist(), boxes[b].tolist())]
         run = [0]  # the number of the run of equal scores in which each stands
-        for one, other in zip(s, s[1:]):
+        for one, other in itertools.pairwise(s):
             run.append(run[-1] + (one != other))
         order = sorted(range(len(s)), key=lambda i: (run[i], keys[i]))
         boxes[b], labels[b] = boxes[b, order], labels[b, order]
@@ -68,7 +69,7 @@ def _cases(random: torch.Generator) -> list[Case]:
     properties = [
         _case("property", (heatmap.flip(0), wh.flip(0), offset.flip(0)), 8, 4, "images exchanged"),
         _case("property", (heatmap.flip(1), wh, offset), 8, 4, "classes in another order"),
-        _case("property", (heatmap / 8, wh, offset), 8, 4, "scores an eighth as high"),
+        _case("property", (heatmap / 64, wh, offset), 8, 4, "scores a 64th as high"),
     ]
 
     growing = [
@@ -104,19 +105,15 @@ def _random(images: int, classes: int, h: int, w: int, random: torch.Generator) 
     return scores.view(images, classes, h, w), wh, offset
 
 
-def _maps(
-    classes: int, h: int, w: int, *objects: tuple, low: float = 0.0, fill: float = 9.0
-) -> Three:
+def _maps(classes: int, h: int, w: int, *objects: tuple) -> Three:
     """Return the maps of one image.
 
     Args:
         classes, h, w: their shape.
         objects: (label, column, row, score, width, height, x and y of the offset) of each.
-        low: every other score.
-        fill: every other width, height and offset.
     """
-    heatmap = torch.full((1, classes, h, w), low)
-    wh, offset = torch.full((1, 2, h, w), fill), torch.full((1, 2, h, w), fill)
+    heatmap = torch.zeros(1, classes, h, w)
+    wh, offset = torch.full((1, 2, h, w), 9.0), torch.full((1, 2, h, w), 9.0)  # elsewhere
     for label, column, row, score, *numbers in objects:
         heatmap[0, label, row, column] = score
         wh[0, :, row, column] = torch.tensor(numbers[:2], dtype=torch.float32)
@@ -135,9 +132,7 @@ def _by_hand() -> list[Case]:
 
 def _of_places() -> list[Case]:
     of_text = _maps(1, 6, 8, (0, 5, 3, 0.9, 6, 4, 0.25, 0.5))
-    two = _maps(
-        2, 6, 8, (1, 6, 1, 0.6, 2, 8, 0.5, 0.25), (0, 2, 4, 0.8, 5, 1, 0.0, 0.75), low=0.05
-    )
+    two = _maps(2, 6, 8, (1, 6, 1, 0.6, 2, 8, 0.5, 0.25), (0, 2, 4, 0.8, 5, 1, 0.0, 0.75))
     return [
         _case("by hand", of_text, 1, 4, "the peak of the text", _answer(([9, 6, 33, 22], 0.9, 0))),
         _case(
@@ -217,22 +212,31 @@ def _of_peaks() -> list[Case]:
 
 
 def _of_equals() -> list[Case]:
-    neighbours = _maps(
-        1,
-        5,
-        6,
-        (0, 1, 2, 0.75, 2, 2, 0.5, 0.5),
-        (0, 2, 2, 0.75, 4, 2, 0.5, 0.5),
-        (0, 5, 4, 0.5, 2, 2, 0.0, 0.0),
+    beside = ((0, 1, 2, 0.75, 2, 2, 0.5, 0.5), (0, 2, 2, 0.75, 4, 2, 0.5, 0.5))
+    across = ((0, 3, 1, 0.5, 2, 2, 0.5, 0.5), (0, 4, 2, 0.5, 2, 4, 0.5, 0.5))
+    alone = (0, 5, 4, 0.25, 2, 2, 0.0, 0.0)
+    of_beside = _answer(
+        ([2.0, 6, 10, 14], 0.75, 0), ([2.0, 6, 18, 14], 0.75, 0), ([16.0, 12, 24, 20], 0.25, 0)
+    )
+    of_across = _answer(
+        ([10.0, 2, 18, 10], 0.5, 0), ([14.0, 2, 22, 18], 0.5, 0), ([16.0, 12, 24, 20], 0.25, 0)
     )
     return [
         _case(
             "by hand",
-            neighbours,
+            _maps(1, 5, 6, *beside, alone),
             3,
             4,
             "two neighbours of equal score, of which none exceeds the other",
-            _answer(([2.0, 6, 10, 14], 0.75, 0), ([2.0, 6, 18, 14], 0.75, 0), ([16.0, 12, 24, 20], 0.5, 0)),
+            of_beside,
+        ),
+        _case(
+            "by hand",
+            _maps(1, 5, 6, *across, alone),
+            3,
+            4,
+            "two neighbours of equal score across a corner",
+            of_across,
         ),
     ]
 
@@ -290,13 +294,6 @@ def _of_all(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return values[:, :k], best[:, :k] // count, best[:, :k] % count
 
 
-def _topk_of_all(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ask for k, however few there are."""
-    count = scores.shape[-2] * scores.shape[-1]
-    values, best = scores.flatten(1).topk(k, dim=1)
-    return values, best // count, best % count
-
-
 def _of_each_class(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     values, places = scores.flatten(2).sort(dim=2, descending=True, stable=True)
     values, places = values[..., :k], places[..., :k]
@@ -309,6 +306,14 @@ def _of_the_map(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     count = scores.shape[-2] * scores.shape[-1]
     best = scores.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :k].sort(dim=1).values
     return scores.flatten(1).gather(1, best), best // count, best % count
+
+
+def _of_the_map_by_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, where it is chance which of the scores of 0 come along."""
+    count = scores.shape[-2] * scores.shape[-1]
+    flat = scores.flatten(1)
+    best = flat.topk(min(k, flat.shape[1]), dim=1).indices.sort(dim=1).values
+    return flat.gather(1, best), best // count, best % count
 
 
 def _lowest_first(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -412,8 +417,10 @@ MISCONCEPTIONS = (
         ),
     ),
     Misconception(
-        "the neighbours are those that touch the place, a window of 3 × 3; yours is 5 × 5",
+        "the neighbours are those that touch the place, a window of 3 × 3; yours is larger, 5 × 5 "
+        "or more",
         _decoding(peaks=lambda heatmap: _peaks(heatmap, 5)),
+        _decoding(peaks=lambda heatmap: _peaks(heatmap, 7)),
     ),
     Misconception(
         "of two neighbours of the same score none exceeds the other, so both are peaks; yours "
@@ -428,15 +435,11 @@ MISCONCEPTIONS = (
     Misconception(
         "the highest score comes first; yours come in the order of the map",
         _decoding(select=_of_the_map),
+        _decoding(select=_of_the_map_by_topk),
     ),
     Misconception(
         "the highest score comes first; in yours the lowest does",
         _decoding(select=_lowest_first),
-    ),
-    Misconception(
-        "there are fewer entries than topk asks for where the map is small: take "
-        "min(k, K * h * w)",
-        _decoding(select=_topk_of_all),
     ),
     Misconception(
         "every image has min(k, K * h * w) detections, those without a score at the end; yours "
@@ -505,6 +508,16 @@ MISCONCEPTIONS = (
     Misconception(
         "x comes first in the offset, then y; yours are exchanged",
         _decoding(before=lambda heatmap, wh, offset: (heatmap, wh, offset.flip(1))),
+    ),
+    Misconception(
+        "every image has sizes and offsets of its own; yours are those of the first for all",
+        _decoding(
+            before=lambda heatmap, wh, offset: (
+                heatmap,
+                wh[:1].expand_as(wh),
+                offset[:1].expand_as(offset),
+            )
+        ),
     ),
     # Corners.
     Misconception(

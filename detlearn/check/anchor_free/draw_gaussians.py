@@ -11,6 +11,7 @@ from torch import Tensor
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.models.centernet import draw_gaussians
 
 Function = Callable[..., Tensor]
@@ -194,13 +195,6 @@ def _everywhere(dx: Tensor, dy: Tensor, reach: float) -> Tensor:
     return torch.ones_like(dx, dtype=torch.bool)
 
 
-def _nothing_without_objects(instead: Callable[..., object]) -> Function:
-    def function(centres, radii, labels, *sizes):
-        return draw_gaussians(centres, radii, labels, *sizes) if len(labels) else instead(*sizes)
-
-    return function
-
-
 def _integers(centres, radii, labels, *sizes) -> Tensor:
     return (draw_gaussians(centres, radii, labels, *sizes) == 1).float()
 
@@ -214,8 +208,8 @@ MISCONCEPTIONS = (
         _drawing(join=lambda old, new: (old + new).clamp(max=1)),
     ),
     Misconception(
-        "where bumps of one class overlap the larger value counts; in yours the bump before is "
-        "written over, centres and all",
+        "where bumps of one class overlap the larger value counts; in yours the later bump is "
+        "written over the others, centres and all",
         _drawing(join=_over),
     ),
     Misconception(
@@ -233,10 +227,16 @@ MISCONCEPTIONS = (
         _drawing(_bump(ends=lambda dx, dy, r: dx**2 + dy**2 <= r**2)),
     ),
     Misconception(
+        "a bump ends in a square, where |dx| or |dy| is more than R; yours ends where their sum is",
+        _drawing(_bump(ends=lambda dx, dy, r: dx.abs() + dy.abs() <= r)),
+    ),
+    Misconception(
         "a bump reaches up to R cells away, R itself included; yours ends one pixel short",
         _drawing(_bump(ends=lambda dx, dy, r: (dx.abs() < max(r, 1)) & (dy.abs() < max(r, 1)))),
         _drawing(_bump(ends=lambda dx, dy, r: (dx.abs() < r) & (dy.abs() < r))),
-        _drawing(_bump(ends=lambda x, y, r: (x >= -r) & (x < max(r, 1)) & (y >= -r) & (y < max(r, 1)))),
+        _drawing(
+            _bump(ends=lambda x, y, r: (x >= -r) & (x < max(r, 1)) & (y >= -r) & (y < max(r, 1)))
+        ),
         _drawing(_bump(ends=lambda x, y, r: (x >= -r) & (x < r) & (y >= -r) & (y < r))),
     ),
     Misconception(
@@ -265,7 +265,8 @@ MISCONCEPTIONS = (
     ),
     # Sigma.
     Misconception(
-        "sigma is a sixth of the bump's width, (2R + 1) / 6; yours is a third of the radius",
+        "sigma is a sixth of the bump's width, (2R + 1) / 6; yours is a third of the radius, "
+        "2R / 6, without the 1",
         _drawing(_bump(sigma=lambda r, radius: r / 3)),
         _drawing(_bump(sigma=lambda r, radius: radius / 3)),
     ),
@@ -274,13 +275,14 @@ MISCONCEPTIONS = (
         _drawing(_bump(sigma=lambda r, radius: 2 * r + 1)),
     ),
     Misconception(
-        "sigma is (2R + 1) / 6; in yours the 1 is missing, so that it is 2R / 6",
-        _drawing(_bump(sigma=lambda r, radius: 2 * r / 6)),
-    ),
-    Misconception(
         "sigma is a sixth of the bump's width, (2R + 1) / 6; yours is the radius itself",
         _drawing(_bump(sigma=lambda r, radius: r)),
         _drawing(_bump(sigma=lambda r, radius: radius)),
+    ),
+    Misconception(
+        "sigma is a sixth of the bump's width, (2R + 1) / 6; yours is half of the radius",
+        _drawing(_bump(sigma=lambda r, radius: r / 2)),
+        _drawing(_bump(sigma=lambda r, radius: radius / 2)),
     ),
     Misconception(
         "sigma is a sixth of the bump's width, (2R + 1) / 6; yours is a third of it",
@@ -330,16 +332,34 @@ MISCONCEPTIONS = (
     ),
     # The result.
     Misconception(
-        "without objects every map is there and 0: (num_classes, height, width)",
-        _nothing_without_objects(lambda *sizes: None),
-        _nothing_without_objects(lambda *sizes: torch.zeros(0)),
-        _nothing_without_objects(lambda k, h, w: torch.zeros(0, h, w)),
-    ),
-    Misconception(
         "the map is (num_classes, height, width): rows before columns; yours has the width first",
         _drawing(finish=lambda heatmap: heatmap.mT),
     ),
 )
+
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say what comes without objects or at the border, if nothing else is wrong."""
+    wrong = [i for i, found in enumerate(asked.faults) if found]
+    if all(len(asked.cases[i].args[2]) == 0 for i in wrong):
+        return "without objects every map is there and 0: (num_classes, height, width)"
+    if all(_reaches_beyond(asked.cases[i]) for i in wrong):
+        return (
+            "a bump near the border reaches beyond the map: cut the window off on that side, in "
+            "the map as well as in the bump"
+        )
+    return ""
+
+
+def _reaches_beyond(case: Case) -> bool:
+    """Whether a bump of the case does not lie wholly inside the map."""
+    centres, radii, _, _, height, width = case.args
+    reach = radii.floor()[:, None]
+    size = torch.tensor([width, height])
+    return bool(((centres - reach < 0) | (centres + reach >= size)).any())
+
 
 # ---- how it is shown ----
 
@@ -365,5 +385,6 @@ DRAW_GAUSSIANS = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("the heat map",),
     narrow=_show,
+    clue=_clue,
     counted="cells",
 )

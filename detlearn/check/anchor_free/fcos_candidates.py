@@ -12,6 +12,7 @@ from detlearn.check.boxes import Drawing, boxes_of
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.models.fcos import fcos_candidates
 from detlearn.models.point import grid_points
 
@@ -103,6 +104,12 @@ def _of_few_points() -> list[Case]:
             [0, 0, 0, 1, 1, 1],
             "locations exactly 6 pixels from the centre and 5, radius = 1.5",
             1.5,
+        ),
+        of(
+            [[39.0, 30], [38, 30], [22, 31], [30, 38], [36, 37], [23, 29]],
+            [0, 0, 0, 0, 1, 1],
+            "locations exactly 8 pixels from the centre, and nearer, radius = 2",
+            2.0,
         ),
         of(
             [[35.0, 35], [25, 34], [34, 26], [37, 31], [31, 37]],
@@ -209,13 +216,6 @@ def _chosen(
         return finish(join(within, near(distance, reach(radius, strides))))
 
     return function
-
-
-def _none_is_no_number(
-    points: Tensor, boxes: Tensor, strides: Tensor, radius: float | None = 1.5
-) -> Tensor:
-    distance = (points[:, None] - _middle(boxes)).abs().amax(dim=-1)
-    return _inside(points, boxes) & (distance < radius * strides[:, None])
 
 
 def _index_of_the_object(
@@ -333,10 +333,6 @@ MISCONCEPTIONS = (
         "the radius is the one that is given; yours is always 1.5 unless it is None",
         _chosen(options=lambda radius: None if radius is None else 1.5),
     ),
-    Misconception(
-        "radius = None means the whole box: ask for it before you calculate with it",
-        _none_is_no_number,
-    ),
     # Inside.
     Misconception(
         "a location on a side of the box is not inside: < in place of <=",
@@ -369,6 +365,17 @@ MISCONCEPTIONS = (
         _index_of_the_object,
     ),
 )
+
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say what None means, if the function stumbles over nothing else."""
+    wrong = [case for case, found in zip(asked.cases, asked.faults) if found]
+    if all(len(case.args) > 3 and case.args[3] is None for case in wrong):
+        return "radius = None means the whole box: ask for it before you calculate with it"
+    return ""
+
 
 # ---- how it is shown ----
 
@@ -409,5 +416,6 @@ FCOS_CANDIDATES = Exercise(
     returns=("the answer",),
     narrow=_show,
     draw=_draw,
+    clue=_clue,
     counted="locations or objects",
 )

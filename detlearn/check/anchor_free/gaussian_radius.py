@@ -152,7 +152,7 @@ def _one_side_alone(sides: Tensor, min_overlap: float = 0.7) -> Tensor:
 
 
 MISCONCEPTIONS = (
-    # Which root.
+    # Which root, which of the three; several mistakes come out at the same radius.
     Misconception(
         "the smallest positive root is meant, in the first equation (−b − √(b² − 4ac)) / 2a; yours "
         "is the official (b + √(b² − 4ac)) / 2 of all three, three times as far",
@@ -160,14 +160,28 @@ MISCONCEPTIONS = (
         _radius(solve=lambda a, b, c, root: (-b + root) / 2),
     ),
     Misconception(
-        "a root of a r² + b r + c is (−b ± √(b² − 4ac)) / 2a: divide by 2a, not by 2 alone",
-        _radius(solve=_over_two),
-        _radius(equations=(INWARDS,), solve=_over_two),
+        "this is the radius of both outwards, the most generous of the three; the smallest is "
+        "meant, of the three as well as of the two roots of the first, −b − √…",
+        _radius(equations=(OUTWARDS,)),
+        _radius(solve=_plus),
+        _radius(choose=lambda r: r.amax(dim=0)),
     ),
     Misconception(
-        "a root of a r² + b r + c is (−b ± √(b² − 4ac)) / 2a; yours is divided by a alone",
+        "this is the radius of a shift; the one inwards is smaller: its sides are w − 2r and "
+        "h − 2r, and its root is divided by 2a = 8",
+        _radius(equations=(SHIFTED,)),
+        _radius(solve=_over_two),
+        _radius(choose=lambda r: r.median(dim=0).values),
+    ),
+    Misconception(
+        "this is twice as far as it may be: going inwards a side loses r at both ends, w − 2r, "
+        "and the root is divided by 2a = 8",
+        _radius(equations=(INWARDS,), finish=lambda r: 2 * r),
         _radius(solve=_over_a),
-        _radius(equations=(INWARDS,), solve=_over_a),
+    ),
+    Misconception(
+        "a root of a r² + b r + c is (−b ± √(b² − 4ac)) / 2a: divide by 2a = 8, not by 2 alone",
+        _radius(equations=(INWARDS,), solve=_over_two),
     ),
     Misconception(
         "in (−b ± √(b² − 4ac)) / 2a there is a root over b² − 4ac; it is missing in yours",
@@ -181,37 +195,10 @@ MISCONCEPTIONS = (
         _radius(solve=_minus, finish=lambda r: r.clamp(min=0)),
         _radius(solve=_minus, finish=torch.abs),
     ),
-    # Which of the three.
-    Misconception(
-        "the radius is to hold in all three cases, so it is the smallest of the three; yours is "
-        "the largest of the three",
-        _radius(choose=lambda r: r.amax(dim=0)),
-    ),
     Misconception(
         "the radius is to hold in all three cases, so it is the smallest; yours is the mean of "
         "the three",
         _radius(choose=lambda r: r.mean(dim=0)),
-    ),
-    Misconception(
-        "the radius is to hold in all three cases, so it is the smallest; yours is the one in the "
-        "middle",
-        _radius(choose=lambda r: r.median(dim=0).values),
-    ),
-    Misconception(
-        "the smallest of the three comes out as that of both outwards: the one inwards is smaller; "
-        "is it there, and with the smaller of its two roots, −b − √…?",
-        _radius(equations=(OUTWARDS,)),
-        _radius(solve=_plus),
-    ),
-    Misconception(
-        "the smallest of the three comes out as that of a shift: the one inwards is smaller; a "
-        "box that shrinks has the sides w − 2r and h − 2r",
-        _radius(equations=(SHIFTED,)),
-    ),
-    Misconception(
-        "a box whose corners go inwards loses r at both ends of a side: w − 2r and h − 2r; yours "
-        "loses it once",
-        _radius(equations=(INWARDS,), finish=lambda r: 2 * r),
     ),
     Misconception(
         "r is how far one corner is off; yours is half of that",

@@ -52,7 +52,7 @@ def all_boxes_first(heatmap, wh, offset, k=100, *, stride=4):
 @right
 def of_each_class_first(heatmap, wh, offset, k=100, *, stride=4):
     """The best of each class, then the best of all: the way of the official code."""
-    batch, classes, h, w = heatmap.shape
+    _, classes, h, w = heatmap.shape
     peaks = peaks_of(heatmap).flatten(2)  # (B, K, h·w)
     scores, places = peaks.topk(min(k, h * w), dim=2)
     per_class = scores.shape[2]
@@ -121,7 +121,6 @@ def middle_of_the_cell(heatmap, wh, offset, k=100, *, stride=4):
 
 @wrong("columns go with x")
 def rows_for_columns(heatmap, wh, offset, k=100, *, stride=4):
-    _, classes, h, w = heatmap.shape
     scores, labels, rows, columns = highest_places(peaks_of(heatmap), k)
     boxes = boxes_at(rows, columns, wh, offset, stride)
     move = stride * (rows - columns)[..., None] * torch.tensor([1.0, -1, 1, -1])
@@ -189,7 +188,7 @@ def higher_than_all_others(heatmap, wh, offset, k=100, *, stride=4):
 
 @wrong("there are fewer entries than topk asks for")
 def always_k(heatmap, wh, offset, k=100, *, stride=4):
-    _, classes, h, w = heatmap.shape
+    h, w = heatmap.shape[-2:]
     scores, index = peaks_of(heatmap).flatten(1).topk(k, dim=1)
     labels, rows, columns = index // (h * w), index % (h * w) // w, index % w
     return boxes_at(rows, columns, wh, offset, stride), scores, labels
@@ -197,14 +196,14 @@ def always_k(heatmap, wh, offset, k=100, *, stride=4):
 
 @wrong("k of each class")
 def k_of_each_class(heatmap, wh, offset, k=100, *, stride=4):
-    batch, classes, h, w = heatmap.shape
+    _, classes, h, w = heatmap.shape
     scores, places = peaks_of(heatmap).flatten(2).topk(min(k, h * w), dim=2)
     labels = torch.arange(classes)[:, None].expand_as(scores).flatten(1)
     scores, places = scores.flatten(1), places.flatten(1)
     return boxes_at(places // w, places % w, wh, offset, stride), scores, labels
 
 
-@wrong("highest first")
+@wrong("in the order of the map")
 def in_the_order_of_the_map(heatmap, wh, offset, k=100, *, stride=4):
     _, classes, h, w = heatmap.shape
     flat = peaks_of(heatmap).flatten(1)

@@ -108,7 +108,7 @@ def added_up(centres, radii, labels, num_classes, height, width):
     return drawn(centres, radii, labels, num_classes, height, width, cut_off, torch.add)
 
 
-@wrong("yours is written over")
+@wrong("is written over the others")
 def the_last_one_over_all(centres, radii, labels, num_classes, height, width):
     return drawn(
         *(centres, radii, labels, num_classes, height, width, cut_off),
@@ -151,7 +151,7 @@ def rounded_to_the_nearest(centres, radii, labels, num_classes, height, width):
     return object_by_object(centres, radii.round(), labels, num_classes, height, width)
 
 
-@wrong("yours is a third of the radius")
+@wrong("without the 1")
 def sigma_is_a_third(centres, radii, labels, num_classes, height, width):
     def bump(dx, dy, radius):
         r = int(radius)
@@ -231,7 +231,7 @@ def points_alone(centres, radii, labels, num_classes, height, width):
     return heatmap
 
 
-@wrong("without objects")
+@wrong("without objects every map is there")
 def an_empty_stack(centres, radii, labels, num_classes, height, width):
     y, x = grid(height, width)
     bumps = [cut_off(x - c, y - r, radius) for (c, r), radius in zip(centres.tolist(), radii)]

@@ -275,8 +275,8 @@ def never_without_objects(points, strides, size_ranges, boxes, *, radius=1.5):
 
 @wrong("there is a loop over")
 def location_by_location(points, strides, size_ranges, boxes, *, radius=1.5):
-    rows = [
-        smallest_area(points[i, None], strides[i, None], size_ranges[i, None], boxes, radius=radius)
-        for i in range(len(points))
-    ]
-    return torch.cat([a for a, _ in rows]), torch.cat([d for _, d in rows])
+    assigned, distances = nothing(points)
+    for i in range(len(points)):
+        one = points[i, None], strides[i, None], size_ranges[i, None]
+        assigned[i], distances[i] = (each[0] for each in smallest_area(*one, boxes, radius=radius))
+    return assigned, distances

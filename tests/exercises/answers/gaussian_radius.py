@@ -103,7 +103,7 @@ def the_official_one(sides, min_overlap=0.7):
     return torch.minimum(torch.minimum(r1, r2), r3)
 
 
-@wrong("divide by 2a")
+@wrong("this is the radius of a shift")
 def divided_by_two(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     o = min_overlap
@@ -113,7 +113,7 @@ def divided_by_two(sides, min_overlap=0.7):
     return smallest(r1, r2, shifted(w, h, o))
 
 
-@wrong("comes out as that of both outwards")
+@wrong("the most generous of the three")
 def larger_roots(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     o = min_overlap
@@ -122,7 +122,7 @@ def larger_roots(sides, min_overlap=0.7):
     return smallest(r1, outwards(w, h, o), r3)
 
 
-@wrong("yours is the largest of the three")
+@wrong("the most generous of the three")
 def the_most_generous(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     radii = (inwards(w, h, min_overlap), outwards(w, h, min_overlap), shifted(w, h, min_overlap))
@@ -136,24 +136,24 @@ def the_mean(sides, min_overlap=0.7):
     return torch.stack(radii).mean(dim=0)
 
 
-@wrong("comes out as that of a shift")
+@wrong("this is the radius of a shift")
 def a_shift_alone(sides, min_overlap=0.7):
     return shifted(sides[:, 0], sides[:, 1], min_overlap)
 
 
-@wrong("comes out as that of both outwards")
+@wrong("the most generous of the three")
 def growing_alone(sides, min_overlap=0.7):
     return outwards(sides[:, 0], sides[:, 1], min_overlap)
 
 
-@wrong("loses r at both ends of a side")
+@wrong("twice as far as it may be")
 def shrinks_at_one_end(sides, min_overlap=0.7):
     """(w − r)(h − r) = o w h."""
     w, h = sides.unbind(1)
     return ((w + h) - ((w + h) ** 2 - 4 * (1 - min_overlap) * w * h).sqrt()) / 2
 
 
-@wrong("comes out as that of a shift")
+@wrong("this is the radius of a shift")
 def all_at_one_end(sides, min_overlap=0.7):
     w, h = sides.unbind(1)
     o = min_overlap
