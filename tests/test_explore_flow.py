@@ -23,8 +23,8 @@ from detlearn.explore.flow import (
     yolov3_flow,
     yolov8_flow,
 )
-from detlearn.models.small import small_pyramid
 from detlearn.models.yolov3 import decode_levels
+from detlearn.nets.fpn import PyramidBackbone
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -146,15 +146,48 @@ def test_the_shapes_are_those_of_the_modern_head() -> None:
     assert any(f"the {model.topk['one_to_many']} locations" in line for line in text)
 
 
-@pytest.mark.parametrize(
-    ("flow", "num_out"), [(retinanet_flow(), 3), (fcos_flow(), 3), (centernet_flow(), 1)]
-)
-def test_the_shapes_of_chapter_4_are_those_of_the_small_pyramid(flow: Flow, num_out: int) -> None:
-    backbone = small_pyramid()
+def test_the_shapes_are_those_of_retinanet() -> None:
+    model = models.create("retinanet", num_classes=10).eval()
+    outputs = model.predict(torch.zeros(1, 3, 128, 128))
+    text = words(retinanet_flow())
+
+    says_pyramid(retinanet_flow(), model.backbone)
+    assert f"{len(outputs.anchors) // 1344} anchors," in text
+    assert shape(outputs.class_logits) in text
+    assert shape(outputs.deltas) in text
+    assert f"{len(outputs.anchors)} boxes, score > {model.score_threshold:g}, NMS" in text
+    high, low = model.thresholds
+    assert any(f"an IoU of {high:g} or" in line for line in text)
+    assert any(f"below {low:g}: background" in line for line in text)
+
+
+def test_the_shapes_are_those_of_fcos() -> None:
+    model = models.create("fcos", num_classes=10).eval()
+    outputs = model.predict(torch.zeros(1, 3, 128, 128))
+    text = words(fcos_flow())
+
+    says_pyramid(fcos_flow(), model.backbone)
+    assert shape(outputs.class_logits) in text
+    assert shape(outputs.distances) in text
+    assert f"centerness {shape(outputs.centerness_logits)}" in text
+
+
+def test_the_shapes_are_those_of_centernet() -> None:
+    model = models.create("centernet", num_classes=10).eval()
+    outputs = model.predict(torch.zeros(1, 3, 128, 128))
+    text = words(centernet_flow())
+
+    says_pyramid(centernet_flow(), model.backbone)
+    assert shape(outputs.heatmap_logits) in text
+    assert text.count(shape(outputs.wh)) == 2 and outputs.wh.shape == outputs.offset.shape
+    assert f"the {model.max_detections} best peaks, no NMS" in text
+
+
+def says_pyramid(flow: Flow, backbone: PyramidBackbone) -> None:
+    """The drawing has the maps of the body and of the pyramid, and those that go to the head."""
     maps = backbone.body(torch.zeros(1, 3, 128, 128))
     pyramid = backbone(torch.zeros(1, 3, 128, 128))
     text = words(flow)
-
     says_maps(text, backbone.body.strides, maps.values())
     says_maps(text, backbone.strides, pyramid.values())
     assert [text.count(f"stride {stride}") for stride in (4, 8, 16, 32)] == [2, 2, 2, 2]
@@ -162,7 +195,7 @@ def test_the_shapes_of_chapter_4_are_those_of_the_small_pyramid(flow: Flow, num_
 
     # Lines from the right side of a map to the way down to the head: one a map that goes there.
     paths = [path.get("d") for path in drawing(flow).iter(f"{SVG}path")]
-    assert sum(path.startswith("M237 ") for path in paths) == num_out
+    assert sum(path.startswith("M237 ") for path in paths) == len(pyramid)
 
 
 def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor]) -> None:

@@ -9,7 +9,7 @@ from detlearn.data import ToyTown
 from detlearn.explore.page import Explorable
 from detlearn.explore.pictures import OBJECT_COLOURS, SIDE, webp
 from detlearn.explore.yolo_assignment import STRIDES, locations
-from detlearn.models.fcos import fcos_targets
+from detlearn.models.fcos import ATSS_SIDE, REACH, fcos_targets
 
 RULES = ("fcos", "atss")
 
@@ -17,8 +17,8 @@ RULES = ("fcos", "atss")
 SCENE, SEED = 3, 41
 ASKED = 2  # the object in whose middle the reader's cursor begins: the phone
 
-# A level is for distances up to so many of its strides, as in the paper.
-ENDS = tuple(8 * stride for stride in STRIDES[:-1])
+# Up to which distances the levels are for, in pixels.
+ENDS = tuple(REACH * stride for stride in STRIDES[:-1])
 RADIUS = 1.5  # strides
 
 
@@ -75,7 +75,7 @@ def fcos_levels(*, rule: str = "fcos", radius: float | None = RADIUS) -> Explora
                 "radius": RADIUS if radius is None else radius,
                 "ends": ENDS,
                 "k": 9,
-                "anchorSide": 8.0,
+                "anchorSide": ATSS_SIDE,
             },
         },
         still=_still(image, boxes),

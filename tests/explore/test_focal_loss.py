@@ -242,6 +242,9 @@ def test_shares_are_never_called_all_or_nothing(open_figures) -> None:
     figure.set({"gamma": 0, "weighted": False, "negatives": 10**6, "positives": 1, "hard": 0.99})
     bars = figure.page.locator("[role=img]").first
     assert "negatives over 99.9 %, positives under 0.1 %." in bars.get_attribute("aria-label")
+    figure.set({"negatives": 1000, "easy": 0.5, "hard": 0.75})  # 500 against 0.25: 0.05 %
+    assert "negatives over 99.9 %, positives under 0.1 %." in bars.get_attribute("aria-label")
+    figure.set({"negatives": 10**6})
     assert "1\u202f000\u202f000" in figure.page.locator("tbody").inner_text()
     figure.set({"gamma": 5, "easy": 0.001})
     assert "10⁻" in figure.page.locator("tbody").inner_text()
