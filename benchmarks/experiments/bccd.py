@@ -6,6 +6,7 @@ continues where it was stopped when the script is started again.
     python benchmarks/experiments/bccd.py point
     python benchmarks/experiments/bccd.py faster_rcnn
     python benchmarks/experiments/bccd.py yolov8
+    python benchmarks/experiments/bccd.py fcos
 """
 
 import argparse
@@ -19,16 +20,18 @@ import runner
 from detlearn.machine.checkpoints import load_tensors
 
 # Images of the data set are 320 × 240. The first stage's anchors are made for small objects, so the
-# two-stage detector gets smaller images, and the modern YOLO the same.
+# two-stage detector gets smaller images, and those after it the same.
 SIZES = {
     "point": "--min-size 240 --max-size 320",
     "faster_rcnn": "--min-size 160 --max-size 214",
     "yolov8": "--min-size 160 --max-size 214",
+    "fcos": "--min-size 160 --max-size 214",
 }
 OUT = {
     "point": "runs/bccd",
     "faster_rcnn": "runs/bccd_faster_rcnn",
     "yolov8": "runs/bccd_yolov8",
+    "fcos": "runs/bccd_fcos",
 }
 LENGTH = "--epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
 
