@@ -134,9 +134,9 @@ def _of_thresholds() -> list[Case]:
             [0, 0, 0, 1, 0, 0],
             "six candidates with IoUs .1, .1, .1, .5, .1, .38",
         ),
-        # .2652 + .2907 = .5559; .5562 is just above it.
+        # .2652 + .2910 = .5562; .5565 is just above it.
         _hand(
-            [parts(0.1, 0.1, 0.1, 0.1), parts(0.1, 0.8, 0.5562)],
+            [parts(0.1, 0.12, 0.1, 0.08), parts(0.1, 0.8, 0.5565)],
             [0, 0, 0, 0, 0, 1, 1],
             "seven candidates, one just above the threshold",
         ),
@@ -162,8 +162,8 @@ def _of_candidates() -> list[Case]:
         "the same in another order",
         2,
     )
-    # Of four that are equally far the first two: .2, .4; with .1, .1 the threshold is .2 + .141.
-    equally = [_part(0.2, 20), _part(0.4, 80), _part(0.4, 20), _part(0.2, 80)]
+    # Of four that are equally far the first two: .25, .4; with .1, .1 the threshold is .213 + .144.
+    equally = [_part(0.25, 20), _part(0.4, 80), _part(0.4, 20), _part(0.25, 80)]
     ties = _hand(
         [equally, [_part(0.1, 50), _part(0.1, 52)]],
         [0, 1, 0, 0, 0, 0],

@@ -163,6 +163,12 @@ def _last_for_background(logits: Tensor, labels: Tensor) -> Tensor:
     return _targets(logits, torch.where(labels == BACKGROUND, logits.shape[-1] - 1, labels))
 
 
+def _without_class_0(logits: Tensor, labels: Tensor) -> Tensor:
+    targets = _targets(logits, labels)
+    targets[..., 0] = 0
+    return targets
+
+
 def _cross_entropy(x: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(x, y, reduction="none")
 
@@ -324,6 +330,20 @@ MISCONCEPTIONS = (
         _loss(finish=lambda loss, labels: loss.sum()),
     ),
     Misconception(
+        "class 0 is a class, too: places with an object are those of labels >= 0; yours counts "
+        "from class 1",
+        _loss(finish=lambda loss, labels: loss.sum() / (labels > 0).sum().clamp(min=1)),
+    ),
+    Misconception(
+        "places of −2 have no object: yours counts them among those by whose number it divides",
+        _loss(finish=lambda loss, labels: loss.sum() / (labels != -1).sum().clamp(min=1)),
+    ),
+    Misconception(
+        "the sum over all classes is divided by the number of places with an object; yours by that "
+        "times K",
+        _loss(finish=lambda loss, labels: _over_positives(loss, labels) / loss.shape[-1]),
+    ),
+    Misconception(
         "without an object yours divides by 0: the number counts as at least 1",
         _loss(finish=lambda loss, labels: loss.sum() / (labels >= 0).sum()),
         _loss(finish=lambda loss, labels: loss.sum() / ((labels >= 0).sum() + 1e-6)),
@@ -349,6 +369,15 @@ MISCONCEPTIONS = (
         "a background place has K targets of 0, from which most of the loss comes; in yours "
         "background is left out",
         _loss(kept=lambda labels: labels >= 0),
+    ),
+    Misconception(
+        "−1 is background and −2 in no loss; yours leaves out those of −1",
+        _loss(kept=lambda labels: labels != BACKGROUND),
+    ),
+    Misconception(
+        "class 0 is a class like the others, and background is −1; yours learns that objects of "
+        "class 0 are nothing",
+        _loss(targets=_without_class_0),
     ),
     Misconception(
         "−1 is background, whose K targets are all 0; as an index −1 is the last class",
@@ -455,6 +484,7 @@ MISCONCEPTIONS = (
             _plain(lambda x, e=10.0**-n: x.sigmoid().clamp(e, 1 - e), torch.log)
             for n in range(3, 8)
         ),
+        *(_loss(before=lambda x, most=most: x.clamp(-most, most)) for most in (5, 10, 15, 20, 50)),
     ),
     Misconception(
         "logarithms of probabilities are negative, the loss is not: the minus is missing",

@@ -224,6 +224,9 @@ MISCONCEPTIONS = (
         _radius(finish=torch.floor),
         _radius(finish=torch.round),
         _radius(finish=torch.ceil),
+    ),
+    Misconception(
+        "a small box has a radius below 1; yours is at least 1",
         _radius(finish=lambda r: r.clamp(min=1)),
     ),
     Misconception(
