@@ -7,8 +7,8 @@ timed alternately, ours and torchvision's, and the median of the rounds is taken
 highest that a fresh process needs for one forward pass, and for one step (on a GPU the most that
 torch allocated). A ratio of 1 is torchvision's; less is faster or leaner.
 
-Both models are given the samplers' choice by the same seed, and detect the same boxes: the test
-tests/parity/test_torchvision.py holds them to it.
+Both models are given the samplers' choice by the same seed, and detect the same boxes: the tests
+in tests/parity/ hold them to it.
 
 **Alone** (``--alone``): the small detectors on 128 × 128 pixels, 16 images at a time, and YOLOv3 on
 416 × 416, one at a time: images a second through the whole detector, the multiply-adds of its
@@ -35,7 +35,12 @@ from torchvision.models import detection
 from detlearn import models, pretrained
 from detlearn.machine.hardware import default_device
 
-MODELS = ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
+MODELS = [
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "retinanet_resnet50_fpn",
+    "fcos_resnet50_fpn",
+]
 NUM_CLASSES = 90
 # Measured alone: name → how to build it, the side of its images, images at a time.
 ALONE = {name: (lambda name=name: models.create(name, 10), 128, 16) for name in models.BUILDERS}

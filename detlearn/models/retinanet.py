@@ -412,24 +412,18 @@ class RetinaNet(Detector):
         The best of each level above the threshold go into NMS. With centerness a detection's score
         is √(class score · centerness), and the threshold holds for the class's score alone.
         """
-        class_scores = outputs.class_logits.sigmoid()  # (B, P, K)
-        candidates = class_scores > self.score_threshold  # (B, P, K)
-        scores = class_scores
-        if outputs.centerness_logits is not None:
-            central = outputs.centerness_logits.sigmoid()[..., None]  # (B, P, 1)
-            scores = (class_scores * central).sqrt()
-
         detections = []
         for image, size in enumerate(outputs.sizes):
+            scores = outputs.class_logits[image].sigmoid()  # (P, K)
+            candidates = scores > self.score_threshold  # (P, K)
+            if outputs.centerness_logits is not None:
+                central = outputs.centerness_logits[image].sigmoid()[:, None]  # (P, 1)
+                scores = (scores * central).sqrt()
+
+            chosen = best_of_levels(scores, candidates, outputs.level_sizes, MAX_CANDIDATES)
             boxes = decode_deltas(outputs.deltas[image], outputs.anchors)  # (P, 4)
-            chosen = best_of_levels(
-                scores[image], candidates[image], outputs.level_sizes, MAX_CANDIDATES
-            )
-            detections.append(
-                self.select_detections(
-                    clip_boxes_to_image(boxes, size), scores[image], candidates=chosen
-                )
-            )
+            boxes = clip_boxes_to_image(boxes, size)
+            detections.append(self.select_detections(boxes, scores, candidates=chosen))
         return detections
 
     def _check(self) -> None:

@@ -99,6 +99,13 @@ _PUBLISHED = {
         eps=1e-5,
         anchors=1,
     ),
+    "retinanet_resnet50_fpn": _Published(
+        models.retinanet_resnet50_fpn,
+        detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1,
+        "head.cls_logits",
+        eps=0.0,
+        anchors=9,
+    ),
 }
 
 # From torchvision's names to ours: those of its old files, then its present ones.
@@ -109,6 +116,12 @@ _RENAMES = [
     (r"fpn\.layer_blocks\.", "fpn.output."),
     (r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.\1"),
     (r"rpn\.head\.conv\.(\d)\.0\.", r"rpn.head.conv.\1."),
+    # RetinaNet's towers: a convolution and a ReLU are one module there, two here and in old files.
+    *[
+        (rf"^head\.{theirs}_head\.conv\.{i}\.0\.", f"head.{ours}_tower.{2 * i}.")
+        for theirs, ours in (("classification", "class"), ("regression", "box"))
+        for i in range(4)
+    ],
     (r"^head\.classification_head\.conv\.", "head.class_tower."),
     (r"^head\.regression_head\.conv\.", "head.box_tower."),
     (r"^head\.(classification|regression)_head\.", "head."),
@@ -132,7 +145,8 @@ def from_torchvision(
     (see `ResNet.freeze` for what that leaves moving); with others all are trained.
 
     Args:
-        name: "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2" or "fcos_resnet50_fpn".
+        name: "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn" or
+            "fcos_resnet50_fpn".
         state_dict: the weights, or the file that holds them. By default torchvision's COCO weights
             are downloaded (and kept in torch's cache).
         min_size: images are resized so that the shorter side has this many pixels …
