@@ -142,7 +142,8 @@ class TestHead:
                 assert torch.equal(level, out[:, :25])
 
     def test_scales_are_a_level_s_own_and_of_the_deltas_only(self):
-        head = RetinaNetHead(4, 1, 2, num_levels=2, centerness=True)
+        head = RetinaNetHead(4, 1, 2, 1, norm_layer=group_norm, num_levels=2, centerness=True)
+        nn.init.normal_(head.bbox_reg.weight)
         x = torch.randn(1, 4, 3, 3)
         before = head([x, x])
         head.scales.data = torch.tensor([1.0, 2.5])
@@ -643,7 +644,10 @@ class TestWhole:
             areas = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sort().values
             sizes = [4 * stride * 2 ** (i / 3) for i in (0, 0, 0, 1, 1, 1, 2, 2, 2)]
             assert_close(areas.sqrt(), torch.tensor(sizes))
-        assert default_anchors([8], torchvision_conventions=True).sizes == [(32, 40, 50)]
+        (first, *_), _ = generator.grid_anchors([(1, 1), (1, 1)], [(8, 8), (16, 16)])
+        assert_close(first[:2] + first[2:], torch.tensor([8.0, 8.0]))  # in the middle of its cell
+        theirs = default_anchors([8], torchvision_conventions=True)
+        assert theirs.sizes == [(32, 40, 50)]
 
     def test_trains_by_fit(self):
         history = fit(
