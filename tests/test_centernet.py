@@ -32,7 +32,7 @@ from detlearn.nets.small import SmallBackbone
 from detlearn.training import fit
 
 
-def small_detector(num_classes=2, batcher=None, size_weight=0.1, radius=gaussian_radius, **set_to):
+def small_detector(num_classes=2, batcher=None, size_weight=2.0, radius=gaussian_radius, **set_to):
     torch.manual_seed(0)
     body = SmallBackbone((8, 8, 8, 8))
     backbone = PyramidBackbone(body, 8, extra_level=False, norm_layer=nn.BatchNorm2d, num_levels=1)
@@ -497,7 +497,7 @@ class TestLoss:
         """An object of 6 × 2 pixels around (5, 1.5) on a map of 1 × 2, one class."""
         outputs = CenterNetOutputs(
             torch.tensor([logit(0.3), logit(0.8)]).view(1, 1, 1, 2),
-            torch.tensor([[9.0, 2.0], [9.0, 0.75]]).view(1, 2, 1, 2),
+            torch.tensor([[9.0, 2.0], [9.0, 0.75]]).view(1, 2, 1, 2).log(),
             torch.tensor([[9.0, 0.5], [9.0, 0.5]]).view(1, 2, 1, 2),
             [(4, 8)],
         )
@@ -507,12 +507,13 @@ class TestLoss:
         heatmap = 0.2**2 * -math.log(0.8) + 0.3**2 * -math.log(0.7)
         assert losses["heatmap"].item() == pytest.approx(heatmap, rel=1e-5)
         # 1.5 and .5 strides are wanted, offsets .25 and .375
-        assert losses["size"].item() == pytest.approx(0.1 * (0.5 + 0.25), rel=1e-5)
+        logs = math.log(2 / 1.5) + math.log(0.75 / 0.5)
+        assert losses["size"].item() == pytest.approx(2 * logs, rel=1e-5)
         assert losses["offset"].item() == pytest.approx(0.25 + 0.125, rel=1e-5)
         outputs = small_detector(1, size_weight=3.0).compute_loss(
             outputs, [target([[2, 0.5, 8, 2.5]])]
         )
-        assert outputs["size"].item() == pytest.approx(3 * (0.5 + 0.25), rel=1e-5)
+        assert outputs["size"].item() == pytest.approx(3 * logs, rel=1e-5)
 
     def test_all_sums_are_divided_by_the_number_of_objects(self):
         """Of the batch, also where two share a location; an image without any adds none."""
@@ -529,11 +530,11 @@ class TestLoss:
         for i, p in learnt:
             x1, y1, x2, y2 = (targets[i]["boxes"][goal.assigned[i, p]] / 4).tolist()
             row, column = divmod(p, 16)
-            wh, away = outputs.wh[i, :, row, column], outputs.offset[i, :, row, column]
-            size += abs(wh[0].item() - (x2 - x1)) + abs(wh[1].item() - (y2 - y1))
+            wh, away = outputs.log_wh[i, :, row, column], outputs.offset[i, :, row, column]
+            size += abs(wh[0].item() - math.log(x2 - x1)) + abs(wh[1].item() - math.log(y2 - y1))
             offset += abs(away[0].item() + column - (x1 + x2) / 2)
             offset += abs(away[1].item() + row - (y1 + y2) / 2)
-        assert losses["size"].item() == pytest.approx(0.1 * size / 4, rel=1e-4)
+        assert losses["size"].item() == pytest.approx(2 * size / 4, rel=1e-4)
         assert losses["offset"].item() == pytest.approx(offset / 4, rel=1e-4)
         heatmap = heatmap_focal_loss(outputs.heatmap_logits, goal.heatmap)
         assert losses["heatmap"].item() == pytest.approx(heatmap.item() / 4, rel=1e-5)
@@ -550,7 +551,7 @@ class TestLoss:
                 x1, y1, x2, y2 = (one["boxes"][n] / 4).tolist()
                 column = min(max(math.floor((x1 + x2) / 2), 0), width - 1)
                 row = min(max(math.floor((y1 + y2) / 2), 0), height - 1)
-                outputs.wh[i, :, row, column] = torch.tensor([x2 - x1, y2 - y1])
+                outputs.log_wh[i, :, row, column] = torch.tensor([x2 - x1, y2 - y1]).log()
                 middle = torch.tensor([(x1 + x2) / 2 - column, (y1 + y2) / 2 - row])
                 outputs.offset[i, :, row, column] = middle
         losses = model.compute_loss(outputs, targets)
@@ -602,7 +603,7 @@ class TestLoss:
         sum(losses.values()).backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-        for head in (model.wh_head, model.offset_head):
+        for head in (model.log_wh_head, model.offset_head):
             assert all(p.grad.count_nonzero() == 0 for p in head.parameters())
 
     def test_gradients_reach_every_weight(self):
@@ -614,7 +615,7 @@ class TestLoss:
 
     def test_only_locations_of_centres_learn_sides_and_offsets(self):
         model, outputs = small_detector(), outputs_of(8, 8)
-        wh, offset = outputs.wh.requires_grad_(), outputs.offset.requires_grad_()
+        wh, offset = outputs.log_wh.requires_grad_(), outputs.offset.requires_grad_()
         losses = model.compute_loss(outputs, [target([[5, 9, 20, 22], [1, 1, 3, 3]])])
         (losses["size"] + losses["offset"]).backward()
         for tensor in (wh, offset):
@@ -631,9 +632,15 @@ SHAPES = [(33, 517), (64, 64), (1, 1), (7, 100), (128, 31)]
 class TestDetect:
     def test_it_begins_with_low_scores(self):
         model = models.create("centernet", 10)
+        for head in (model.heatmap_head, model.log_wh_head):
+            nn.init.zeros_(head[-1].weight)
+        logits, log_wh, *_ = model.predict(torch.rand(2, 3, 64, 96))
+        assert logits.shape == (2, 10, 16, 24)
+        assert logits[0, 0, 0, 0].sigmoid().item() == pytest.approx(0.018)
+        assert log_wh[0, 0, 0, 0].exp().item() == pytest.approx(4)
+        model = small_detector()
         nn.init.zeros_(model.heatmap_head[-1].weight)
         logits = model.predict(torch.rand(2, 3, 64, 96)).heatmap_logits
-        assert logits.shape == (2, 10, 16, 24)
         torch.testing.assert_close(
             logits.sigmoid(), torch.full_like(logits, 0.1), atol=1e-3, rtol=0
         )
@@ -643,7 +650,7 @@ class TestDetect:
         model = CenterNet(SmallBackbone((8, 16)), 3, 24, batcher=None)
         assert model.stride == 4
         outputs = model.predict(torch.rand(1, 3, 40, 64))
-        assert outputs.wh.shape == outputs.offset.shape == (1, 2, 10, 16)
+        assert outputs.log_wh.shape == outputs.offset.shape == (1, 2, 10, 16)
         assert outputs.sizes == [(40, 64)]
         head = model.heatmap_head[0][0]
         assert (head.in_channels, head.out_channels) == (8, 24)
@@ -651,7 +658,7 @@ class TestDetect:
     @pytest.mark.parametrize("sizes", [{}, {"min_size": 40, "max_size": 70}])
     def test_odd_sizes_in_one_batch(self, sizes):
         model = small_detector(3, batcher=batching.ImageBatcher(**sizes), score_threshold=0.0)
-        model.wh_head[-1].bias.data[:] = 2.0
+        model.log_wh_head[-1].bias.data[:] = 2.0
         images = [torch.rand(3, *shape) for shape in SHAPES]
         with torch.no_grad():
             results = model.eval()(images)
@@ -670,10 +677,10 @@ class TestDetect:
         wh = torch.ones(1, 2, 3, 4)
         wh[0, :, 0, 1] = torch.tensor([2.0, 1.0])
         wh[0, :, 2, 0] = torch.tensor([3.0, 2.0])  # out of the image on two sides
-        wh[0, :, 2, 3] = torch.tensor([-1.0, 1.0])  # no width
+        wh[0, :, 2, 3] = torch.tensor([1e-4, 1.0])  # no width
         offset = torch.full((1, 2, 3, 4), 0.5)
         offset[0, :, 0, 1] = torch.tensor([0.25, 0.75])
-        return CenterNetOutputs(logits, wh, offset, [(11, 14)])
+        return CenterNetOutputs(logits, wh.log(), offset, [(11, 14)])
 
     def test_decode_by_hand(self):
         model = small_detector(2, score_threshold=0.1)
@@ -681,7 +688,8 @@ class TestDetect:
         torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.5, 0.4]))
         assert found["labels"].tolist() == [0, 1, 0]
         first = [5 - 4, 3 - 2, 5 + 4, 3 + 2]
-        assert found["boxes"].tolist() == [first, first, [0, 10 - 4, 2 + 6, 11]]
+        wanted = torch.tensor([first, first, [0.0, 10 - 4, 2 + 6, 11]])
+        torch.testing.assert_close(found["boxes"], wanted)
         model.max_detections = 2
         assert len(model.decode(self.outputs())[0]["scores"]) == 2
         model.max_detections, model.score_threshold = 100, 0.45
@@ -698,12 +706,12 @@ class TestDetect:
         outputs = self.outputs()._replace(sizes=[(24, 32)])
         model.score_threshold = 0.1
         (found,) = model.decode(outputs)
-        assert found["boxes"][0].tolist() == [10 - 8, 6 - 4, 10 + 8, 6 + 4]
+        assert found["boxes"][0].tolist() == pytest.approx([10 - 8, 6 - 4, 10 + 8, 6 + 4])
         goal = model.assign(outputs, [target([[10, 8, 20, 20]])])
         assert (goal.assigned >= 0).nonzero().tolist() == [[0, 1 * 4 + 1]]
         assert goal.points[5].tolist() == [12, 12]
         losses = model.compute_loss(outputs, [target([[10, 8, 20, 20]])])
-        assert losses["size"].item() == pytest.approx(0.1 * (0.25 + 0.5))
+        assert losses["size"].item() == pytest.approx(2 * (math.log(1.25) + math.log(1.5)))
         assert losses["offset"].item() == pytest.approx(abs(0.5 - 0.875) + abs(0.5 - 0.75))
 
     def test_decode_is_the_inverse_of_what_is_learnt(self):
@@ -722,7 +730,7 @@ class TestDetect:
             for n, (column, row) in enumerate(cells):
                 assert goal.assigned[i, row * 16 + column] == n
                 x1, y1, x2, y2 = (one["boxes"][n] / 4).tolist()
-                outputs.wh[i, :, row, column] = torch.tensor([x2 - x1, y2 - y1])
+                outputs.log_wh[i, :, row, column] = torch.tensor([x2 - x1, y2 - y1]).log()
                 middle = torch.tensor([(x1 + x2) / 2 - column, (y1 + y2) / 2 - row])
                 outputs.offset[i, :, row, column] = middle
         outputs = outputs._replace(heatmap_logits=20 * goal.heatmap - 10)
@@ -739,6 +747,18 @@ class TestDetect:
         monkeypatch.setattr("detlearn.models.base.batched_nms", refuse)
         with torch.no_grad():
             small_detector(score_threshold=0.0).eval()([torch.rand(3, 32, 32)])
+
+    def test_wild_sides_stay_finite(self):
+        outputs = self.outputs()
+        outputs.log_wh[:] = 1e4
+        outputs.log_wh[0, :, 0, 1] = -1e4
+        (found,) = small_detector(2, score_threshold=0.1).decode(outputs)
+        assert found["boxes"].isfinite().all()
+        assert found["labels"].tolist() == [0, 1]  # no detection without width or height
+        outputs.log_wh.requires_grad_()
+        losses = small_detector(2).compute_loss(outputs, [target([[1, 1, 9, 9], [5, 2, 7, 3]])])
+        sum(losses.values()).backward()
+        assert (outputs.log_wh.grad.abs().sum(dim=(0, 1)) > 0).sum() == 2  # they find back
 
     def test_nothing_found(self):
         model = small_detector(score_threshold=0.999).eval()
@@ -828,7 +848,7 @@ class TestTrain:
     def test_overfits_one_batch(self):
         """Eight objects of two colours on grey: learnt by heart, with one peak each."""
         samples = two_colours()
-        model = small_detector(size_weight=1.0)
+        model = small_detector()
         fit(
             model, samples, steps=150, batch_size=4, lr=1e-2, amp=False, augment=None,
             ema=0.9, progress=False,

@@ -5,6 +5,7 @@
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.fcos_levels import fcos_levels
+from detlearn.explore.centre_gaussian import centre_gaussian
 from detlearn.explore.focal_loss import focal_loss
 from detlearn.explore.page import Explorable
 from detlearn.explore.play import Player, play
@@ -20,6 +21,7 @@ __all__ = [
     "Player",
     "anchors_and_objects",
     "fcos_levels",
+    "centre_gaussian",
     "focal_loss",
     "play",
     "roi_sampling",

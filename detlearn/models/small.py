@@ -347,6 +347,8 @@ def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = 
 def centernet_small(num_classes: int) -> CenterNet:
     """Build CenterNet as chapter 4 trains it on ToyTown: a pyramid down to one map of stride 4.
 
+    Scores start at .018 instead of .1: after 300 steps AP50 was .68 so, and .65 (one run each).
+
     Args:
         num_classes: K.
 
@@ -356,4 +358,4 @@ def centernet_small(num_classes: int) -> CenterNet:
     backbone = PyramidBackbone(
         SmallBackbone(), 32, extra_level=False, norm_layer=nn.BatchNorm2d, num_levels=1
     )
-    return CenterNet(backbone, num_classes, head_channels=32)
+    return CenterNet(backbone, num_classes, head_channels=32, prior=0.018)

@@ -57,7 +57,7 @@ RECIPES = {
     "yolov8": Recipe(steps=1000),
     "retinanet": Recipe(steps=1000),
     "fcos": Recipe(steps=1000),
-    "centernet": Recipe(steps=1000),
+    "centernet": Recipe(steps=1500),
 }
 
 
