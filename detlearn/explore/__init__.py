@@ -4,8 +4,8 @@
 """
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
-from detlearn.explore.fcos_levels import fcos_levels
 from detlearn.explore.centre_gaussian import centre_gaussian
+from detlearn.explore.fcos_levels import fcos_levels
 from detlearn.explore.focal_loss import focal_loss
 from detlearn.explore.page import Explorable
 from detlearn.explore.play import Player, play
@@ -20,8 +20,8 @@ __all__ = [
     "Explorable",
     "Player",
     "anchors_and_objects",
-    "fcos_levels",
     "centre_gaussian",
+    "fcos_levels",
     "focal_loss",
     "play",
     "roi_sampling",
