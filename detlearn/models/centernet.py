@@ -17,11 +17,11 @@ Where we differ from the paper:
 
 * sides are learnt as logarithms with weight 2, where the paper learns them as they are with weight
   0.1: an error of a tenth then costs as much on a small object as on a large one. After 240 steps
-  on ToyTown AP was .24 with logarithms (weight 1) and .22 with the paper's loss (one run each);
-  after 1500 steps .63 with weight 2 and .61 with weight 1 (likewise);
+  on ToyTown AP was .24 with logarithms (weight 1) and .22 with the paper's loss; after 1500 steps,
+  with the official radius, .63 with weight 2 and .61 with weight 1 (one run each);
 * a Gaussian has the radius that the stated overlap gives, where the code's is 3.35 times as large
-  for a square (`official_gaussian_radius`): after 1500 steps AP was .60 with the right one and .61
-  with the official one (one run each);
+  for a square (`official_gaussian_radius`): after 1500 steps, with weight 1, AP was .60 with the
+  right one and .61 with the official one (one run each);
 * of several objects with their centre in one location, that location learns the sides of the
   smallest; the code lets it learn the sides of all at once, between which L1 has no preference;
 * backbone and pyramid are the caller's; the heads are normalised, which trains faster.
