@@ -33,6 +33,8 @@ def _summary(case: Case, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     boxes, scores, labels = values
     if boxes.shape != (*scores.shape, 4) or labels.shape != scores.shape or scores.ndim != 2:
         return values
+    if any(value.is_complex() for value in values):
+        return values
 
     # Of what is no score nothing is known.
     nothing = scores == 0
@@ -41,7 +43,7 @@ def _summary(case: Case, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
     for b in range(len(scores)):
         s = scores[b].tolist()
-        keys = [(int(label), *box) for label, box in zip(labels[b].tolist(), boxes[b].tolist())]
+        keys = [(label, *box) for label, box in zip(labels[b].tolist(), boxes[b].tolist())]
         run = [0]  # the number of the run of equal scores in which each stands
         for one, other in itertools.pairwise(s):
             run.append(run[-1] + (one != other))

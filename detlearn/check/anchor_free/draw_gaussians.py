@@ -51,10 +51,10 @@ def _cases(random: torch.Generator) -> list[Case]:
     ]
 
     growing = [
-        Case("no loop", (*_random(3, 2, (n, n), 2, random),), f"a map of {n} × {n} cells", size=n)
+        Case("no loop", _random(3, 2, (n, n), 2, random), f"a map of {n} × {n} cells", size=n)
         for n in (8, 64)
     ]
-    return [*_by_hand(), *_degenerate(some), *values, *properties, *growing]
+    return [*_by_hand(), *_degenerate(), *values, *properties, *growing]
 
 
 def _random(
@@ -110,7 +110,7 @@ def _by_hand() -> list[Case]:
     ]
 
 
-def _degenerate(some: tuple) -> list[Case]:
+def _degenerate() -> list[Case]:
     nothing = _objects()
     return [
         Case("degenerate", (*nothing, 3, 4, 5), "no objects"),
@@ -159,8 +159,11 @@ def _bump(
     return bump
 
 
+RIGHT_BUMP = _bump()
+
+
 def _drawing(
-    bump: Bump = _bump(),  # noqa: B008
+    bump: Bump = RIGHT_BUMP,
     join: Callable[[Tensor, Tensor], Tensor] = torch.maximum,
     before: Callable[..., tuple] = lambda centres, radii, labels: (centres, radii, labels),
     finish: Callable[[Tensor], Tensor] = lambda heatmap: heatmap,
