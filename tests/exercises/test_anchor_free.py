@@ -89,10 +89,12 @@ def test_equal_scores_may_stand_in_any_order_and_filling_may_be_anything():
         boxes, scores, labels = decode_detections(heatmap, wh, offset, k, stride=stride)
         boxes, labels = boxes.clone(), labels.clone()
         boxes[scores == 0], labels[scores == 0] = 77, 5
-        for b, row in enumerate(scores.tolist()):
-            order = sorted(range(len(row)), key=lambda i: (-row[i], -i))
-            boxes[b], labels[b] = boxes[b, order], labels[b, order]
-        return boxes, scores, labels
+
+        # Turned round, then sorted again: equal ones stand the other way round.
+        boxes, scores, labels = boxes.flip(1), scores.flip(1), labels.flip(1)
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+        return boxes, scores, labels.gather(1, order)
 
     assert said("decode_detections", other).status == "right"
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.losses import focal_classification_loss
 from detlearn.matching import BACKGROUND, IGNORED
 
@@ -411,10 +412,6 @@ MISCONCEPTIONS = (
         _loss(options=lambda a, g: (0.25, g)),
     ),
     Misconception(
-        "alpha may be None, which is no number: then all weights are 1",
-        _loss(weights=lambda y, a: a * y + (1 - a) * (1 - y)),
-    ),
-    Misconception(
         "alpha = None means no weights at all; yours takes 0.25",
         _loss(options=lambda a, g: (0.25 if a is None else a, g)),
     ),
@@ -501,6 +498,17 @@ MISCONCEPTIONS = (
     ),
 )
 
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say what None means, if nothing else is wrong."""
+    wrong = [case for case, found in zip(asked.cases, asked.faults) if found]
+    if all(case.keywords["alpha"] is None for case in wrong):
+        return "alpha may be None, which is no number: then all weights are 1"
+    return ""
+
+
 # ---- how it is shown ----
 
 
@@ -523,5 +531,6 @@ FOCAL_CLASSIFICATION_LOSS = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("the loss",),
     narrow=_show,
+    clue=_clue,
     counted="places",
 )

@@ -160,6 +160,14 @@ def alpha_for_the_positives_alone(logits, labels, *, alpha=0.25, gamma=2.0):
     return loss[labels != -2].sum() / (labels >= 0).sum().clamp(min=1)
 
 
+@wrong("alpha may be None")
+def alpha_is_always_a_number(logits, labels, *, alpha=0.25, gamma=2.0):
+    targets = yes_or_no(logits, labels)
+    loss = elementwise(logits, targets, None, gamma)
+    loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
+    return loss[labels != -2].sum() / (labels >= 0).sum().clamp(min=1)
+
+
 @wrong("p_t ** gamma")
 def the_easy_ones_count(logits, labels, *, alpha=0.25, gamma=2.0):
     targets = yes_or_no(logits, labels)
