@@ -393,12 +393,6 @@ MISCONCEPTIONS = (
                 lambda anchors, box: (anchors[:, :2] - box[:2]).square().sum(dim=1),
             )
         ),
-        _choosing(
-            candidates=_each_level(
-                lambda level: level.argsort(stable=True),
-                lambda anchors, box: (anchors - box).square().sum(dim=1),
-            )
-        ),
     ),
     Misconception(
         "of equally near anchors the first are candidates; yours are the last",
