@@ -695,6 +695,20 @@ class TestDetect:
         model.max_detections, model.score_threshold = 100, 0.45
         assert len(model.decode(self.outputs())[0]["scores"]) == 2
 
+    def test_the_map_is_rectified(self):
+        """A pyramid ends in a convolution: what is below 0 in its map is 0 for the heads."""
+
+        class Itself(nn.Module):
+            strides, out_channels = [1], [3]
+
+            def forward(self, images):
+                return {"1": images}
+
+        model = CenterNet(Itself(), 2, 4).eval()
+        images = torch.randn(2, 3, 8, 8)
+        for one, other in zip(model.predict(images)[:3], model.predict(images.relu())[:3]):
+            assert torch.equal(one, other)
+
     def test_stride_of_the_backbone(self):
         class Coarse(nn.Module):
             strides, out_channels = [8], [3]
@@ -747,6 +761,14 @@ class TestDetect:
         monkeypatch.setattr("detlearn.models.base.batched_nms", refuse)
         with torch.no_grad():
             small_detector(score_threshold=0.0).eval()([torch.rand(3, 32, 32)])
+
+    def test_as_many_detections_as_it_is_allowed(self):
+        outputs = outputs_of(32, 32, num_classes=1)
+        outputs.heatmap_logits[:] = -9
+        outputs.heatmap_logits[:, :, ::2, ::2] = torch.linspace(0, 5, 256).view(16, 16)
+        for limit in (7, 150):
+            (found,) = small_detector(1, max_detections=limit).decode(outputs)
+            assert len(found["scores"]) == limit
 
     def test_wild_sides_stay_finite(self):
         outputs = self.outputs()

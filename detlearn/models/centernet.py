@@ -436,10 +436,9 @@ class CenterNet(Detector):
 
     def decode(self, outputs: CenterNetOutputs) -> list[Detections]:
         """Turn outputs into detections: the peaks of `decode_detections`; see `Detector`."""
-        # exp(8) strides are 12 000 pixels: no wild prediction becomes infinite.
         boxes, scores, labels = decode_detections(
             outputs.heatmap_logits.sigmoid(),
-            outputs.log_wh.clamp(max=8).exp(),
+            outputs.log_wh.exp(),
             outputs.offset,
             k=self.max_detections,
             stride=self.stride,
