@@ -317,11 +317,11 @@ class TestHead:
             layer.weight.data[:, :, 1, 1] = 1.0
             layer.bias.data = 100 * torch.arange(layer.out_channels).float()
         head.scales.data = torch.tensor([1.0, 10.0])
-        maps = [torch.arange(6.0).view(1, 1, 2, 3), 30 + torch.arange(2.0).view(1, 1, 1, 2)]
+        maps = [torch.arange(6.0).view(1, 1, 2, 3), torch.tensor([0.1, -0.2]).view(1, 1, 1, 2)]
         with torch.no_grad():
             classes, distances, centers = head(maps)
 
-        values = torch.tensor([0.0, 1, 2, 3, 4, 5, 30, 31])
+        values = torch.tensor([0.0, 1, 2, 3, 4, 5, 0.1, -0.2])
         torch.testing.assert_close(centers[0], values)
         torch.testing.assert_close(classes[0], values[:, None] + torch.tensor([0.0, 100]))
         scales = torch.tensor([1.0] * 6 + [10.0] * 2)
