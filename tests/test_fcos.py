@@ -337,9 +337,8 @@ class TestHead:
             assert all(layer.num_groups == 32 for layer in tower if type(layer) is nn.GroupNorm)
         assert head.scales.tolist() == [1] * 5
         assert not set(head.class_tower.parameters()) & set(head.box_tower.parameters())
-        for layer in head.modules():
-            if isinstance(layer, nn.Conv2d):
-                assert 0.008 < layer.weight.std() < 0.012
+        for layer in (head.cls_logits, head.bbox_reg, head.bbox_ctrness):
+            assert 0.008 < layer.weight.std() < 0.012 and layer.out_channels in (1, 3, 4)
         assert head.cls_logits.bias.tolist() == pytest.approx([-math.log(99)] * 3)
 
         nn.init.constant_(head.box_tower[-2].weight, 0)
@@ -558,6 +557,12 @@ class TestLoss:
         outputs = by_hand_outputs([[0.0, 0]] * 4, distances, [0.0] * 4)
         found = model.compute_loss(outputs, [target([[0, 0, 12, 4]], [0])])
         assert found["box"].item() == pytest.approx(2 / 9, abs=1e-6)
+
+    def test_its_focal_loss(self):
+        """With α ½ and γ 1 each of eight scores of ½ costs ½ · ½ · ln 2."""
+        outputs = by_hand_outputs([[0.0, 0]] * 4, self.DISTANCES, [0.0] * 4)
+        found = small_detector(alpha=0.5, gamma=1.0).compute_loss(outputs, self.TARGETS)
+        assert found["class"].item() == pytest.approx(8 * 0.25 * math.log(2) / 2)
 
     def test_equals_the_naive_twin(self):
         """Location by location, for a batch of three images of which one is empty."""

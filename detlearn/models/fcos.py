@@ -23,7 +23,10 @@ Where we differ from the paper:
   all bounds where a prediction is wild. The second's ReLU has no gradient below 0: a location whose
   four outputs are negative there predicts a box without area, and never learns another one. The
   slope of softplus lies between 0 and 1 and is nowhere 0;
-* the loss of the boxes is GIoU, which says where to go even when boxes lie apart.
+* the loss of the boxes is GIoU, which says where to go even when boxes lie apart;
+* the towers start with PyTorch's weights, only the last layers with the paper's small ones. Before
+  a normalisation the size of weights decides nothing but how far one step turns them, and Adam's
+  first steps are as large as the paper's weights.
 
 Where we differ from torchvision, unless built with ``torchvision_conventions``: locations stand in
 the middle of their cell; a level's stride is the backbone's, not the quotient of the sizes; every
@@ -264,10 +267,10 @@ class FCOSHead(nn.Module):
         self.cls_logits = nn.Conv2d(in_channels, num_classes, 3, padding=1)
         self.bbox_reg = nn.Conv2d(in_channels, 4, 3, padding=1)
         self.bbox_ctrness = nn.Conv2d(in_channels, 1, 3, padding=1) if centerness else None
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+        for layer in (self.cls_logits, self.bbox_reg, self.bbox_ctrness):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.zeros_(layer.bias)
 
         # Almost every location is background: start there (focal loss, Lin et al. 2017, §3.3).
         nn.init.constant_(self.cls_logits.bias, math.log(PRIOR / (1 - PRIOR)))
@@ -340,6 +343,7 @@ class FCOS(Detector):
         reach: a level is for distances up to so many of its strides, and from so many of the next
             finer one's; the finest has no lower bound, the coarsest no upper one.
         atss_side: of these squares, in strides.
+        alpha, gamma: of the focal loss.
         batcher: see `Detector`.
         torchvision_conventions: see the module's docstring; give it to the head as well.
 
@@ -357,6 +361,8 @@ class FCOS(Detector):
         radius: float | None = 1.5,
         reach: float = REACH,
         atss_side: float = ATSS_SIDE,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
         batcher: ImageBatcher | None = None,
         torchvision_conventions: bool = False,
     ) -> None:
@@ -377,6 +383,8 @@ class FCOS(Detector):
         self.radius = radius
         self.reach = reach
         self.atss_side = atss_side
+        self.alpha = alpha
+        self.gamma = gamma
         self.torchvision_conventions = torchvision_conventions
 
     def predict(self, images: Tensor, sizes: list[tuple[int, int]] | None = None) -> FCOSOutputs:
@@ -456,7 +464,10 @@ class FCOS(Detector):
         # What is it? All locations answer, for all classes.
         labels = torch.full_like(goal.assigned, -1)  # (B, P)
         labels[image, location] = gt_labels[image, learnt]
-        losses = {"class": focal_classification_loss(outputs.class_logits, labels)}
+        class_loss = focal_classification_loss(
+            outputs.class_logits, labels, alpha=self.alpha, gamma=self.gamma
+        )
+        losses = {"class": class_loss}
 
         # Where does it end? Those that learn an object answer.
         pred_boxes = distances_to_boxes(

@@ -324,6 +324,12 @@ def retinanet_small(
 def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = True) -> FCOS:
     """Build FCOS as chapter 4 trains it on ToyTown, at strides 4, 8 and 16.
 
+    A level is for distances up to 4 of its strides instead of 8, and ATSS compares locations by
+    squares of 4 strides: with 8, no object of ToyTown is the coarsest level's. After 700 steps AP50
+    was .77 so and .74 with 8. The focal loss counts objects as much as background, and easy answers
+    more than the published one does: after 400 steps .68 so and .63 with α ¼ and γ 2 (one run
+    each).
+
     Args:
         num_classes: K.
         assign_by: "fcos" for its own rule, "atss" for adaptive training sample selection.
@@ -341,7 +347,16 @@ def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = 
         norm_layer=small_norm,
         centerness=centerness,
     )
-    return FCOS(num_classes, backbone, head, assign_by=assign_by)
+    return FCOS(
+        num_classes,
+        backbone,
+        head,
+        assign_by=assign_by,
+        reach=4,
+        atss_side=4,
+        alpha=0.5,
+        gamma=1.0,
+    )
 
 
 def centernet_small(num_classes: int) -> CenterNet:
