@@ -132,10 +132,10 @@ class RetinaNetHead(nn.Module):
         self.bbox_ctrness = (
             nn.Conv2d(in_channels, num_anchors, 3, padding=1) if centerness else None
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+        for layer in (self.cls_logits, self.bbox_reg, self.bbox_ctrness):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.zeros_(layer.bias)
 
         # Almost every anchor is background: start there, or the first steps unlearn nothing but
         # the 50 % with which a sigmoid begins (§3.3).
