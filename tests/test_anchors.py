@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator as Oracle
 from torchvision.models.detection.image_list import ImageList
 
+from detlearn import anchors as anchors_module
 from detlearn.anchors import AnchorGenerator, choose_start, kmeans_anchors, shape_iou
 from detlearn.boxes import box_iou
 
@@ -172,6 +173,32 @@ def test_smallest_area_first_in_float32():
     found = kmeans_anchors(sides, choose_start(sides, 5))
     areas = found.prod(dim=1)
     assert (areas[1:] >= areas[:-1]).all() and found.dtype == torch.float32
+
+
+def test_it_ends_when_no_object_changes_and_after_so_many_iterations_at_the_latest(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        anchors_module, "shape_iou", lambda *given: asked.append(1) or shape_iou(*given)
+    )
+    squares = torch.tensor([12.0, 14, 17, 40])[:, None].expand(-1, 2)
+    start = torch.tensor([[10.0, 10], [20, 20]])
+
+    # First 17 is more like 20 (289 / 400 of it) than like 10, then more like 13 than like 28.5.
+    once = kmeans_anchors(squares, start, max_iterations=1)
+    assert once.tolist() == [[13, 13], [28.5, 28.5]] and len(asked) == 1
+    found = kmeans_anchors(squares, start)
+    assert_close(found, torch.tensor([[43 / 3, 43 / 3], [40, 40]]))
+    assert len(asked) == 1 + 3  # the third sees that nobody moved
+    assert kmeans_anchors(squares, start.flip(0), max_iterations=0).tolist() == start.tolist()
+
+
+def test_no_gradient_and_no_rounding_of_long_sums():
+    # In float32 the mean of so many is off in its last digits.
+    sides = random_sides(100_000, 0) + 1000
+    start = sides[:1].clone().requires_grad_()
+    found = kmeans_anchors(sides.requires_grad_(), start)
+    assert not found.requires_grad
+    assert torch.equal(found[0], sides.detach().double().mean(dim=0).float())
 
 
 def test_more_anchors_fit_better_and_as_many_as_objects_fit_wholly():

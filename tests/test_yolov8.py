@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectors import check_two_colours, target, two_colours
 from torch import nn
+from torch.testing import assert_close
 
 from detlearn import models, plotting
 from detlearn.boxes import box_iou
@@ -13,7 +14,7 @@ from detlearn.data import ToyTown
 from detlearn.losses import ciou_loss, distribution_focal_loss
 from detlearn.models import images as batching
 from detlearn.models import yolov8
-from detlearn.models.small import yolov8_small
+from detlearn.models.small import small_pyramid, yolov8_small
 from detlearn.models.yolov8 import (
     HeadOutputs,
     TaskAlignedTargets,
@@ -391,6 +392,11 @@ class TestPredict:
         scores = outputs.heads["one_to_many"].class_logits.sigmoid()
         assert 0.005 < scores.median() < 0.02
 
+        # Each class at each level by its bias: the score is 0.01 where the features say nothing.
+        head = YOLOv8Head([8, 16], 3)
+        biases = torch.cat([tower[-1].bias for tower in head.class_towers])
+        assert_close(biases.sigmoid(), torch.full((6,), 0.01))
+
     def test_predictions_stand_at_their_location(self):
         """Each level has towers of its own, whose maps are read row by row."""
         head = YOLOv8Head([1, 1], 2, num_bins=3, class_channels=1, box_channels=1, depth=0)
@@ -417,6 +423,25 @@ class TestPredict:
             assert [(c.in_channels, c.out_channels) for c in convolutions] == [
                 *((16, wide), (wide, wide), (wide, out))
             ]
+
+    @pytest.mark.parametrize("depth", [1, 3])
+    def test_the_detector_hands_on_what_its_heads_are_made_of(self, depth):
+        model = YOLOv8(
+            3,
+            small_pyramid(),
+            heads=BOTH,
+            num_bins=8,
+            class_channels=24,
+            box_channels=40,
+            depth=depth,
+        )
+        for head in model.heads.values():
+            for tower, wide, out in (
+                (head.class_towers[0], 24, 3),
+                (head.box_towers[0], 40, 4 * 8),
+            ):
+                convolutions = [m for m in tower.modules() if isinstance(m, nn.Conv2d)]
+                assert [c.out_channels for c in convolutions] == [*[wide] * depth, out]
 
     def test_not_detached_the_one_to_one_head_teaches_the_features(self):
         model = yolov8_small(2, heads=BOTH, detached=False)
@@ -503,6 +528,16 @@ class TestLoss:
         entropies = [math.log(2)] * 4, [(math.log(2) + 100) / 2, *[math.log(2)] * 3]
         mean = sum(w * sum(e) / 4 for w, e in zip(weights, entropies)) / total
         assert losses["distribution"].item() == pytest.approx(1.5 * mean, rel=1e-4)
+
+    def test_a_box_is_as_large_as_its_own_stride_says(self):
+        """The second location alone learns: at stride 8, its half strides make a box of 8 × 8."""
+        predictions, points, _ = head_of([[0.5], [0.5]], [[1.0] * 4, [0.5] * 4])
+        goal = TaskAlignedTargets(
+            torch.tensor([[-1, 0]]), torch.tensor([[0.0, 1.0]]), points, torch.tensor([4.0, 8.0])
+        )
+        losses = head_loss(predictions, goal, [target([[2, -2, 10, 6]])])
+        assert losses["box"].item() == pytest.approx(0, abs=1e-5)
+        assert losses["distribution"].item() == pytest.approx(1.5 * math.log(2), rel=1e-4)
 
     def test_divided_by_at_least_one(self):
         """Early, when nothing overlaps much, a small sum does not blow the loss up."""
@@ -725,6 +760,15 @@ class TestDetect:
         model.max_detections = 2
         assert len(model.decode(self.outputs(["one_to_one"]))[0]["scores"]) == 2
         assert len(model.decode(self.outputs(["one_to_many"]))[0]["scores"]) == 0
+
+    @pytest.mark.parametrize("head", BOTH)
+    def test_so_many_candidates_of_an_image(self, head, monkeypatch):
+        """The best two of all classes and locations, before NMS: so the third is not moved up."""
+        assert yolov8.MAX_CANDIDATES == 1000
+        monkeypatch.setattr(yolov8, "MAX_CANDIDATES", 2)
+        model = small_detector(2, heads=BOTH, score_threshold=0.1, detects_with=head)
+        (found,) = model.decode(self.outputs([head]))
+        assert_close(found["scores"], torch.tensor([0.9, 0.7]))
 
     def test_without_nms_the_best_come_first(self):
         """Of equal ones the first, whether or not the number of candidates is limited."""

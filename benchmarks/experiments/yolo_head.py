@@ -9,13 +9,16 @@
   are the first head's without NMS, "again_ap" and the like the second's with NMS.
 * ``one-to-one, joint``: the same, but the second head's gradient goes on into the backbone.
 * ``one-to-one alone``: the head that needs no NMS as the only one, which teaches the backbone.
+* ``one-to-one, narrowing``: as ``one-to-one``, but the second head begins with five locations an
+  object and goes down to one in the first 40 % of the training.
+* ``one-to-one, narrowing, deeper``: besides, its towers have two 3 × 3 convolutions, not one.
 
 The first run of the chapter's detector also stores what it finds in eight scenes. All else is
 equal: the chapter's recipe, shortened to 600 steps, measured on 500 scenes of another seed. The
 seed decides the initial weights, the order of the images and how they are augmented. A training
 that is broken off goes on at its last checkpoint.
 
-    python benchmarks/experiments/yolo_head.py                # all: thirteen trainings
+    python benchmarks/experiments/yolo_head.py                # all: seventeen trainings
     python benchmarks/experiments/yolo_head.py --seeds 0      # some
 """
 
@@ -35,6 +38,7 @@ from detlearn.models.small import SMALL_CLASS_WEIGHT, small_pyramid, yolov8_smal
 from detlearn.models.yolov8 import (
     TaskAlignedTargets,
     YOLOv8,
+    YOLOv8Head,
     YOLOv8Outputs,
     boxes_to_distances,
 )
@@ -45,6 +49,7 @@ NAME = "yolo_head"
 RECIPE = replace(training.recipe("yolov8"), steps=600)
 KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium")
 CHECKPOINTS = Path("runs") / "experiments"
+BOTH = ("one_to_many", "one_to_one")
 
 RADIUS = 1.5  # strides from an object's centre, up to which a location learns it
 REACH = 8  # strides to the farthest side of an object, up to which it belongs to a level
@@ -105,6 +110,42 @@ def fixed_centres(points: Tensor, strides: Tensor, gt_boxes: Tensor, levels: lis
     return smallest.masked_fill(area.isinf(), -1)
 
 
+class Narrowing(YOLOv8):
+    """The detector with two heads, the second of which has fewer and fewer locations an object.
+
+    How many is a function of the steps taken, which a checkpoint keeps.
+    """
+
+    def __init__(self, num_classes: int, depth: int) -> None:
+        super().__init__(
+            num_classes,
+            small_pyramid(),
+            heads=BOTH,
+            class_channels=32,
+            box_channels=32,
+            depth=1,
+            topk=5,
+            smallest=12,
+            class_weight=SMALL_CLASS_WEIGHT,
+        )
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if depth > 1:
+            self.heads["one_to_one"] = YOLOv8Head(
+                self.backbone.out_channels,
+                num_classes,
+                class_channels=32,
+                box_channels=32,
+                depth=depth,
+            )
+
+    def compute_loss(self, outputs: YOLOv8Outputs, targets: list[Target]) -> dict[str, Tensor]:
+        """Compare outputs with annotations; see `YOLOv8`."""
+        done = self.steps.item() / RECIPE.steps
+        self.topk["one_to_one"] = max(1, self.topk["one_to_many"] - int(10 * done))
+        self.steps += 1
+        return super().compute_loss(outputs, targets)
+
+
 def with_fixed_centres(num_classes: int) -> YOLOv8:
     """Build `yolov8_small` with plain distances and the fixed assignment."""
     return FixedCentres(
@@ -118,7 +159,6 @@ def with_fixed_centres(num_classes: int) -> YOLOv8:
     )
 
 
-BOTH = ("one_to_many", "one_to_one")
 VARIANTS: dict[str, Callable[[int], YOLOv8]] = {
     "fixed centres": with_fixed_centres,
     "task-aligned": partial(yolov8_small, num_bins=1),
@@ -126,6 +166,8 @@ VARIANTS: dict[str, Callable[[int], YOLOv8]] = {
     "one-to-one": partial(yolov8_small, heads=BOTH),
     "one-to-one, joint": partial(yolov8_small, heads=BOTH, detached=False),
     "one-to-one alone": partial(yolov8_small, heads=BOTH[1:]),
+    "one-to-one, narrowing": partial(Narrowing, depth=1),
+    "one-to-one, narrowing, deeper": partial(Narrowing, depth=2),
 }
 
 

@@ -4,8 +4,10 @@ import random
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from detlearn import explore, results
+from detlearn.anchors import shape_iou
 from detlearn.data import ToyTown
 from detlearn.explore.yolo_assignment import SIDE, STRIDES, V1_STRIDE, locations, read_moment
 from detlearn.models import yolov1, yolov3, yolov8
@@ -117,6 +119,9 @@ def test_yolov3_s_anchors_are_the_packages(open_figures) -> None:
         boxes = as_tensor(state["boxes"])
         places = yolov3.responsible_places(boxes, anchors, STRIDES, sizes).tolist()
         assert [one["place"] for one in got["responsible"]] == places
+        alike = shape_iou(boxes[:, 2:] - boxes[:, :2], torch.cat(anchors))  # (4, 9)
+        close = {"rtol": 1e-12, "atol": 1e-12}
+        assert_close(as_tensor([one["ious"] for one in got["responsible"]]), alike, **close)
 
         assigned = yolov3.yolov3_targets(boxes, predicted, anchors, STRIDES, sizes, state["ignore"])
         assert got["assigned"] == assigned.tolist()
