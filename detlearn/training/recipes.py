@@ -55,9 +55,9 @@ RECIPES = {
     "yolov1": Recipe(steps=1000),
     "yolov3": Recipe(steps=1100),
     "yolov8": Recipe(steps=1000),
-    "retinanet": Recipe(steps=1000),
-    "fcos": Recipe(steps=1000),
-    "centernet": Recipe(steps=1500),
+    "retinanet": Recipe(steps=900),
+    "fcos": Recipe(steps=1200),
+    "centernet": Recipe(steps=1200),
 }
 
 
