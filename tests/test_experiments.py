@@ -286,8 +286,8 @@ def test_the_focal_loss_s_variants_differ_in_the_loss_alone(runner):
         models[name] = focal_loss.retinanet_small(10, **options)
     assert {name: (m.alpha, m.gamma) for name, m in models.items()} == {
         "cross-entropy": (None, 0.0),
-        "balanced": (0.75, 0.0),
-        "focal": (0.25, 2.0),
+        "focal, paper": (0.25, 2.0),
+        "focal": (0.5, 1.0),
     }
     first, *others = (m.state_dict() for m in models.values())
     for other in others:

@@ -262,10 +262,14 @@ def test_atss_takes_the_unbiased_spread():
     assert positive.tolist() == [False, False, False, True, False]
 
 
-def test_atss_equal_overlaps_are_all_positive():
-    # An object far smaller than the anchors: each of the nine around it overlaps it alike.
-    anchors = make_anchors(8, 8, 4, [32], [1.0])
-    box = torch.tensor([8.1, 8.1, 19.9, 19.9])
+@pytest.mark.parametrize("side", [9, 9.5, 10, 10.25, 11, 11.5])
+def test_atss_equal_overlaps_are_all_positive(side):
+    """An object far smaller than the anchors, each of which overlaps it alike: no spread at all.
+
+    In float32 the mean of nine equal numbers often is the next larger one.
+    """
+    anchors = make_anchors(8, 8, 4, [30], [1.0])
+    box = torch.tensor([14.0 - side / 2, 14 - side / 2, 14 + side / 2, 14 + side / 2])
     positive = atss_positives(anchors, [64], box)
     assert positive.view(8, 8).nonzero().tolist() == [[i, j] for i in (2, 3, 4) for j in (2, 3, 4)]
     assigned = atss_assign(anchors, [64], box[None, None], torch.ones(1, 1).bool())

@@ -632,7 +632,7 @@ class TestWhole:
         model = models.create("retinanet", 4)
         assert isinstance(model, RetinaNet) and model.num_classes == 4
         assert model.backbone.strides == [4, 8, 16]
-        assert model.gamma == 2 and model.alpha == 0.25 and model.assign_by == "iou"
+        assert model.gamma == 1 and model.alpha == 0.5 and model.assign_by == "iou"
         plain = retinanet_small(4, alpha=None, gamma=0.0)
         assert plain.alpha is None and plain.gamma == 0
         assert plain.state_dict().keys() == model.state_dict().keys()

@@ -263,25 +263,37 @@ def yolov8_small(
 
 
 def small_norm(channels: int) -> nn.GroupNorm:
-    """Return the normalisation of small heads: groups of 4 channels."""
-    return nn.GroupNorm(channels // 4, channels)
+    """Return the normalisation of small heads: two groups of channels.
+
+    On a CPU its time grows with the number of groups: a map of 32 channels took 12 ms for a step of
+    16 images in eight groups and 0.5 ms in two, where a 3 × 3 convolution took 14 ms.
+    """
+    return nn.GroupNorm(2, channels)
 
 
-# Sizes of anchors at strides 4, 8 and 16: one a level, in three shapes; and where a location has
-# one anchor only, four strides.
-SMALL_RETINANET_SIZES = ((8,), (20,), (45,))
+# Sizes of RetinaNet's anchors at strides 4, 8 and 16, all square; and where a location has one
+# anchor only: four strides.
+SMALL_RETINANET_SIZES = ((8, 16), (22, 32), (45, 64))
 SMALL_ONE_ANCHOR_SIZES = ((16,), (32,), (64,))
+# An anchor of the small RetinaNet is positive from the higher IoU on.
+SMALL_THRESHOLDS = (0.4, 0.3)
 
 
 def retinanet_small(
     num_classes: int,
     *,
-    alpha: float | None = 0.25,
-    gamma: float = 2.0,
+    alpha: float | None = 0.5,
+    gamma: float = 1.0,
     like_fcos: bool = False,
     assign_by: str = "iou",
 ) -> RetinaNet:
     """Build RetinaNet as chapter 4 trains it on ToyTown, at strides 4, 8 and 16.
+
+    With three shapes of one size a level and the paper's numbers, AP50 was .69 after 700 steps, .76
+    with anchors positive from IoU 0.4 on instead of 0.5 (one run each). After 600 steps it was .74
+    with two square anchors, .73 with six, which take twice as long, and .81 with two and the focal
+    loss's α and γ at 0.5 and 1: in a training so short, answers that are nearly right should still
+    count.
 
     Args:
         num_classes: K.
@@ -297,12 +309,11 @@ def retinanet_small(
     """
     backbone = small_pyramid()
     sizes = SMALL_ONE_ANCHOR_SIZES if like_fcos else SMALL_RETINANET_SIZES
-    shapes = (1.0,) if like_fcos else (0.5, 1.0, 2.0)
-    anchors = AnchorGenerator(sizes, [shapes] * len(sizes), centre_offset=0.5)
+    anchors = AnchorGenerator(sizes, [(1.0,)] * len(sizes), centre_offset=0.5)
 
     head = RetinaNetHead(
         backbone.out_channels[0],
-        len(shapes),
+        anchors.num_anchors_per_location()[0],
         num_classes,
         num_convs=1,
         norm_layer=small_norm,
@@ -315,6 +326,7 @@ def retinanet_small(
         anchors,
         head,
         assign_by=assign_by,
+        thresholds=SMALL_THRESHOLDS,
         box_loss="giou" if like_fcos else "l1",
         alpha=alpha,
         gamma=gamma,

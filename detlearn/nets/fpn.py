@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -209,7 +208,11 @@ class PyramidBackbone(nn.Module):
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Compute the pyramid of images (B, 3, H, W): maps (B, D, ⌈H/s⌉, ⌈W/s⌉), finest first."""
         maps = self.body(images)
-        return self.fpn(OrderedDict(islice(maps.items(), self.skip, None)))
+
+        # What is left out is forgotten here, before pyramid and heads need the memory.
+        for _ in range(self.skip):
+            maps.popitem(last=False)
+        return self.fpn(maps)
 
 
 def _conv(
