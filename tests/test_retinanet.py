@@ -163,6 +163,11 @@ class TestHead:
                     assert module.bias.abs().max() == 0
         assert_close(head.cls_logits.bias.sigmoid(), torch.full((45,), 0.01))
         assert len(head.class_tower) == len(head.box_tower) == 8  # four convolutions, four ReLU
+        # Before a normalisation towers start with PyTorch's weights: uniform up to 1 / √(9 · 64).
+        normed = RetinaNetHead(64, 9, 5, norm_layer=group_norm)
+        weight = normed.class_tower[0].weight
+        assert weight.abs().max() <= 1 / 24 and weight.std() > 0.02
+        assert normed.bbox_reg.weight.std().item() == pytest.approx(0.01, rel=0.1)
         with torch.no_grad():
             classes, _, _ = head([torch.randn(1, 64, 8, 8)])
         assert 0.009 < classes.sigmoid().min() and classes.sigmoid().max() < 0.011

@@ -132,8 +132,13 @@ class RetinaNetHead(nn.Module):
         self.bbox_ctrness = (
             nn.Conv2d(in_channels, num_anchors, 3, padding=1) if centerness else None
         )
-        for layer in (self.cls_logits, self.bbox_reg, self.bbox_ctrness):
-            if layer is not None:
+
+        # The paper's small weights. Towers with normalisation start with PyTorch's, as FCOS does.
+        layers = [self.cls_logits, self.bbox_reg, self.bbox_ctrness]
+        if norm_layer is None:
+            layers += [*self.class_tower, *self.box_tower]
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)
 
