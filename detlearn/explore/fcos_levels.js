@@ -194,7 +194,7 @@ explorable("fcos_levels", (figure, data) => {
     onInput: (k) => set({ k }),
   });
   const sideSlider = slider({
-    label: "box in strides",
+    label: "side of the boxes in strides",
     ...{ min: 1, max: 12, step: 0.5, digits: 1 },
     onInput: (anchorSide) => set({ anchorSide }),
   });

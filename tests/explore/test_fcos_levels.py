@@ -419,7 +419,7 @@ def test_the_controls(open_figures) -> None:
     page.get_by_role("radio", name="ATSS", exact=True).check()
     assert not radius.is_visible()
     page.get_by_role("slider", name="candidates a level").fill("3")
-    page.get_by_role("slider", name="box in strides").fill("4.5")
+    page.get_by_role("slider", name="side of the boxes").fill("4.5")
     assert (figure.get()["k"], figure.get()["anchorSide"]) == (3, 4.5)
     page.get_by_text("back to the start").click()
     got = figure.get()
