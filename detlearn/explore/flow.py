@@ -454,8 +454,9 @@ def centernet_flow() -> Flow:
         "Data flow of CenterNet. An image of 3 × 128 × 128 goes through four maps of the backbone, "
         "of stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to the next "
         "finer one. One map comes out, of stride 4, with 32 channels. From it one branch reads a "
-        "heat map for each of ten classes, the others a size and an offset at each of 32 × 32 "
-        "locations. What is highest among its 3 × 3 neighbours is a peak; the 100 best peaks are "
+        "heat map for each of ten classes, the others, at each of 32 × 32 locations, the "
+        "logarithms of width and height, and where in its cell the centre lies. What is highest "
+        "among its 3 × 3 neighbours is a peak; the 100 best peaks are "
         "the detections, without NMS. An object is learnt by the one location of its centre; "
         "around it, a Gaussian says where a high score costs less.",
     )
@@ -467,7 +468,7 @@ def centernet_flow() -> Flow:
     draw_head(
         flow,
         scores=("heat map", "is a centre here?", "one a class", "10 × 32 × 32"),
-        boxes=("size, offset", "both in strides", "2 × 32 × 32", "2 × 32 × 32"),
+        boxes=("size, offset", "log w, log h; x, y,", "in strides; each", "2 × 32 × 32"),
         decode=("decode", "the 100 best peaks, no NMS"),
         learns=("the location of its centre; beside it,", "a high score costs less"),
     )
