@@ -275,8 +275,10 @@ def small_norm(channels: int) -> nn.GroupNorm:
 # anchor only: four strides.
 SMALL_RETINANET_SIZES = ((8, 16), (22, 32), (45, 64))
 SMALL_ONE_ANCHOR_SIZES = ((16,), (32,), (64,))
-# An anchor of the small RetinaNet is positive from the higher IoU on.
+# From the higher IoU on an anchor is positive, below the lower it is background; and where a
+# location has one anchor only: the paper's.
 SMALL_THRESHOLDS = (0.4, 0.3)
+SMALL_ONE_ANCHOR_THRESHOLDS = (0.5, 0.4)
 
 
 def retinanet_small(
@@ -326,7 +328,7 @@ def retinanet_small(
         anchors,
         head,
         assign_by=assign_by,
-        thresholds=SMALL_THRESHOLDS,
+        thresholds=SMALL_ONE_ANCHOR_THRESHOLDS if like_fcos else SMALL_THRESHOLDS,
         box_loss="giou" if like_fcos else "l1",
         alpha=alpha,
         gamma=gamma,
