@@ -639,7 +639,6 @@ class TestWhole:
         assert model.backbone.strides == [4, 8, 16]
         assert model.gamma == 1 and model.alpha == 0.5 and model.assign_by == "iou"
         assert model.thresholds == (0.4, 0.3)
-        assert retinanet_small(4, like_fcos=True).thresholds == (0.5, 0.4)
         plain = retinanet_small(4, alpha=None, gamma=0.0)
         assert plain.alpha is None and plain.gamma == 0
         assert plain.state_dict().keys() == model.state_dict().keys()

@@ -275,10 +275,8 @@ def small_norm(channels: int) -> nn.GroupNorm:
 # anchor only: four strides.
 SMALL_RETINANET_SIZES = ((8, 16), (22, 32), (45, 64))
 SMALL_ONE_ANCHOR_SIZES = ((16,), (32,), (64,))
-# From the higher IoU on an anchor is positive, below the lower it is background; and where a
-# location has one anchor only: the paper's.
+# From the higher IoU on an anchor is positive, below the lower it is background.
 SMALL_THRESHOLDS = (0.4, 0.3)
-SMALL_ONE_ANCHOR_THRESHOLDS = (0.5, 0.4)
 
 
 def retinanet_small(
@@ -328,7 +326,7 @@ def retinanet_small(
         anchors,
         head,
         assign_by=assign_by,
-        thresholds=SMALL_ONE_ANCHOR_THRESHOLDS if like_fcos else SMALL_THRESHOLDS,
+        thresholds=SMALL_THRESHOLDS,
         box_loss="giou" if like_fcos else "l1",
         alpha=alpha,
         gamma=gamma,
