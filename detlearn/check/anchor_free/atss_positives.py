@@ -176,7 +176,29 @@ def _of_candidates() -> list[Case]:
         "two anchors equally far away and room for one",
         1,
     )
-    return [two, turned, ties, one_each]
+    # Nine of .05 and one of .5: .095 + .142. Those of .6 and .4 are the farthest of eleven.
+    low = [_part(0.05, 42 + 2 * i) for i in range(9)]
+    eleven = _hand(
+        [[_part(0.6, 30), *low, _part(0.4, 75)], [_part(0.5, 50)]],
+        [0] * 11 + [1],
+        "a level of eleven anchors, the two best of them far away",
+    )
+    return [two, turned, ties, one_each, eleven, _of_directions()]
+
+
+def _of_directions() -> Case:
+    """Make a case in which it matters how dx and dy make a distance."""
+
+    def about(x: float, y: float, side: float) -> tuple[float, ...]:
+        return (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+
+    # The centre is (30, 30). 7 and 7 are nearer than 11 and 0; 10 and 0 are nearer than 8 and 8.
+    pairs = [about(37, 37, 50), about(41, 30, 50), about(38, 38, 50), about(40, 30, 50)]
+    anchors = boxes_of(*pairs, *(about(30, 30 + i, 10) for i in range(4)))
+    # The nearest of each level: .607, .584 and four of .028; .217 + .294 = .511.
+    args = (anchors, [2, 2, 1, 1, 1, 1], torch.tensor([0.0, 0, 60, 60]), 1)
+    wanted = torch.tensor([1, 0, 0, 1, 0, 0, 0, 0], dtype=torch.bool)
+    return Case("by hand", args, "anchors beside the object's centre and across from it", wanted)
 
 
 def _of_places() -> list[Case]:
@@ -227,6 +249,10 @@ def _squares(anchors: Tensor, box: Tensor) -> Tensor:
     return (_centres(anchors) - _centres(box)).square().sum(dim=1)
 
 
+def _apart(anchors: Tensor, box: Tensor) -> Tensor:
+    return (_centres(anchors) - _centres(box)).abs()
+
+
 def _each_level(
     order: Callable[[Tensor], Tensor], far: Callable[[Tensor, Tensor], Tensor] = _squares
 ) -> Callable[..., Tensor]:
@@ -242,7 +268,11 @@ def _each_level(
     return candidates
 
 
-_nearest = _each_level(lambda level: level.argsort(stable=True))
+def _in_order(level: Tensor) -> Tensor:
+    return level.argsort(stable=True)
+
+
+_nearest = _each_level(_in_order)
 
 
 def _last_of_equals(level: Tensor) -> Tensor:
@@ -393,6 +423,15 @@ MISCONCEPTIONS = (
                 lambda anchors, box: (anchors[:, :2] - box[:2]).square().sum(dim=1),
             )
         ),
+    ),
+    Misconception(
+        "near is measured in a straight line, √(dx² + dy²); yours adds |dx| and |dy|",
+        _choosing(candidates=_each_level(_in_order, lambda a, box: _apart(a, box).sum(dim=1))),
+    ),
+    Misconception(
+        "near is measured in a straight line, √(dx² + dy²); yours takes the larger of |dx| and "
+        "|dy|",
+        _choosing(candidates=_each_level(_in_order, lambda a, box: _apart(a, box).amax(dim=1))),
     ),
     Misconception(
         "of equally near anchors the first are candidates; yours are the last",
