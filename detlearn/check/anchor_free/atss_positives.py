@@ -176,8 +176,8 @@ def _of_candidates() -> list[Case]:
         "two anchors equally far away and room for one",
         1,
     )
-    # Nine of .05 and one of .5: .095 + .142. Those of .6 and .4 are the farthest of eleven.
-    low = [_part(0.05, 42 + 2 * i) for i in range(9)]
+    # Nine of .03 … .07 and one of .5: .095 + .143. Those of .6 and .4 are the farthest of eleven.
+    low = [_part(0.03 + 0.005 * i, 42 + 2 * i) for i in range(9)]
     eleven = _hand(
         [[_part(0.6, 30), *low, _part(0.4, 75)], [_part(0.5, 50)]],
         [0] * 11 + [1],
