@@ -398,10 +398,10 @@ def retinanet_flow() -> Flow:
         "Data flow of RetinaNet. An image of 3 × 128 × 128 goes through four maps of the backbone, "
         "of stride 4, 8, 16 and 32. From the coarsest on, each is enlarged and added to the next "
         "finer one. Three maps of stride 4, 8 and 16 come out, with 32 channels each. On each map "
-        "stand two towers, the same for all maps. For each of three anchors of each of 1344 "
-        "locations, 4032 in all, one gives ten class scores and the other four deltas. Scores "
-        "above 0.05 go through NMS. An object is learnt by all anchors whose IoU with it is 0.5 "
-        "or more; those between 0.4 and 0.5 are ignored.",
+        "stand two towers, the same for all maps. For each of two anchors at each of 1344 "
+        "locations, 2688 in all, one gives ten class scores and the other four deltas. Scores "
+        "above 0.05 go through NMS. An object is learnt by all anchors whose IoU with it is 0.4 "
+        "or more; those between 0.3 and 0.4 are ignored.",
     )
     draw_backbone(flow, "RetinaNet, 2017", SMALL_MAPS)
     draw_pyramid(flow, "enlarge, add", SMALL_PYRAMID)
@@ -410,10 +410,10 @@ def retinanet_flow() -> Flow:
 
     draw_head(
         flow,
-        scores=("scores", "3 anchors,", "10 classes", "4032 × 10"),
-        boxes=("deltas", "from the anchor", "to the box", "4032 × 4"),
-        decode=("decode", "4032 boxes, score > 0.05, NMS"),
-        learns=("the anchors with an IoU of 0.5 or", "more; below 0.4: background"),
+        scores=("scores", "2 anchors,", "10 classes", "2688 × 10"),
+        boxes=("deltas", "from the anchor", "to the box", "2688 × 4"),
+        decode=("decode", "2688 boxes, score > 0.05, NMS"),
+        learns=("the anchors with an IoU of 0.4 or", "more; below 0.3: background"),
     )
     return flow
 
