@@ -2,7 +2,7 @@
 
 Needs the BCCD images: in the folder that DETLEARN_DATA names, or from the network.
 
-    python benchmarks/experiments/fcos_bccd.py
+    python benchmarks/experiments/fcos_cells.py
 """
 
 import argparse
@@ -13,7 +13,7 @@ import runner
 
 from detlearn import results
 
-NAME = "fcos_bccd"
+NAME = "fcos_cells"
 SAME = bccd.experiment("fcos")  # where it is trained already, its training is found finished
 
 EXPERIMENT = runner.Experiment(
