@@ -637,6 +637,7 @@ class TestRecipes:
             ("01_foundations", ["point"]),
             ("02_two_stage", ["faster_rcnn"]),
             ("03_yolo", ["yolov1", "yolov3", "yolov8"]),
+            ("04_anchor_free", ["retinanet", "fcos", "centernet"]),
         ],
     )
     def test_the_chapters_train_by_them(self, root, notebook, names):

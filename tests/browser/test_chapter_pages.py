@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-CHAPTERS = ("01_foundations", "02_two_stage", "03_yolo", "06_iou_losses")
+CHAPTERS = (
+    "01_foundations",
+    "02_two_stage",
+    "03_yolo",
+    "04_anchor_free",
+    "06_iou_losses",
+)
 WIDTHS = (390, 1280, 1440, 1920)
 
 # What is wider than its place, as a reader sees it: cut off, or to be scrolled sideways.
