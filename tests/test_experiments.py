@@ -222,8 +222,21 @@ def test_the_ladder_of_the_yolo_head_changes_one_step_at_a_time(runner):
         "one-to-one": ("YOLOv8", many + one, 16),
         "one-to-one, joint": ("YOLOv8", many + one, 16),
         "one-to-one alone": ("YOLOv8", one, 16),
+        "one-to-one, narrowing": ("Narrowing", many + one, 16),
+        "one-to-one, narrowing, deeper": ("Narrowing", many + one, 16),
     }
-    assert [name for name, m in models.items() if m.detached] == ["one-to-one"]
+    assert [name for name, m in models.items() if m.detached] == [
+        "one-to-one",
+        "one-to-one, narrowing",
+        "one-to-one, narrowing, deeper",
+    ]
+
+    # Only the last has a second convolution, and in the second head alone.
+    towers = {
+        name: [len(head.class_towers[0]) for head in m.heads.values()] for name, m in models.items()
+    }
+    assert towers.pop("one-to-one, narrowing, deeper") == [2, 3]
+    assert all(set(lengths) == {2} for lengths in towers.values())
 
 
 def test_fixed_centres_by_hand(runner):
