@@ -9,17 +9,22 @@ one:
 
     dx = (x − x_a) / w_a    dy = (y − y_a) / h_a    dw = ln(w / w_a)    dh = ln(h / h_a)
 
-Shapes: N boxes, ``...`` any leading dimensions. Boxes are xyxy in pixels.
+Detectors whose queries carry a box of their own, in shares of the image, correct it otherwise: they
+add to the numbers that a sigmoid would turn into the box (`refine_boxes`).
+
+Shapes: N boxes, ``...`` any leading dimensions. Boxes are xyxy in pixels, unless said otherwise.
 
 Sources: Girshick et al. 2014 (arXiv 1311.2524), appendix C; Ren et al. 2015 (arXiv 1506.01497),
 eq. 2. The weights, by which the deltas are multiplied, are the inverse standard deviations of Fast
-R-CNN's code: 1 for the RPN, (10, 10, 5, 5) for the second stage.
+R-CNN's code: 1 for the RPN, (10, 10, 5, 5) for the second stage. Refinement: Zhu et al. 2021,
+"Deformable DETR" (arXiv 2010.04159), §4.2 and appendix A.4.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Factor 62.5: from a box of 16 pixels to an image of 1000 (the authors' later code, Detectron).
@@ -69,6 +74,52 @@ def decode_deltas(
     centre = anchor_centre + move * anchor_size
     size = anchor_size * torch.exp(stretch)
     return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Return the number whose sigmoid is x: ln(x / (1 − x)).
+
+    Args:
+        x: (...), shares in [0, 1]; what lies outside counts as the nearer end.
+        eps: x and 1 − x count as at least this. The ends would lead to −∞ and ∞.
+
+    Returns:
+        (...), between ln(eps) and −ln(eps), which is 11.5.
+    """
+    x = x.clamp(min=0, max=1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def refine_boxes(deltas: Tensor, references: Tensor) -> Tensor:
+    """Correct boxes that are given in shares of the image, so that they stay inside [0, 1].
+
+    The numbers behind the reference, those which a sigmoid turns into it, are moved by the deltas:
+
+        box = σ(deltas + σ⁻¹(reference))
+
+    A reference that is only a point moves the centre; width and height then are σ(deltas) alone.
+
+    Args:
+        deltas: (..., 4) for centre x, centre y, width, height.
+        references: (..., 4) cxcywh in [0, 1], or (..., 2) only the centre x and y.
+
+    Returns:
+        (..., 4) boxes, cxcywh in [0, 1] (Zhu et al. 2021, appendix A.4).
+
+    Raises:
+        ValueError: if the deltas do not end in 4, or the references in neither 2 nor 4.
+    """
+    if deltas.shape[-1:] != (4,) or references.shape[-1:] not in ((2,), (4,)):
+        raise ValueError(
+            f"deltas {tuple(deltas.shape)} and references {tuple(references.shape)}: expected "
+            "(..., 4), and (..., 4) boxes or (..., 2) points"
+        )
+
+    start = inverse_sigmoid(references)  # (..., 2 or 4)
+    if references.shape[-1] == 2:
+        start = F.pad(start, (0, 2))  # (..., 4): nothing is known of width and height
+
+    return torch.sigmoid(deltas + start)
 
 
 class BoxCoder:

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models.detection._utils import BoxCoder as Oracle
 
-from detlearn.coders import BoxCoder
+from detlearn.coders import BoxCoder, inverse_sigmoid, refine_boxes
 
 WEIGHTS = [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)]
 
@@ -90,3 +90,62 @@ def test_errors():
         BoxCoder().encode(torch.zeros(3, 4), torch.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\(3, 5\)"):
         BoxCoder().decode(torch.zeros(3, 5), torch.zeros(3, 4))
+
+
+# ---- boxes in shares of the image, corrected step by step
+
+
+def test_inverse_sigmoid_by_hand():
+    shares = torch.tensor([0.5, 0.75, 0.2, 0.0, 1.0, -3.0, 7.0])
+    end = math.log(1e5)  # eps = 1e-5
+    expected = torch.tensor([0, math.log(3), -math.log(4), -end, end, -end, end])
+    assert_close(inverse_sigmoid(shares), expected)
+    assert_close(inverse_sigmoid(torch.tensor([0.0, 0.5]), eps=0.1), torch.tensor([-2.302585, 0]))
+
+
+def test_inverse_sigmoid_is_the_inverse():
+    numbers = torch.linspace(-11, 11, 50, dtype=torch.float64)
+    assert_close(inverse_sigmoid(numbers.sigmoid()), numbers)
+    assert_close(inverse_sigmoid(numbers.sigmoid()), torch.logit(numbers.sigmoid()))
+
+
+def test_inverse_sigmoid_has_a_finite_gradient_at_the_ends():
+    shares = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.5], requires_grad=True)
+    inverse_sigmoid(shares).sum().backward()
+    assert shares.grad.isfinite().all()
+    assert shares.grad[-1] == pytest.approx(4)  # 1 / x + 1 / (1 − x)
+
+
+def test_refinement_by_hand():
+    deltas = torch.tensor([[0.0, math.log(3), 0.0, -math.log(3)]])
+
+    # Odds are multiplied: of ½ by 3 become ¾, of ½ by ⅓ a quarter.
+    boxes = torch.tensor([[0.2, 0.5, 0.3, 0.5]])
+    assert_close(refine_boxes(deltas, boxes), torch.tensor([[0.2, 0.75, 0.3, 0.25]]))
+
+    # A point says nothing of width and height: σ(0) and σ(−ln 3) = 1 / (1 + 3).
+    points = torch.tensor([[0.2, 0.5]])
+    assert_close(refine_boxes(deltas, points), torch.tensor([[0.2, 0.75, 0.5, 0.25]]))
+
+
+def test_no_correction_changes_nothing():
+    boxes = torch.rand(2, 7, 4)
+    assert_close(refine_boxes(torch.zeros(2, 7, 4), boxes), boxes)
+
+
+def test_refined_boxes_stay_in_the_image():
+    refined = refine_boxes(torch.randn(100, 4) * 50, torch.rand(100, 4).round())
+    assert refined.min() >= 0 and refined.max() <= 1 and refined.isfinite().all()
+
+
+def test_gradient_of_refinement():
+    deltas = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    for ends_in in (2, 4):
+        references = torch.rand(5, ends_in, dtype=torch.float64) * 0.9 + 0.05
+        assert torch.autograd.gradcheck(refine_boxes, (deltas, references.requires_grad_()))
+
+
+@pytest.mark.parametrize("deltas, references", [((3, 4), (3, 3)), ((3, 2), (3, 2))])
+def test_refinement_wants_deltas_and_points_or_boxes(deltas, references):
+    with pytest.raises(ValueError, match=r"expected \(..., 4\), and \(..., 4\) boxes or"):
+        refine_boxes(torch.zeros(deltas), torch.zeros(references))
