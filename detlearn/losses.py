@@ -6,7 +6,8 @@ The box losses are one minus a relative of the IoU, taken box by box: `iou_loss`
 RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerNet's (Law and Deng
 2018, arXiv 1808.01244), which CenterNet uses too; `focal_classification_loss` is the first summed
 and divided as RetinaNet and FCOS train with it. `distribution_focal_loss` is of a distance that is
-predicted as a distribution (Li et al. 2020, arXiv 2006.04388).
+predicted as a distribution (Li et al. 2020, arXiv 2006.04388). `set_classification_loss` is DETR's
+(Carion et al. 2020, arXiv 2005.12872).
 
 Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
 least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
@@ -43,7 +44,7 @@ from detlearn.boxes import (
     enclosing_penalty,
     paired_iou,
 )
-from detlearn.machine.distributed import normaliser
+from detlearn.machine.distributed import mean_over_processes, normaliser
 
 REDUCTIONS = ("none", "mean", "sum")
 # The label of a place that is in no loss, as in `detlearn.matching`; −1 is background.
@@ -279,6 +280,46 @@ def heatmap_focal_loss(
     return reduce_loss(loss, reduction)
 
 
+def set_classification_loss(
+    class_logits: Tensor, labels: Tensor, no_object_weight: float = 0.1
+) -> Tensor:
+    """Return the cross-entropy of all queries, in which "no object" counts for less.
+
+        Σ w_y · (−log p_y) / Σ w_y,   w_y = no_object_weight for no object, 1 for the K classes
+
+    A hundred queries share a few objects, so nearly all of them are to say "no object". Divided by
+    the sum of the weights and not by the number of queries, as ``F.cross_entropy`` does it with
+    weights (Carion et al. 2020, §3.1 and A.6).
+
+    Args:
+        class_logits: (..., Q, K + 1), before the softmax; the last is for no object.
+        labels: (..., Q) int64: a query's class, 0 … K−1, or K for no object.
+        no_object_weight: how much a query without an object counts.
+
+    Returns:
+        A scalar. Where several processes train together, the sum is divided by their mean sum of
+        weights.
+
+    Raises:
+        TypeError: for what is no tensor, and for labels that are not int64.
+        ValueError: for shapes that do not fit, a label outside 0 … K, or a negative weight.
+    """
+    _check_labels(class_logits, labels, background=False)
+    if not no_object_weight >= 0:
+        raise ValueError(f"no_object_weight is {no_object_weight}: expected 0 or more")
+    class_logits = at_least_float32(class_logits)
+    no_object = class_logits.shape[-1] - 1
+
+    log_p = class_logits.log_softmax(dim=-1)  # (..., Q, K + 1)
+    cross_entropy = -log_p.take_along_dim(labels[..., None], dim=-1)[..., 0]  # (..., Q)
+    weights = torch.ones_like(cross_entropy)  # (..., Q)
+    weights = weights.masked_fill(labels == no_object, no_object_weight)
+
+    # Without a query there is no weight, and the sum is 0 as well.
+    total = mean_over_processes(weights.sum(), class_logits.device) or 1.0
+    return (weights * cross_entropy).sum() / total
+
+
 # ---- distances ----
 
 
@@ -353,7 +394,7 @@ def _check_bins(logits: Tensor, targets: Tensor, reduction: str) -> None:
     _check_reduction(reduction)
 
 
-def _check_labels(logits: Tensor, labels: Tensor) -> None:
+def _check_labels(logits: Tensor, labels: Tensor, background: bool = True) -> None:
     for name, tensor in (("logits", logits), ("labels", labels)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
@@ -364,11 +405,16 @@ def _check_labels(logits: Tensor, labels: Tensor) -> None:
             "labels must hold one class for each place, the shape of the logits without its last "
             f"dimension; got labels {tuple(labels.shape)} and logits {tuple(logits.shape)}"
         )
-    wrong = (labels < IGNORED) | (labels >= logits.shape[-1])
+    wrong = (labels < (IGNORED if background else 0)) | (labels >= logits.shape[-1])
     if wrong.any():
+        others = (
+            f", -1 for background or {IGNORED} for a place that is in no loss"
+            if background
+            else ", the last of which is no object"
+        )
         raise ValueError(
-            f"labels hold {int(labels[wrong][0])}: expected a class, 0 … {logits.shape[-1] - 1}, "
-            f"-1 for background or {IGNORED} for a place that is in no loss"
+            f"labels hold {int(labels[wrong][0])}: expected a class, 0 … {logits.shape[-1] - 1}"
+            + others
         )
 
 

@@ -1,12 +1,14 @@
-"""Who learns what: matching of anchors or proposals to objects, and the choice of a sample.
+"""Who learns what: matching of anchors, proposals or queries to objects, the choice of a sample.
 
-Shapes: N objects, P anchors (or proposals, or any predictions). An index −1 stands for background
-and −2 for "ignored": such an anchor is in no loss.
+Shapes: N objects, P anchors (or proposals, or any predictions), Q queries. An index −1 stands for
+background and −2 for "ignored": such an anchor is in no loss.
 
 Sources: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.2, for `match_anchors` and
 `sample_anchors`; Zhang et al. 2020, "Bridging the Gap Between Anchor-based and Anchor-free
 Detection via Adaptive Training Sample Selection" (arXiv 1912.02424), §4, for `atss_positives` and
-`atss_assign`.
+`atss_assign`; Carion et al. 2020, "End-to-End Object Detection with Transformers" (arXiv
+2005.12872), §3.1 and appendix A.2, for `matching_cost` and `HungarianMatcher`; the algorithm itself
+is scipy's.
 
 Where we differ from torchvision: an object that no anchor touches gets no anchor. In torchvision's
 ``Matcher`` its best IoU is 0, *every* anchor without overlap ties for that best, and all of them
@@ -15,14 +17,23 @@ become positive. And an image without objects is no error: all its anchors are b
 Where we differ from ATSS's paper: of places that lie equally far from an object the first come
 first, which the paper leaves open. Its standard deviation is the unbiased one, as in the published
 code.
+
+Where we differ from DETR's code: its matcher computes one block of costs for each decoder layer, of
+all queries of the batch with all objects of the batch, and uses those of the same image. Here each
+query meets the objects of its own image only, and all layers are computed at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from detlearn.boxes import box_iou
+from detlearn.boxes import box_convert, box_iou, check_boxes, generalized_box_iou, upcast
+from detlearn.samples import Target
 
 BACKGROUND = -1
 IGNORED = -2
@@ -218,6 +229,153 @@ def _lowest(values: Tensor, k: int) -> Tensor:
     return below | (equal & (equal.cumsum(dim=-1) <= places))
 
 
+def matching_cost(
+    class_logits: Tensor,
+    pred_boxes: Tensor,
+    labels: Tensor,
+    boxes: Tensor,
+    *,
+    cost_class: float = 1.0,
+    cost_bbox: float = 5.0,
+    cost_giou: float = 2.0,
+) -> Tensor:
+    """Say what it would cost to give each object to each query (Carion et al. 2020, §3.1 and A.2).
+
+        −cost_class · p(class)  +  cost_bbox · |difference of the four numbers|  −  cost_giou · GIoU
+
+    The class counts by its probability and not by its logarithm, so that the three terms are about
+    equally large.
+
+    Args:
+        class_logits: (..., Q, K + 1), the last of them for "no object".
+        pred_boxes: (..., Q, 4) cxcywh, as shares of the image's width and height.
+        labels: (..., N) int64, 0 … K−1; N may be 0.
+        boxes: (..., N, 4) cxcywh, likewise. The leading dimensions may be broadcast: those of a
+            batch (B,) serve all layers (L, B).
+        cost_class, cost_bbox, cost_giou: weights of the three terms.
+
+    Returns:
+        (..., Q, N), lower where they fit better.
+
+    Raises:
+        TypeError, ValueError: for boxes that are no tensor (..., 4).
+    """
+    check_boxes(pred_boxes, "pred_boxes")
+    check_boxes(boxes, "boxes")
+    pred_boxes, boxes = upcast(pred_boxes), upcast(boxes)
+
+    # How sure is the query of the object's class?
+    probabilities = upcast(class_logits).softmax(dim=-1)  # (..., Q, K + 1)
+    labels = labels.expand(*probabilities.shape[:-2], labels.shape[-1])  # (..., N)
+    of_class = probabilities.take_along_dim(labels[..., None, :], dim=-1)  # (..., Q, N)
+
+    # How far apart are the boxes? The distance counts large ones more, GIoU all alike.
+    distance = torch.cdist(pred_boxes, boxes.to(pred_boxes), p=1)  # (..., Q, N)
+    giou = generalized_box_iou(
+        box_convert(pred_boxes, "cxcywh", "xyxy"), box_convert(boxes, "cxcywh", "xyxy")
+    )  # (..., Q, N)
+
+    return cost_bbox * distance - cost_class * of_class - cost_giou * giou
+
+
+class HungarianMatcher:
+    """Give each object a query of its own so that the sum of `matching_cost` is as low as possible.
+
+    Args:
+        cost_class, cost_bbox, cost_giou: weights of the three terms.
+
+    Raises:
+        ValueError: if all three are 0, or one is negative.
+    """
+
+    def __init__(
+        self, cost_class: float = 1.0, cost_bbox: float = 5.0, cost_giou: float = 2.0
+    ) -> None:
+        costs = {"cost_class": cost_class, "cost_bbox": cost_bbox, "cost_giou": cost_giou}
+        if min(costs.values()) < 0 or max(costs.values()) == 0:
+            raise ValueError(f"the weights are {costs}: expected none below 0, and one above")
+        self.cost_class = cost_class
+        self.cost_bbox = cost_bbox
+        self.cost_giou = cost_giou
+
+    def __call__(
+        self, outputs: Mapping[str, Tensor] | Any, targets: Sequence[Target]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Match the queries of a batch with the objects of their images.
+
+        Args:
+            outputs: with ``class_logits`` (B, Q, K + 1) and ``pred_boxes`` (B, Q, 4) cxcywh, as
+                attributes or as keys.
+            targets: per image ``{"boxes": (N, 4) cxcywh as shares of the image, "labels": (N,)}``.
+
+        Returns:
+            Per image the matched queries, ascending, and the object of each: two int64 tensors of
+            length min(Q, N).
+
+        Raises:
+            ValueError: as `assign` does.
+        """
+        if not isinstance(outputs, Mapping):
+            outputs = {"class_logits": outputs.class_logits, "pred_boxes": outputs.pred_boxes}
+
+        pairs = []
+        for assigned in self.assign(outputs["class_logits"], outputs["pred_boxes"], targets):
+            queries = (assigned >= 0).nonzero()[:, 0]  # (M,)
+            pairs.append((queries, assigned[queries]))
+        return pairs
+
+    @torch.no_grad()
+    def assign(self, class_logits: Tensor, pred_boxes: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Say which object each query learns, for any number of decoder layers at once.
+
+        Args:
+            class_logits: (..., B, Q, K + 1), in front for instance the L layers.
+            pred_boxes: (..., B, Q, 4) cxcywh, as shares of the image.
+            targets: per image ``{"boxes": (N, 4) cxcywh as shares of the image, "labels": (N,)}``.
+
+        Returns:
+            (..., B, Q) int64: the object's index in its image, or −1 for no object. If there are
+            more objects than queries, the objects that fit worst go without.
+
+        Raises:
+            ValueError: for another number of targets than images, values that are not finite, or
+                boxes of negative width or height.
+        """
+        if class_logits.ndim < 3 or class_logits.shape[-3] != len(targets):
+            raise ValueError(
+                f"class_logits have shape {tuple(class_logits.shape)} for {len(targets)} "
+                "target(s): expected (..., B, Q, K + 1) with one target an image"
+            )
+        boxes = [target["boxes"].to(pred_boxes) for target in targets]
+        labels = [target["labels"].to(class_logits.device) for target in targets]
+        counts = [len(label) for label in labels]
+
+        # All costs in one pass; images with fewer objects are padded.
+        boxes = pad_sequence(boxes, batch_first=True)  # (B, N, 4)
+        labels = pad_sequence(labels, batch_first=True)  # (B, N)
+        _check_predictions(class_logits, pred_boxes, boxes)
+        cost = matching_cost(
+            class_logits,
+            pred_boxes,
+            labels,
+            boxes,
+            cost_class=self.cost_class,
+            cost_bbox=self.cost_bbox,
+            cost_giou=self.cost_giou,
+        )  # (..., B, Q, N)
+
+        # The algorithm wants one matrix at a time. Image i of every layer has the same objects.
+        cost = cost.flatten(end_dim=-3).cpu().numpy()  # (M, Q, N)
+        assigned = np.full(cost.shape[:2], BACKGROUND)  # (M, Q)
+        for i in range(len(cost)):
+            count = counts[i % len(counts)]
+            queries, objects = linear_sum_assignment(cost[i, :, :count])
+            assigned[i, queries] = objects
+
+        assigned = torch.from_numpy(assigned).to(class_logits.device)
+        return assigned.view(class_logits.shape[:-1])  # (..., B, Q)
+
+
 class Matcher:
     """`match_anchors` with its thresholds, in torchvision's form.
 
@@ -334,6 +492,27 @@ def _check_levels(anchors: Tensor, level_sizes: Sequence[int], k: int) -> None:
 def _check_shape(tensor: Tensor, name: str, shape: tuple[int, ...]) -> None:
     if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}: expected {shape}")
+
+
+def _check_predictions(class_logits: Tensor, pred_boxes: Tensor, boxes: Tensor) -> None:
+    """Look at the matcher's input, where a training that went wrong shows first."""
+    if not class_logits.isfinite().all() or not pred_boxes.isfinite().all():
+        name = "pred_boxes" if class_logits.isfinite().all() else "class_logits"
+        raise ValueError(
+            f"{name} are not finite (NaN or infinite), so no query can be matched: an earlier step "
+            "has ruined the weights. Look at the loss and the norm of the gradient before it; try "
+            "a lower learning rate, a smaller clip_norm, or no autocast"
+        )
+
+    for name, checked in (("pred_boxes", pred_boxes), ("the targets' boxes", boxes)):
+        inverted = ~(checked[..., 2:] >= 0).all(dim=-1)  # (..., Q) or (B, N); NaN is one, too
+        if inverted.any():
+            box = [round(x, 4) for x in checked[inverted][0].tolist()]
+            raise ValueError(
+                f"{name} hold {box}: expected (cx, cy, w, h) with a width and a height of at least "
+                "0. Corners are turned by detlearn.boxes.box_convert(boxes, 'xyxy', 'cxcywh'); "
+                "what a layer predicts needs a sigmoid first"
+            )
 
 
 def _check_labels(labels: Tensor) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.ops as oracle
 from torch.testing import assert_close
 
@@ -15,6 +16,7 @@ from detlearn.losses import (
     giou_loss,
     heatmap_focal_loss,
     iou_loss,
+    set_classification_loss,
     sigmoid_focal_loss,
 )
 
@@ -587,3 +589,98 @@ def test_distribution_focal_loss_widens_half_precision():
 def test_distribution_focal_loss_refuses(arguments, error, says):
     with pytest.raises(error, match=says):
         distribution_focal_loss(*arguments)
+
+
+# --- set classification loss -----------------------------------------------------------------
+
+
+def set_logits(seed: int, *shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(*shape, generator=generator)
+
+
+def test_set_loss_by_hand():
+    """Two queries, each ½ sure: one has an object, the other, of weight 0.1, has none."""
+    logits = torch.zeros(2, 2)
+    loss = set_classification_loss(logits, torch.tensor([0, 1]))
+    assert_close(loss.item(), math.log(2))
+
+    # ln 4 and ln 2: (1 · 1.3863 + 0.1 · 0.6931) / 1.1
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, 0.0]])
+    loss = set_classification_loss(logits, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(1.455609 / 1.1, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(20,), (2, 20), (3, 2, 20)])
+@pytest.mark.parametrize("weight", [0.1, 1.0, 0.4])
+def test_set_loss_weighs_as_cross_entropy_does(shape, weight):
+    logits = set_logits(0, *shape, 5)
+    labels = torch.randint(5, shape, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([1.0, 1, 1, 1, weight])
+
+    def expected(logits):
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), weights)
+
+    def found(logits):
+        return set_classification_loss(logits, labels, weight)
+
+    for ours, theirs in zip(
+        values_and_gradients(found, logits), values_and_gradients(expected, logits)
+    ):
+        assert_close(ours, theirs)
+
+
+def test_set_loss_of_the_paper_is_the_default():
+    logits, labels = set_logits(2, 30, 4), torch.tensor([0, 1, 2] + [3] * 27)
+    weights = torch.tensor([1.0, 1, 1, 0.1])
+    expected = F.cross_entropy(logits, labels, weights)
+    assert_close(set_classification_loss(logits, labels), expected)
+    # And not the mean over the queries.
+    assert abs(F.cross_entropy(logits, labels, weights, reduction="sum") / 30 - expected) > 0.1
+
+
+def test_set_loss_without_objects_counts_as_if_there_were_some():
+    """All weights are 0.1, by whose sum the loss is divided: few queries lose nothing."""
+    logits, labels = set_logits(3, 4, 3), torch.full((4,), 2)
+    assert_close(set_classification_loss(logits, labels), F.cross_entropy(logits, labels))
+
+
+def test_set_loss_of_nothing_is_zero_and_has_a_gradient():
+    logits = set_logits(4, 4, 3).requires_grad_()
+    for chosen, labels, weight in ((logits[:0], [], 0.1), (logits, [2] * 4, 0.0)):
+        loss = set_classification_loss(chosen, torch.tensor(labels).long(), weight)
+        assert loss.item() == 0
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert (gradient == 0).all()
+
+
+def test_set_loss_of_extreme_logits():
+    logits = torch.tensor([[300.0, -300], [-300.0, 300]]).requires_grad_()
+    assert set_classification_loss(logits, torch.tensor([0, 1])).item() == 0
+    loss = set_classification_loss(logits, torch.tensor([1, 0]))
+    assert loss.item() == pytest.approx(600)
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()
+
+
+def test_set_loss_widens_half_precision():
+    logits, labels = set_logits(5, 6, 3), torch.tensor([0, 1, 2, 2, 2, 2])
+    loss = set_classification_loss(logits.bfloat16(), labels)
+    assert loss.dtype == torch.float32
+    assert_close(loss, set_classification_loss(logits.bfloat16().float(), labels))
+    assert set_classification_loss(logits.double(), labels).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("labels", "weight", "error", "says"),
+    [
+        ([0, 3], 0.1, ValueError, r"labels hold 3: expected a class, 0 … 2, the last .* no object"),
+        ([0, -1], 0.1, ValueError, "labels hold -1: expected a class, 0 … 2, the last"),
+        ([0, 1, 2], 0.1, ValueError, "one class for each place"),
+        ([0.0, 1.0], 0.1, TypeError, "labels must be int64"),
+        ([0, 1], -0.1, ValueError, "no_object_weight is -0.1"),
+        ([0, 1], math.nan, ValueError, "no_object_weight is nan"),
+    ],
+)
+def test_set_loss_refuses(labels, weight, error, says):
+    with pytest.raises(error, match=says):
+        set_classification_loss(torch.zeros(2, 3), torch.tensor(labels), weight)

@@ -1,7 +1,9 @@
 """Matching and sampling: by hand, against torchvision where it is right, and where it is not."""
 
+import itertools
 import math
 import statistics
+from collections import namedtuple
 
 import pytest
 import torch
@@ -9,15 +11,19 @@ from torchvision.models.detection._utils import (
     BalancedPositiveNegativeSampler as OracleSampler,
 )
 from torchvision.models.detection._utils import Matcher as Oracle
+from torchvision.ops import box_convert
+from torchvision.ops import generalized_box_iou as torchvision_giou
 
 from detlearn.anchors import make_anchors
 from detlearn.boxes import box_iou
 from detlearn.matching import (
     BalancedPositiveNegativeSampler,
+    HungarianMatcher,
     Matcher,
     atss_assign,
     atss_positives,
     match_anchors,
+    matching_cost,
     sample_anchors,
 )
 
@@ -399,3 +405,245 @@ def test_atss_refuses_boxes_of_another_shape():
         atss_positives(ANCHORS, [5], BOX[None])
     with pytest.raises(ValueError, match=r"boxes has shape \(1, 4\): expected \(1, 2, 4\)"):
         atss_assign(ANCHORS, [5], BOX[None], torch.ones(1, 2).bool())
+
+
+# ---- queries and objects, one to one -------------------------------------------------------------
+
+
+def set_case(seed, num_queries=7, counts=(3, 0, 5), num_classes=4, layers=()):
+    """Random predictions of a batch, and targets with so many objects; boxes cxcywh in [0, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    shape = (*layers, len(counts), num_queries)
+    logits = torch.randn(*shape, num_classes + 1, generator=random)
+    boxes = torch.rand(*shape, 4, generator=random)
+    targets = [
+        {
+            "boxes": torch.rand(count, 4, generator=random),
+            "labels": torch.randint(num_classes, (count,), generator=random),
+        }
+        for count in counts
+    ]
+    return logits, boxes, targets
+
+
+def naive_cost(logits, pred, label, box, weights=(1, 5, 2)):
+    """What one query costs one object, in double precision, with torchvision's GIoU."""
+    probability = logits.double().softmax(dim=0)[label].item()
+    distance = sum(abs(a - b) for a, b in zip(pred.double().tolist(), box.double().tolist()))
+    corners = box_convert(torch.stack((pred, box)).double(), "cxcywh", "xyxy")
+    giou = torchvision_giou(corners[:1], corners[1:]).item()
+    return -weights[0] * probability + weights[1] * distance - weights[2] * giou
+
+
+def naive_assign(logits, boxes, target, weights=(1, 5, 2)):
+    """One image's cheapest assignment, all of them tried out."""
+    cost = [
+        [naive_cost(logits[q], boxes[q], label, box, weights) for q in range(len(logits))]
+        for label, box in zip(target["labels"].tolist(), target["boxes"])
+    ]  # object by query
+    best, best_total = [], math.inf
+    for queries in itertools.permutations(range(len(logits)), len(cost)):
+        total = sum(cost[n][q] for n, q in enumerate(queries))
+        if total < best_total:
+            best, best_total = queries, total
+    assigned = [-1] * len(logits)
+    for n, q in enumerate(best):
+        assigned[q] = n
+    return assigned
+
+
+class TestMatchingCost:
+    def test_by_hand(self):
+        """Probability ½; the box lies .1 to the right of an object of .2 × .2.
+
+        Distance .1; intersection .1 · .2 = .02, union .06, nothing else enclosed: GIoU 1/3.
+        """
+        cost = matching_cost(
+            torch.tensor([[0.0, -50, 0]]),
+            torch.tensor([[0.5, 0.5, 0.2, 0.2]]),
+            torch.tensor([0, 1]),
+            torch.tensor([[0.4, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]]),
+        )
+        assert cost.shape == (1, 2)
+        assert cost[0].tolist() == pytest.approx([-0.5 + 0.5 - 2 / 3, 0 + 0 - 2], abs=1e-6)
+
+    @pytest.mark.parametrize("weights", [(1, 5, 2), (2, 5, 2), (0, 0, 1), (0, 1, 0), (3, 0, 0)])
+    def test_against_pairs_one_by_one(self, weights):
+        logits, boxes, (target,) = set_case(0, counts=(5,))
+        found = matching_cost(
+            logits[0],
+            boxes[0],
+            target["labels"],
+            target["boxes"],
+            cost_class=weights[0],
+            cost_bbox=weights[1],
+            cost_giou=weights[2],
+        )
+        for q in range(7):
+            for n in range(5):
+                expected = naive_cost(
+                    logits[0, q], boxes[0, q], target["labels"][n], target["boxes"][n], weights
+                )
+                assert found[q, n].item() == pytest.approx(expected, abs=1e-5)
+
+    def test_a_batch_and_its_layers(self):
+        logits, boxes, targets = set_case(1, counts=(4, 4), layers=(3,))
+        labels = torch.stack([target["labels"] for target in targets])
+        objects = torch.stack([target["boxes"] for target in targets])
+        found = matching_cost(logits, boxes, labels, objects)
+        assert found.shape == (3, 2, 7, 4)
+        for layer in range(3):
+            for i in range(2):
+                alone = matching_cost(logits[layer, i], boxes[layer, i], labels[i], objects[i])
+                torch.testing.assert_close(found[layer, i], alone)
+
+    def test_boxes_are_centres_and_sizes(self):
+        """As corners these two would be the same box; as centres and sizes they lie apart."""
+        boxes = torch.tensor([[0.2, 0.2, 0.1, 0.1]])
+        cost = matching_cost(torch.zeros(1, 2), boxes, torch.tensor([0]), boxes, cost_class=0)
+        assert cost.item() == pytest.approx(-2)
+
+    def test_no_object(self):
+        cost = matching_cost(
+            torch.zeros(5, 3), torch.rand(5, 4), torch.zeros(0).long(), torch.zeros(0, 4)
+        )
+        assert cost.shape == (5, 0)
+
+    def test_half_precision(self):
+        logits, boxes, (target,) = set_case(2, counts=(3,))
+        found = matching_cost(
+            logits[0].bfloat16(), boxes[0].bfloat16(), target["labels"], target["boxes"]
+        )
+        expected = matching_cost(logits[0], boxes[0], target["labels"], target["boxes"])
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+
+    def test_boxes_of_another_shape_are_refused(self):
+        with pytest.raises(ValueError, match=r"pred_boxes must have shape \(\.\.\., 4\)"):
+            matching_cost(
+                torch.zeros(5, 3), torch.rand(5, 3), torch.zeros(1).long(), torch.zeros(1, 4)
+            )
+
+
+class TestHungarianMatcher:
+    def test_by_hand(self):
+        """Both objects are cheapest for query 0; to give the second one to it costs less in all.
+
+        One class; the two queries and the two objects differ in x alone, all are 1 wide, so the
+        distances are .1 and .3 for object 0, and 0 and .6 for object 1 (before the weights).
+        """
+        matcher = HungarianMatcher(cost_class=0, cost_bbox=1, cost_giou=0)
+        outputs = {
+            "class_logits": torch.zeros(1, 2, 2),
+            "pred_boxes": torch.tensor([[[0.5, 0.5, 1, 1], [0.1, 0.5, 1, 1]]]),
+        }
+        target = {
+            "boxes": torch.tensor([[0.4, 0.5, 1, 1], [0.5, 0.5, 1, 1]]),
+            "labels": torch.tensor([0, 0]),
+        }
+        ((queries, objects),) = matcher(outputs, [target])
+        assert queries.tolist() == [0, 1] and objects.tolist() == [1, 0]
+
+    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("weights", [(1, 5, 2), (2, 5, 2), (4, 0, 1)])
+    def test_against_all_assignments(self, seed, weights):
+        logits, boxes, targets = set_case(seed, num_queries=5, counts=(3, 0, 5, 1))
+        found = HungarianMatcher(*weights).assign(logits, boxes, targets)
+        for i, target in enumerate(targets):
+            expected = naive_assign(logits[i], boxes[i], target, weights)
+            assert found[i].tolist() == expected
+
+    def test_layers_at_once_are_layers_one_by_one(self):
+        logits, boxes, targets = set_case(6, counts=(3, 0, 6, 1), layers=(4,))
+        found = HungarianMatcher().assign(logits, boxes, targets)
+        assert found.shape == (4, 4, 7) and found.dtype == torch.int64
+        for layer in range(4):
+            for i in range(4):
+                alone = HungarianMatcher().assign(
+                    logits[layer, i : i + 1], boxes[layer, i : i + 1], targets[i : i + 1]
+                )
+                assert found[layer, i].equal(alone[0])
+
+    def test_pairs_are_what_the_queries_are_assigned(self):
+        logits, boxes, targets = set_case(7)
+        matcher = HungarianMatcher()
+        assigned = matcher.assign(logits, boxes, targets)
+        pairs = matcher({"class_logits": logits, "pred_boxes": boxes}, targets)
+        assert len(pairs) == 3
+        for i, (queries, objects) in enumerate(pairs):
+            assert sorted(objects.tolist()) == list(range(len(targets[i]["labels"])))
+            assert queries.tolist() == sorted(queries.tolist())
+            assert assigned[i, queries].equal(objects)
+            assert (assigned[i] >= 0).sum() == len(queries)
+
+    def test_a_named_tuple(self):
+        outputs_type = namedtuple("Outputs", ["class_logits", "pred_boxes", "sizes"])
+        logits, boxes, targets = set_case(8)
+        pairs = HungarianMatcher()(outputs_type(logits, boxes, None), targets)
+        expected = HungarianMatcher()({"class_logits": logits, "pred_boxes": boxes}, targets)
+        assert [pair[0].tolist() for pair in pairs] == [pair[0].tolist() for pair in expected]
+
+    @pytest.mark.parametrize("counts", [(0,), (0, 0), (2, 0)])
+    def test_an_image_without_objects_has_whole_numbers(self, counts):
+        logits, boxes, targets = set_case(9, counts=counts)
+        pairs = HungarianMatcher()({"class_logits": logits, "pred_boxes": boxes}, targets)
+        for (queries, objects), count in zip(pairs, counts):
+            assert queries.dtype == objects.dtype == torch.int64
+            assert len(queries) == len(objects) == count
+        queries, objects = pairs[-1]
+        assert logits[-1][queries].shape == (0, 5) and targets[-1]["boxes"][objects].shape == (0, 4)
+
+    def test_more_objects_than_queries(self):
+        """All queries have one each, and what they leave fits worse."""
+        logits, boxes, targets = set_case(10, num_queries=2, counts=(5,))
+        ((queries, objects),) = HungarianMatcher()(
+            {"class_logits": logits, "pred_boxes": boxes}, targets
+        )
+        assert queries.tolist() == [0, 1] and len(set(objects.tolist())) == 2
+        cost = matching_cost(logits[0], boxes[0], targets[0]["labels"], targets[0]["boxes"])
+        total = cost[queries, objects].sum()
+        for pair in itertools.permutations(range(5), 2):
+            assert total <= cost[queries, list(pair)].sum() + 1e-6
+
+    def test_no_gradient_flows(self):
+        logits, boxes, targets = set_case(11)
+        assigned = HungarianMatcher().assign(logits.requires_grad_(), boxes, targets)
+        assert not assigned.requires_grad
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("class_logits", math.nan), ("class_logits", math.inf), ("pred_boxes", math.nan)],
+    )
+    def test_values_that_are_not_finite_say_where_to_look(self, name, value):
+        logits, boxes, targets = set_case(12)
+        {"class_logits": logits, "pred_boxes": boxes}[name][1, 2, 3] = value
+        with pytest.raises(ValueError, match=f"{name} are not finite.*Look at the loss.*rate"):
+            HungarianMatcher().assign(logits, boxes, targets)
+
+    def test_inverted_boxes_say_where_to_look(self):
+        logits, boxes, targets = set_case(13)
+        boxes[1, 2] = torch.tensor([0.5, 0.5, 0.25, -0.125])
+        message = r"pred_boxes hold \[0.5, 0.5, 0.25, -0.125\].*\(cx, cy, w, h\).*box_convert"
+        with pytest.raises(ValueError, match=message):
+            HungarianMatcher().assign(logits, boxes, targets)
+
+    @pytest.mark.parametrize("value", [-0.125, math.nan])
+    def test_objects_of_negative_or_no_size_too(self, value):
+        logits, boxes, targets = set_case(14)
+        targets[2]["boxes"][1, 2] = value
+        with pytest.raises(ValueError, match=rf"the targets' boxes hold .*{value}"):
+            HungarianMatcher().assign(logits, boxes, targets)
+
+    def test_another_number_of_targets_is_refused(self):
+        logits, boxes, targets = set_case(15)
+        with pytest.raises(ValueError, match=r"\(3, 7, 5\) for 2 target"):
+            HungarianMatcher().assign(logits, boxes, targets[:2])
+
+    @pytest.mark.parametrize("weights", [(0, 0, 0), (1, -1, 0)])
+    def test_weights_that_cannot_be_are_refused(self, weights):
+        with pytest.raises(ValueError, match="expected none below 0"):
+            HungarianMatcher(*weights)
+
+    def test_the_papers_weights_are_the_default(self):
+        matcher = HungarianMatcher()
+        assert (matcher.cost_class, matcher.cost_bbox, matcher.cost_giou) == (1, 5, 2)
