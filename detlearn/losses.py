@@ -5,9 +5,10 @@ The box losses are one minus a relative of the IoU, taken box by box: `iou_loss`
 1911.08287). The penalties that tell them apart stand in `detlearn.boxes`. `sigmoid_focal_loss` is
 RetinaNet's (Lin et al. 2017, arXiv 1708.02002) and `heatmap_focal_loss` CornerNet's (Law and Deng
 2018, arXiv 1808.01244), which CenterNet uses too; `focal_classification_loss` is the first summed
-and divided as RetinaNet and FCOS train with it. `distribution_focal_loss` is of a distance that is
-predicted as a distribution (Li et al. 2020, arXiv 2006.04388). `set_classification_loss` is DETR's
-(Carion et al. 2020, arXiv 2005.12872).
+and divided as RetinaNet and FCOS train with it. `varifocal_loss` wants a score to say how well the
+box fits (Zhang et al. 2021, arXiv 2008.13367). `set_classification_loss` is DETR's (Carion et al.
+2020, arXiv 2005.12872). `distribution_focal_loss` is of a distance that is predicted as a
+distribution (Li et al. 2020, arXiv 2006.04388).
 
 Shapes: `...` stands for any leading dimensions, mostly (N,). Everything is computed in float32 at
 least, so bfloat16 outputs of a network under autocast may be passed as they are; the loss then is
@@ -280,6 +281,57 @@ def heatmap_focal_loss(
     return reduce_loss(loss, reduction)
 
 
+def varifocal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+    reduction: str = "none",
+) -> Tensor:
+    """Return the loss of a score that is to be the IoU of its box with the object.
+
+        −q (q log p + (1 − q) log(1 − p))    where the target q is above 0
+        −α p^γ log(1 − p)                    where it is 0
+
+    Zhang et al. 2021, equation 2. Of two boxes around one object the better one then has the higher
+    score, which is what a ranking of detections needs. The first line is least at p = q and counts
+    by q: a good box, of which there are few, is worth more than a poor one. The second is the focal
+    loss, which keeps the many easy answers "no" from drowning them; "yes" is not weakened.
+
+    Args:
+        logits: any shape; before the sigmoid.
+        targets: the same shape, in [0, 1]: q = IoU of the predicted box with its object for that
+            object's class, 0 for all other classes and where there is no object. It is a target:
+            no gradient goes into it.
+        alpha: weight of the answers that are to be "no"; "yes" has none.
+        gamma: how fast the weight of easy answers "no" falls.
+        reduction: "none", "mean" or "sum". The paper divides the sum by the number of places that
+            have an object, which the caller knows.
+
+    Returns:
+        The shape of `logits` for "none", else a scalar.
+
+    Raises:
+        TypeError: for what is no tensor.
+        ValueError: for shapes that differ, targets outside [0, 1], an alpha or gamma below 0, or an
+            unknown reduction.
+    """
+    _check_scores(logits, targets, reduction)
+    _check_shares(targets)
+    if not alpha >= 0 or not gamma >= 0:
+        raise ValueError(f"alpha is {alpha} and gamma {gamma}: expected numbers of at least 0")
+    logits = at_least_float32(logits)
+    targets = targets.detach().to(logits.dtype)
+
+    # q log p + (1 − q) log(1 − p), straight from the logits; for q = 0 it is log(1 − p).
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+    # The lower bound serves 0 < γ < 1, whose power has an infinite slope at 0.
+    p = torch.sigmoid(logits).clamp(min=torch.finfo(logits.dtype).tiny)
+    weight = torch.where(targets > 0, targets, alpha * p**gamma)
+    return reduce_loss(weight * cross_entropy, reduction)
+
+
 def set_classification_loss(
     class_logits: Tensor, labels: Tensor, no_object_weight: float = 0.1
 ) -> Tensor:
@@ -376,6 +428,15 @@ def _check_pairs(pred_boxes: Tensor, target_boxes: Tensor, reduction: str) -> No
 def _check_scores(logits: Tensor, targets: Tensor, reduction: str) -> None:
     _check_same_shape("the logits", logits, "targets", targets)
     _check_reduction(reduction)
+
+
+def _check_shares(targets: Tensor) -> None:
+    wrong = ~((targets >= 0) & (targets <= 1))  # NaN is neither
+    if wrong.any():
+        raise ValueError(
+            f"targets hold {float(targets[wrong][0]):.4g}: expected an IoU in [0, 1] for each "
+            "score, 0 where there is no object"
+        )
 
 
 def _check_bins(logits: Tensor, targets: Tensor, reduction: str) -> None:

@@ -36,6 +36,7 @@ FLOORS = {
     "anchors": 1,
     "coders": 1,
     "matching": 1,
+    "denoising": 1,
     "roi": 1,
     "samples": 1,
     "nets": 2,

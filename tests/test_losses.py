@@ -18,6 +18,7 @@ from detlearn.losses import (
     iou_loss,
     set_classification_loss,
     sigmoid_focal_loss,
+    varifocal_loss,
 )
 
 BOX_LOSSES = (iou_loss, giou_loss, diou_loss, ciou_loss)
@@ -394,6 +395,107 @@ def test_classification_loss_refuses_bad_numbers():
         focal_classification_loss(*PLACES, alpha=1.5)
     with pytest.raises(ValueError, match="gamma -1"):
         focal_classification_loss(*PLACES, gamma=-1)
+
+
+# --- scores that say how well a box fits --------------------------------------------------------
+
+
+def test_varifocal_loss_by_hand():
+    # p = 1/2 everywhere: log p = log (1 − p) = −0.693147
+    targets = torch.tensor([1.0, 0.5, 0.2, 0.0])
+    loss = varifocal_loss(torch.zeros(4), targets)
+    log2 = 0.693147
+    assert_close(
+        loss, torch.tensor([log2, 0.5 * log2, 0.2 * log2, 0.75 * 0.25 * log2]), rtol=1e-5, atol=1e-6
+    )
+
+    # p = 3/4: −log p = 0.287682, −log (1 − p) = 1.386294
+    loss = varifocal_loss(torch.full((2,), math.log(3)), torch.tensor([0.6, 0.0]))
+    wanted = [0.6 * (0.6 * 0.287682 + 0.4 * 1.386294), 0.75 * 0.5625 * 1.386294]
+    assert_close(loss, torch.tensor(wanted), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.75, 2.0), (1.0, 0.0), (0.3, 1.5)])
+def test_varifocal_loss_equals_the_loop(alpha, gamma):
+    """Score by score, as the paper writes it; and the gradient goes through p^γ as well."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, generator=generator, dtype=torch.float64) * 3
+    targets = torch.rand(40, generator=generator, dtype=torch.float64)
+    targets[::2] = 0
+
+    def by_score(x):
+        losses = []
+        for one, q in zip(x.sigmoid(), targets.tolist()):
+            if q > 0:
+                losses.append(-q * (q * one.log() + (1 - q) * (1 - one).log()))
+            else:
+                losses.append(-alpha * one**gamma * (1 - one).log())
+        return torch.stack(losses)
+
+    mine = values_and_gradients(lambda x: varifocal_loss(x, targets, alpha, gamma), logits)
+    for ours, wanted in zip(mine, values_and_gradients(by_score, logits)):
+        assert_close(ours, wanted)
+    assert torch.autograd.gradcheck(
+        lambda x: varifocal_loss(x, targets, alpha, gamma), (logits.requires_grad_(),)
+    )
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9, 1.0])
+def test_varifocal_loss_is_least_where_the_score_is_the_iou(q):
+    scores = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    loss = varifocal_loss(scores.logit(), torch.full_like(scores, q))
+    assert scores[loss.argmin()].item() == pytest.approx(min(q, 0.99))
+
+
+def test_varifocal_loss_puts_no_gradient_into_the_iou():
+    iou = torch.tensor([0.5, 0.8], requires_grad=True)
+    logits = torch.zeros(2, requires_grad=True)
+    varifocal_loss(logits, iou, reduction="sum").backward()
+    assert iou.grad is None and logits.grad is not None
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_varifocal_loss_of_extreme_logits(gamma):
+    logits = torch.tensor([-200.0, 200.0, -200.0, 200.0], requires_grad=True)
+    targets = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    loss = varifocal_loss(logits, targets, gamma=gamma)
+    assert_close(loss.detach(), torch.tensor([0.0, 150.0, 200.0, 0.0]))
+    loss.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_varifocal_loss_widens_half_precision():
+    logits = torch.linspace(-2, 2, 5).bfloat16()
+    targets = torch.tensor([0, 0.5, 0, 1, 0])
+    loss = varifocal_loss(logits, targets.bfloat16())
+    assert loss.dtype == torch.float32
+    assert_close(loss, varifocal_loss(logits.float(), targets))
+
+
+def test_varifocal_loss_reductions():
+    logits, targets = torch.linspace(-2, 2, 6).view(2, 3), torch.linspace(0, 1, 6).view(2, 3)
+    each = varifocal_loss(logits, targets)
+    assert each.shape == (2, 3)
+    assert_close(varifocal_loss(logits, targets, reduction="sum"), each.sum())
+    assert_close(varifocal_loss(logits, targets, reduction="mean"), each.mean())
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "error", "says"),
+    [
+        ([0.0] * 4, {}, TypeError, "targets must be a torch.Tensor, got list"),
+        (torch.zeros(3), {}, ValueError, r"same shape, got \(4,\) and \(3,\)"),
+        (torch.full((4,), 1.5), {}, ValueError, r"targets hold 1\.5: expected an IoU in \[0, 1\]"),
+        (torch.full((4,), -0.25), {}, ValueError, r"targets hold -0\.25"),
+        (torch.full((4,), math.nan), {}, ValueError, "targets hold nan"),
+        (torch.zeros(4), {"alpha": -1}, ValueError, "alpha is -1"),
+        (torch.zeros(4), {"gamma": -2}, ValueError, "gamma -2: expected numbers of at least 0"),
+        (torch.zeros(4), {"reduction": "all"}, ValueError, "Invalid reduction 'all'"),
+    ],
+)
+def test_varifocal_loss_refuses(targets, options, error, says):
+    with pytest.raises(error, match=says):
+        varifocal_loss(torch.zeros(4), targets, **options)
 
 
 # --- heat maps -------------------------------------------------------------------------------

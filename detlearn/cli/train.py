@@ -69,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="to which larger gradients are scaled down (default: 10)",
     )
     parser.add_argument(
+        "--backbone-steps",
+        type=int,
+        metavar="STEPS",
+        help="before all others, in which the backbone alone learns a dense task (default: 0)",
+    )
+    parser.add_argument(
         "--augment",
         nargs="*",
         choices=AUGMENTATIONS,
@@ -182,6 +188,7 @@ def fit_settings(options: argparse.Namespace) -> dict[str, Any]:
         "lr": options.lr,
         "lr_warmup": options.warmup,
         "clip_norm": options.clip_norm,
+        "backbone_steps": options.backbone_steps,
     }
     for name, value in explicit.items():
         if value is not None:

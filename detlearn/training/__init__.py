@@ -1,7 +1,7 @@
 """One trainer for every detector of the book: `fit`, the `History` that it returns, and recipes."""
 
 from detlearn.training.history import History
-from detlearn.training.loop import fit, lr_factor
+from detlearn.training.loop import fit, lr_factor, warm_up
 from detlearn.training.multi_scale import MultiScale, batch_size_for, multi_scale_batch
 from detlearn.training.recipes import Recipe, is_shortened, recipe, shortened
 
@@ -16,4 +16,5 @@ __all__ = [
     "multi_scale_batch",
     "recipe",
     "shortened",
+    "warm_up",
 ]

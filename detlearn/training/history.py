@@ -18,6 +18,8 @@ class History:
         images: images seen so far.
         seconds: time spent training, loading of images included, over all runs that a checkpoint
             joined.
+        backbone_seconds: how many of these the backbone was trained alone; its images are among
+            ``images``, its steps are not among ``steps``.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -27,6 +29,7 @@ class History:
     val: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     images: int = 0
     seconds: float = 0.0
+    backbone_seconds: float = 0.0
 
     def log(self, step: int, terms: dict[str, float], lr: float) -> None:
         """Add one step.

@@ -32,8 +32,10 @@ from detlearn.machine.checkpoints import load_tensors, save_tensors
 from detlearn.machine.hardware import default_device, has_native_bfloat16
 from detlearn.machine.progress import progress_bar
 from detlearn.metrics import evaluate
+from detlearn.models.point import PointDetector
 from detlearn.training.history import History
 from detlearn.training.multi_scale import MultiScale, batch_size_for, complete
+from detlearn.training.recipes import RECIPES
 from detlearn.training.steps import StepBatches, seeded
 
 WARMUP_STEPS = 50
@@ -67,6 +69,7 @@ def fit(
     multi_scale: MultiScale | Sequence | None = None,
     workers: int = 0,
     after_step: Callable[[int, nn.Module], None] | None = None,
+    backbone_steps: int = 0,
 ) -> History:
     """Train a detector.
 
@@ -76,7 +79,7 @@ def fit(
         train: samples ``(image, target)``.
         val: if given, COCO AP on it is computed at the end and kept in the history.
         epochs, steps, minutes: how long; give exactly one. With ``minutes`` the result depends on
-            the machine's speed.
+            the machine's speed; they include the backbone's steps, the other two do not.
         batch_size: images of a step, over all processes.
         lr: the peak learning rate.
         weight_decay: AdamW's.
@@ -95,12 +98,14 @@ def fit(
         workers: processes that load images; 0 loads them in this one.
         after_step: called after each step with its number and the model that a training which
             ended there would leave, in eval mode; it may ask the model, not change it.
+        backbone_steps: steps before all others, in which the backbone alone learns; see `warm_up`.
 
     Returns:
         The `History`. The model is left in eval mode on ``device``.
 
     Raises:
-        ValueError: on settings that cannot be, or a checkpoint of another training.
+        ValueError: on settings that cannot be, a checkpoint of another training, or minutes that
+            the backbone's steps use up.
         FloatingPointError: if the loss is no longer finite.
     """
     device = torch.device(device) if device else default_device()
@@ -112,6 +117,8 @@ def fit(
         if multi_scale is not None:
             multi_scale = complete(multi_scale)
             _check_multi_scale(multi_scale, batch_size, model)
+        if backbone_steps:
+            _check_backbone(backbone_steps, model)
         batches = StepBatches(train, batch_size, seed, augment, multi_scale)
 
         # All that decides the result. A checkpoint continues only under the same settings.
@@ -127,7 +134,31 @@ def fit(
             "train_images": len(train),
             "multi_scale": multi_scale and [list(multi_scale.sizes), *multi_scale[1:]],
             "lr_warmup": lr_warmup,
+            "backbone_steps": backbone_steps,
         }
+        resumes = _checkpoint_exists(checkpoint, device)
+        amp = has_native_bfloat16(device) if amp is None else amp
+
+        # The backbone first, unless a checkpoint knows what comes of it.
+        history = History()
+        if backbone_steps and not resumes:
+            warmed = warm_up(
+                model,
+                train,
+                steps=backbone_steps,
+                batch_size=batch_size,
+                device=device,
+                amp=amp,
+                seed=seed,
+                progress=progress,
+                checkpoint=backbone_file(checkpoint),
+                augment=augment,
+                workers=workers,
+            )
+            # The same in all processes, which are to stop after the same step.
+            seconds = distributed.mean_over_processes(warmed.seconds, device)
+            _check_time_left(minutes, seconds)
+            history = History(seconds=seconds, backbone_seconds=seconds)
 
         # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost.
         model.to(device, memory_format=torch.channels_last)
@@ -140,13 +171,10 @@ def fit(
             weight_decay=weight_decay,
             fused=True,
         )
-        amp = has_native_bfloat16(device) if amp is None else amp
-        trainer = Trainer(model, optimizer, settings, device, amp)
+        trainer = Trainer(model, optimizer, settings, device, amp, history)
 
         # Go on where an earlier call was stopped, if there was one.
-        finished = False
-        if _checkpoint_exists(checkpoint, device):
-            finished = trainer.load(checkpoint)
+        finished = trainer.load(checkpoint) if resumes else False
 
         if not finished:
             _run(trainer, batches, checkpoint, workers, progress, after_step)
@@ -163,11 +191,81 @@ def fit(
 
         if not finished and checkpoint is not None and distributed.rank() == 0:
             trainer.save(checkpoint, finished=True)
+            backbone_file(checkpoint).unlink(missing_ok=True)  # now that nobody needs it
         return trainer.history
     finally:
         distributed.share_batch_norm(model, False)
         if joined_group:
             torch.distributed.destroy_process_group()
+
+
+def warm_up(
+    model: nn.Module,
+    train: Dataset,
+    *,
+    steps: int,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    amp: bool | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    augment: Transform | None = flip,
+    workers: int = 0,
+) -> History:
+    """Train a detector's backbone alone, as part of the point detector of chapter 1.
+
+    Where a detector's own loss says little in the beginning, as DETR's does, its backbone learns
+    faster from a dense one, in which every location answers for itself. DETR's authors start from a
+    backbone that was trained to classify the images of ImageNet (Carion et al. 2020, §4); we have
+    none of this size, and warm up ours on the scenes at hand. The weights stay in the detector;
+    the head that they were trained under is thrown away. All numbers but the steps are those of
+    chapter 1's recipe.
+
+    Args:
+        model: has ``num_classes``, ``batcher``, and a ``backbone`` with ``out_channels`` and
+            ``strides``.
+        train: samples ``(image, target)``.
+        steps: how long.
+        batch_size, device, amp, seed, progress, checkpoint, augment, workers: see `fit`. The seed
+            decides the head's initial weights, too.
+
+    Returns:
+        The `History` of these steps. The backbone is left in eval mode on ``device``.
+
+    Raises:
+        ValueError: for a model without such a backbone, and as `fit` does.
+    """
+    _check_backbone(steps, model)
+    with seeded(seed, 0):  # the caller's generator stays where it is
+        teacher = PointDetector(model.num_classes, model.backbone, batcher=model.batcher)
+
+    recipe = RECIPES["point"]
+    return fit(
+        teacher,
+        train,
+        steps=steps,
+        batch_size=batch_size,
+        lr=recipe.lr,
+        lr_warmup=recipe.lr_warmup,
+        clip_norm=recipe.clip_norm,
+        ema=recipe.ema,
+        device=device,
+        amp=amp,
+        seed=seed,
+        progress=progress,
+        checkpoint=checkpoint,
+        augment=augment,
+        workers=workers,
+    )
+
+
+def backbone_file(checkpoint: str | Path | None) -> Path | None:
+    """Return where the backbone's steps are kept: ``a.backbone.safetensors`` beside an ``a``."""
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    return path.with_name(f"{path.stem}.backbone{path.suffix}")
 
 
 def _run(
@@ -199,6 +297,7 @@ def _run(
         for images, targets in loader:
             trainer.step(images, targets)
             history.images = batches.first_position(trainer.steps_done)  # of all processes
+            history.images += trainer.settings["backbone_steps"] * trainer.settings["batch_size"]
             history.seconds = time.perf_counter() - start
 
             speed = f"{history.images / history.seconds:.0f}"
@@ -225,6 +324,7 @@ class Trainer:
         settings: what a checkpoint must agree with; see `fit`.
         device: where the model is.
         amp: compute in bfloat16 where torch's autocast does.
+        history: to which the steps are added; an empty one by default.
     """
 
     def __init__(
@@ -234,6 +334,7 @@ class Trainer:
         settings: dict[str, Any],
         device: torch.device,
         amp: bool,
+        history: History | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -241,7 +342,7 @@ class Trainer:
         self.device = device
         self.amp = amp
 
-        self.history = History()
+        self.history = history or History()
         self.steps_done = 0
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
 
@@ -263,7 +364,8 @@ class Trainer:
 
         # Each process has a clock of its own; all must stop after the same step.
         seconds = distributed.mean_over_processes(self.history.seconds, self.device)
-        return seconds / (60 * minutes)
+        before = self.history.backbone_seconds
+        return (seconds - before) / (60 * minutes - before)
 
     def step(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> None:
         """Take one step of gradient descent on a batch and log it in the history."""
@@ -462,6 +564,30 @@ def _check_recipe(lr: float, lr_warmup: int, ema: float | None) -> None:
         raise ValueError(f"lr_warmup is {lr_warmup}: expected a number of steps, 1 for none")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is {ema}: expected a decay in [0, 1), or None for no average")
+
+
+def _check_backbone(steps: int, model: nn.Module) -> None:
+    if steps < 1:
+        raise ValueError(
+            f"the backbone's steps are {steps}: expected a positive number, 0 for none"
+        )
+
+    # A foreign detector has other names; and a dense head must know how many channels it reads.
+    backbone = getattr(model, "backbone", None)
+    has_all = all(hasattr(model, name) for name in ("num_classes", "batcher"))
+    if not (has_all and hasattr(backbone, "out_channels") and hasattr(backbone, "strides")):
+        raise ValueError(
+            f"{type(model).__name__} has no backbone that could be warmed up: expected a detector "
+            "of this package, whose backbone has out_channels and strides; leave backbone_steps out"
+        )
+
+
+def _check_time_left(minutes: float | None, seconds: float) -> None:
+    if minutes is not None and seconds >= 60 * minutes:
+        raise ValueError(
+            f"the backbone's steps took {seconds:.0f} s of {60 * minutes:.0f} s, which leaves no "
+            "time for the detector: give more minutes or fewer backbone_steps"
+        )
 
 
 def _check_multi_scale(multi_scale: MultiScale, batch_size: int, model: nn.Module) -> None:

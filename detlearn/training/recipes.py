@@ -25,6 +25,8 @@ class Recipe:
         clip_norm: gradients are scaled down to this norm if they exceed it.
         ema: decay of the averaged weights.
         augment: transform of a training sample.
+        backbone_steps: steps before all others, in which the backbone alone learns a dense task;
+            see `warm_up`.
     """
 
     steps: int
@@ -34,10 +36,17 @@ class Recipe:
     clip_norm: float = 10.0
     ema: float | None = 0.995
     augment: Transform | None = flip
+    backbone_steps: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """Return the keyword arguments of `fit`, for ``fit(model, train, **recipe.settings())``."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the keyword arguments of `fit`, for ``fit(model, train, **recipe.settings())``.
+
+        Backbone steps are among them where there are any.
+        """
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.backbone_steps == 0:
+            del settings["backbone_steps"]
+        return settings
 
     def numbers(self) -> dict[str, float]:
         """Return the settings that are numbers, for the record of a stored result."""
@@ -73,7 +82,11 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"no recipe called {name!r}; there are: {', '.join(sorted(RECIPES))}")
     found = RECIPES[name]
-    return replace(found, steps=shortened(found.steps))
+    return replace(
+        found,
+        steps=shortened(found.steps),
+        backbone_steps=shortened(found.backbone_steps),
+    )
 
 
 def is_shortened() -> bool:
