@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from detlearn.nets.deformable_attention import sample_at, sampling_locations
+from detlearn.nets.deformable_attention import (
+    DeformableAttention,
+    sample_at,
+    sampling_locations,
+)
 
 # ---- where a query looks
 
@@ -128,3 +132,168 @@ def test_gradients_of_reading():
     cells = torch.randint(-1, 4, (2, 5, 2)) + torch.rand(2, 5, 2, dtype=torch.float64) * 0.8 + 0.1
     locations = ((cells + 0.5) / torch.tensor([4, 3])).requires_grad_()
     assert torch.autograd.gradcheck(sample_at, (maps, locations))
+
+
+# ---- the module
+
+SIZES = [(4, 6), (2, 3)]
+
+
+def attention_and_input(ends_in: int = 2, dtype: torch.dtype = torch.float64):
+    """A module with random weights and what it is called with: 2 images, 5 queries, 2 levels."""
+    attention = DeformableAttention(8, num_heads=4, num_levels=2, num_points=3).to(dtype)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+
+    queries = torch.randn(2, 5, 8, dtype=dtype)
+    references = torch.rand(2, 5, 2, ends_in, dtype=dtype)
+    memory = torch.randn(2, 30, 8, dtype=dtype)
+    return attention, queries, references, memory
+
+
+def attend_by_loop(attention, queries, references, memory, sizes, padding=None):
+    """The naive twin: point by point, as equation 3 of the paper reads."""
+    values = attention.value_proj(memory)
+    output = torch.zeros_like(queries)
+    heads, levels, points = attention.num_heads, attention.num_levels, attention.num_points
+    channels = queries.shape[-1] // heads
+
+    for b in range(len(queries)):
+        maps, start = [], 0
+        for height, width in sizes:
+            tokens = values[b, start : start + height * width].clone()
+            if padding is not None:
+                tokens[padding[b, start : start + height * width]] = 0
+            maps.append(tokens.T.reshape(-1, height, width))
+            start += height * width
+
+        for q, query in enumerate(queries[b]):
+            offsets = attention.sampling_offsets(query).view(heads, levels, points, 2)
+            weights = attention.attention_weights(query).view(heads, levels * points).softmax(-1)
+            for head in range(heads):
+                own = slice(head * channels, (head + 1) * channels)
+                for level, (height, width) in enumerate(sizes):
+                    for point in range(points):
+                        dx, dy = offsets[head, level, point]
+                        x, y, *size = references[b, q, level]
+                        if size:
+                            x, y = x + dx / points * size[0] / 2, y + dy / points * size[1] / 2
+                        else:
+                            x, y = x + dx / width, y + dy / height
+                        value = read_one(maps[level][own], x.item(), y.item())
+                        output[b, q, own] += weights[head, level * points + point] * value
+    return attention.output_proj(output)
+
+
+@pytest.mark.parametrize("ends_in", [2, 4])
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_equals_a_loop(ends_in, padded):
+    attention, queries, references, memory = attention_and_input(ends_in)
+    padding = torch.rand(2, 30) < 0.3 if padded else None
+
+    with torch.no_grad():
+        found = attention(queries, references, memory, SIZES, padding)
+        expected = attend_by_loop(attention, queries, references, memory, SIZES, padding)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("ends_in", [2, 4])
+def test_attention_has_the_right_gradients(ends_in):
+    attention, queries, references, memory = attention_and_input(ends_in)
+    padding = torch.rand(2, 30) < 0.3
+
+    def attend(queries, references, memory):
+        return attention(queries, references, memory, SIZES, padding)
+
+    inputs = [x[:, :2].requires_grad_() for x in (queries, references)] + [memory.requires_grad_()]
+    assert torch.autograd.gradcheck(attend, inputs)
+
+
+def test_weights_of_the_module_have_gradients():
+    attention, queries, references, memory = attention_and_input()
+    attention(queries, references, memory, SIZES).square().sum().backward()
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_start_is_a_star_of_points():
+    attention = DeformableAttention(16, num_heads=8, num_levels=2, num_points=3)
+    queries = torch.randn(1, 4, 16)
+    references = torch.full((1, 4, 2, 2), 0.5)
+    locations, weights = attention.places(queries, references, [(10, 20), (5, 10)])
+
+    # In cells from the reference, whatever the query: head by head, point by point.
+    cells = (locations - 0.5) * torch.tensor([[20, 10], [10, 5]])[:, None]
+    directions = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+    for head, direction in enumerate(directions):
+        for point in range(3):
+            expected = torch.tensor(direction) * (point + 1.0)
+            assert_close(cells[0, :, head, :, point], expected.expand(4, 2, 2), atol=1e-5, rtol=0)
+
+    assert_close(weights, torch.full((1, 4, 8, 2, 3), 1 / 6))
+
+
+def test_the_start_of_the_projections():
+    torch.manual_seed(0)
+    attention = DeformableAttention(64)
+    for projection in (attention.value_proj, attention.output_proj):
+        assert not projection.bias.any()
+        # Xavier: uniform within ± √(6 / (in + out)).
+        bound = math.sqrt(6 / 128)
+        assert 0.95 * bound < projection.weight.max() <= bound
+        assert projection.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_parameters_have_the_official_names_and_shapes():
+    shapes = {name: tuple(p.shape) for name, p in DeformableAttention(256).named_parameters()}
+    assert shapes == {
+        "sampling_offsets.weight": (256, 256),  # 8 heads × 4 levels × 4 points × 2
+        "sampling_offsets.bias": (256,),
+        "attention_weights.weight": (128, 256),
+        "attention_weights.bias": (128,),
+        "value_proj.weight": (256, 256),
+        "value_proj.bias": (256,),
+        "output_proj.weight": (256, 256),
+        "output_proj.bias": (256,),
+    }
+
+
+def test_weights_sum_to_one_over_levels_and_points():
+    attention, queries, references, _ = attention_and_input()
+    _, weights = attention.places(queries, references, SIZES)
+    assert_close(weights.sum(dim=(-2, -1)), torch.ones(2, 5, 4, dtype=torch.float64))
+    assert weights.sum(dim=-1).std() > 0.01  # not over the points of each level
+
+
+def test_what_stands_in_the_padding_does_not_matter():
+    attention, queries, references, memory = attention_and_input()
+    padding = torch.rand(2, 30) < 0.3
+    other = memory.masked_fill(padding[..., None], 1e3)
+    assert_close(
+        attention(queries, references, memory, SIZES, padding),
+        attention(queries, references, other, SIZES, padding),
+    )
+
+
+def test_an_image_does_not_hear_another():
+    attention, queries, references, memory = attention_and_input()
+    together = attention(queries, references, memory, SIZES)
+    for b in range(2):
+        alone = attention(queries[b : b + 1], references[b : b + 1], memory[b : b + 1], SIZES)
+        assert_close(together[b : b + 1], alone)
+
+
+def test_attention_under_autocast():
+    attention, *inputs = attention_and_input(dtype=torch.float32)
+    expected = attention(*inputs, SIZES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = attention(*inputs, SIZES)
+    assert_close(found.float(), expected, atol=0.1, rtol=0.1)
+
+
+def test_wrong_sizes():
+    attention, *inputs = attention_and_input()
+    with pytest.raises(ValueError, match="have 28 locations, but the memory 30"):
+        attention(*inputs, [(4, 6), (2, 2)])
+    with pytest.raises(ValueError, match="hidden_dim 10 cannot be shared out among 4 heads"):
+        DeformableAttention(10, num_heads=4)
