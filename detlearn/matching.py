@@ -8,7 +8,7 @@ Sources: Ren et al. 2015, "Faster R-CNN" (arXiv 1506.01497), §3.1.2, for `match
 Detection via Adaptive Training Sample Selection" (arXiv 1912.02424), §4, for `atss_positives` and
 `atss_assign`; Carion et al. 2020, "End-to-End Object Detection with Transformers" (arXiv
 2005.12872), §3.1 and appendix A.2, for `matching_cost` and `HungarianMatcher`; the algorithm itself
-is scipy's.
+is scipy's. `focal_matching_cost` is that of Deformable DETR (Zhu et al. 2021, arXiv 2010.04159).
 
 Where we differ from torchvision: an object that no anchor touches gets no anchor. In torchvision's
 ``Matcher`` its best IoU is 0, *every* anchor without overlap ties for that best, and all of them
@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.boxes import box_convert, box_iou, check_boxes, generalized_box_iou, upcast
+from detlearn.losses import sigmoid_focal_loss
 from detlearn.samples import Target
 
 BACKGROUND = -1
@@ -278,18 +279,54 @@ def matching_cost(
     return cost_bbox * distance - cost_class * of_class - cost_giou * giou
 
 
+def focal_matching_cost(
+    class_logits: Tensor,
+    pred_boxes: Tensor,
+    labels: Tensor,
+    boxes: Tensor,
+    *,
+    cost_class: float = 2.0,
+    cost_bbox: float = 5.0,
+    cost_giou: float = 2.0,
+) -> Tensor:
+    """Return `matching_cost` where every class is a question of its own (Deformable DETR).
+
+    The class counts by how much the focal loss would grow if the query had to answer yes to it and
+    not no. For a sure yes that is negative.
+
+    Args: as for `matching_cost`, but class_logits are (..., Q, K), before a sigmoid.
+
+    Returns:
+        (..., Q, N), lower where they fit better.
+    """
+    weights = {"cost_class": 0.0, "cost_bbox": cost_bbox, "cost_giou": cost_giou}
+    of_boxes = matching_cost(class_logits, pred_boxes, labels, boxes, **weights)  # (..., Q, N)
+
+    labels = labels.expand(*class_logits.shape[:-2], labels.shape[-1])  # (..., N)
+    logits = class_logits.take_along_dim(labels[..., None, :], dim=-1)  # (..., Q, N)
+    yes = sigmoid_focal_loss(logits, torch.ones_like(logits))
+    no = sigmoid_focal_loss(logits, torch.zeros_like(logits))
+    return of_boxes + cost_class * (yes - no)
+
+
 class HungarianMatcher:
     """Give each object a query of its own so that the sum of `matching_cost` is as low as possible.
 
     Args:
         cost_class, cost_bbox, cost_giou: weights of the three terms.
+        focal: logits are (..., Q, K), before a sigmoid, and the cost is `focal_matching_cost`.
 
     Raises:
         ValueError: if all three are 0, or one is negative.
     """
 
     def __init__(
-        self, cost_class: float = 1.0, cost_bbox: float = 5.0, cost_giou: float = 2.0
+        self,
+        cost_class: float = 1.0,
+        cost_bbox: float = 5.0,
+        cost_giou: float = 2.0,
+        *,
+        focal: bool = False,
     ) -> None:
         costs = {"cost_class": cost_class, "cost_bbox": cost_bbox, "cost_giou": cost_giou}
         if min(costs.values()) < 0 or max(costs.values()) == 0:
@@ -297,6 +334,7 @@ class HungarianMatcher:
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
+        self.cost_of = focal_matching_cost if focal else matching_cost
 
     def __call__(
         self, outputs: Mapping[str, Tensor] | Any, targets: Sequence[Target]
@@ -354,7 +392,7 @@ class HungarianMatcher:
         boxes = pad_sequence(boxes, batch_first=True)  # (B, N, 4)
         labels = pad_sequence(labels, batch_first=True)  # (B, N)
         _check_predictions(class_logits, pred_boxes, boxes)
-        cost = matching_cost(
+        cost = self.cost_of(
             class_logits,
             pred_boxes,
             labels,

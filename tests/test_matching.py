@@ -22,6 +22,7 @@ from detlearn.matching import (
     Matcher,
     atss_assign,
     atss_positives,
+    focal_matching_cost,
     match_anchors,
     matching_cost,
     sample_anchors,
@@ -523,6 +524,47 @@ class TestMatchingCost:
             matching_cost(
                 torch.zeros(5, 3), torch.rand(5, 3), torch.zeros(1).long(), torch.zeros(1, 4)
             )
+
+
+class TestFocalMatchingCost:
+    def test_by_hand(self):
+        """The box fits; p is ½ for class 0 and ¾ for class 1.
+
+        Yes would cost α (1 − p)² (−ln p), no (1 − α) p² (−ln(1 − p)), with α = ¼.
+        """
+        box = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
+        cost = focal_matching_cost(
+            torch.tensor([[0.0, math.log(3)]]), box, torch.tensor([0, 1]), box.repeat(2, 1)
+        )
+        half = (1 / 4 - 3 / 4) * 1 / 4 * math.log(2)
+        sure = 1 / 4 * 1 / 16 * math.log(4 / 3) - 3 / 4 * 9 / 16 * math.log(4)
+        assert cost[0].tolist() == pytest.approx([2 * half - 2, 2 * sure - 2], abs=1e-6)
+
+    @pytest.mark.parametrize("weights", [(2, 5, 2), (1, 0, 0), (0, 5, 2)])
+    def test_against_transformers(self, weights):
+        oracles = pytest.importorskip("transformers.loss.loss_deformable_detr")
+        logits, boxes, targets = set_case(3, num_queries=6, counts=(3, 0, 5))
+        found = HungarianMatcher(*weights, focal=True).assign(logits, boxes, targets)
+
+        oracle = oracles.DeformableDetrHungarianMatcher(*weights)
+        theirs = [{"class_labels": t["labels"], "boxes": t["boxes"]} for t in targets]
+        pairs = oracle({"logits": logits, "pred_boxes": boxes}, theirs)
+        for assigned, (queries, objects) in zip(found, pairs):
+            expected = torch.full((6,), -1)
+            expected[queries] = objects
+            assert assigned.tolist() == expected.tolist()
+
+    def test_padded_and_in_layers(self):
+        logits, boxes, targets = set_case(4, counts=(3, 3, 3), layers=(2,))
+        labels = torch.stack([t["labels"] for t in targets])
+        objects = torch.stack([t["boxes"] for t in targets])
+        found = focal_matching_cost(logits, boxes, labels, objects)
+        for layer in range(2):
+            for i in range(3):
+                alone = focal_matching_cost(
+                    logits[layer, i], boxes[layer, i], labels[i], objects[i]
+                )
+                assert torch.allclose(found[layer, i], alone, atol=1e-5)
 
 
 class TestHungarianMatcher:
