@@ -151,10 +151,13 @@ def _of_thresholds() -> list[Case]:
 
 def _of_candidates() -> list[Case]:
     """Make cases in which not all anchors are candidates."""
+    # Each part is a box with its IoU and its centre.
     first = [_part(0.1, 50), _part(0.4, 40), _part(0.6, 30), _part(0.3, 70)]
     second = [_part(0.2, 50), _part(0.6, 40), _part(0.5, 75)]
+
     # The two nearest of each: .1, .4 and .2, .6; .325 + .222 = .547.
     two = _hand([first, second], [0, 0, 0, 0, 0, 1, 0], "two levels and room for two on each", 2)
+
     # The same, counted from the other side.
     turned = _hand(
         [second[::-1], first[::-1]],
@@ -162,6 +165,7 @@ def _of_candidates() -> list[Case]:
         "the same in another order",
         2,
     )
+
     # Of four that are equally far the first two: .25, .4; with .1, .1 the threshold is .213 + .144.
     equally = [_part(0.25, 20), _part(0.4, 80), _part(0.4, 20), _part(0.25, 80)]
     ties = _hand(
@@ -170,12 +174,15 @@ def _of_candidates() -> list[Case]:
         "four anchors equally far away and room for two",
         2,
     )
+
+    # Room for one: the first of two equally far, and the only one of its level.
     one_each = _hand(
         [[_part(0.5, 25), _part(0.5, 75)], [_part(0.5, 50)]],
         [1, 0, 1],
         "two anchors equally far away and room for one",
         1,
     )
+
     # Nine of .03 … .07 and one of .5: .095 + .143. Those of .6 and .4 are the farthest of eleven.
     low = [_part(0.03 + 0.005 * i, 42 + 2 * i) for i in range(9)]
     eleven = _hand(
@@ -183,6 +190,7 @@ def _of_candidates() -> list[Case]:
         [0] * 11 + [1],
         "a level of eleven anchors, the two best of them far away",
     )
+
     return [two, turned, ties, one_each, eleven, _of_directions()]
 
 

@@ -133,8 +133,11 @@ def _by_hand() -> list[Case]:
 
 
 def _of_places() -> list[Case]:
+    """Make cases of lonely peaks: where a box comes to lie."""
+    # The text's peak, at two strides; then one box that begins left of the image, one above it.
     of_text = _maps(1, 6, 8, (0, 5, 3, 0.9, 6, 4, 0.25, 0.5))
     two = _maps(2, 6, 8, (1, 6, 1, 0.6, 2, 8, 0.5, 0.25), (0, 2, 4, 0.8, 5, 1, 0.0, 0.75))
+
     return [
         _case("by hand", of_text, 1, 4, "the peak of the text", _answer(([9, 6, 33, 22], 0.9, 0))),
         _case(
@@ -214,15 +217,20 @@ def _of_peaks() -> list[Case]:
 
 
 def _of_equals() -> list[Case]:
+    """Make cases of neighbours of equal score, both of which are peaks."""
+    # Two objects side by side, two across a corner, and one with a lower score far away.
     beside = ((0, 1, 2, 0.75, 2, 2, 0.5, 0.5), (0, 2, 2, 0.75, 4, 2, 0.5, 0.5))
     across = ((0, 3, 1, 0.5, 2, 2, 0.5, 0.5), (0, 4, 2, 0.5, 2, 4, 0.5, 0.5))
     alone = (0, 5, 4, 0.25, 2, 2, 0.0, 0.0)
+
+    # If only one of two equal ones counted, one of the three would be missing.
     of_beside = _answer(
         ([2.0, 6, 10, 14], 0.75, 0), ([2.0, 6, 18, 14], 0.75, 0), ([16.0, 12, 24, 20], 0.25, 0)
     )
     of_across = _answer(
         ([10.0, 2, 18, 10], 0.5, 0), ([14.0, 2, 22, 18], 0.5, 0), ([16.0, 12, 24, 20], 0.25, 0)
     )
+
     return [
         _case(
             "by hand",

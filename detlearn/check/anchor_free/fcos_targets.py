@@ -123,6 +123,8 @@ def _by_hand() -> list[Case]:
 
 
 def _of_the_text() -> list[Case]:
+    """Make the cases whose numbers stand in the chapter."""
+    # One row of the table a location, each on the level of its stride.
     table = _hand(
         [
             (34.0, 46.0, 4.0, FINE),
@@ -134,6 +136,8 @@ def _of_the_text() -> list[Case]:
         [(1, (1.0, 1.5, 2.0, 1.5)), (0, (2.0, 5, 2, 7)), (0, (2.0, 6, 2, 6)), (-1, ())],
         "the person with the phone of the text",
     )
+
+    # Without centre sampling the person is also learnt far from the middle.
     whole = _hand(
         [(36.0, 68.0, 8.0, COARSE), (24.0, 60.0, 8.0, COARSE), (40.0, 42.0, 4.0, FINE)],
         [PERSON, PHONE],
@@ -146,8 +150,9 @@ def _of_the_text() -> list[Case]:
 
 def _of_levels() -> list[Case]:
     """Make cases of the size ranges and their ends."""
-    # Largest distances 24, 24 and 26, the box 40 × 30.
-    box = [(10.0, 10, 50, 40)]
+    box = [(10.0, 10, 50, 40)]  # 40 × 30
+
+    # Both ends belong to a range. The largest distances are 24, 24, 26, 26 and 20.
     ends = _hand(
         [
             (26.0, 25.0, 8.0, (0.0, 24.0)),
@@ -166,6 +171,7 @@ def _of_levels() -> list[Case]:
         ],
         "largest distances at the ends of a size range",
     )
+
     # The largest distance is that of another side each time.
     sides = _hand(
         [
@@ -183,6 +189,7 @@ def _of_levels() -> list[Case]:
         ],
         "largest distances to the left, right, left and right, and upper side",
     )
+
     # A range that only the smaller of two objects does not fit, and one that fits neither.
     which = _hand(
         [
@@ -195,12 +202,15 @@ def _of_levels() -> list[Case]:
         [(1, (1.25,) * 4), (2, (1.875,) * 4), (0, (3.125,) * 4), (-1, ())],
         "one place on four levels, three objects around it",
     )
+
     return [ends, sides, which]
 
 
 def _of_several() -> list[Case]:
     """Make cases in which several objects want a location."""
-    wide = (0.0, 64.0)
+    wide = (0.0, 64.0)  # a range that leaves none of them out
+
+    # The smallest has it, as far as it reaches.
     inside = [(10.0, 10, 50, 50), (22.0, 22, 36, 36), (20.0, 20, 44, 44)]
     three = _hand(
         [
@@ -218,6 +228,7 @@ def _of_several() -> list[Case]:
         ],
         "three objects inside one another",
     )
+
     # Areas 400, 400 and 400: of equal ones the first.
     equal = [(20.0, 20, 40, 40), (10.0, 25, 50, 35), (20.0, 20, 40, 40)]
     first = _hand(
@@ -226,12 +237,15 @@ def _of_several() -> list[Case]:
         [(0, (1.25,) * 4), (0, (1.0, 0.875, 1.5, 1.625)), (0, (1.25, 0.25, 1.25, 2.25))],
         "three objects of the same area",
     )
+
+    # The first of the equal ones, which is not the first of all.
     later = _hand(
         [(30.0, 30.0, 8.0, wide), (38.0, 30.0, 8.0, wide)],
         [(0.0, 0, 60, 60), (10.0, 25, 50, 35), (20.0, 20, 40, 40)],
         [(1, (2.5, 0.625, 2.5, 0.625)), (1, (3.5, 0.625, 1.5, 0.625))],
         "two objects of the same area after a larger one",
     )
+
     # Equal areas again, the nearer centre belongs to the second; and a smaller one further away.
     away = _hand(
         [(36.0, 30.0, 8.0, wide)],
@@ -239,6 +253,7 @@ def _of_several() -> list[Case]:
         [(2, (0.625, 1.75, 3.125, 0.75))],
         "a smaller object whose centre is further away",
     )
+
     return [three, first, later, away]
 
 
@@ -567,6 +582,8 @@ def _show(case: Case, found: Fault) -> str:
     points, strides, ranges, boxes = case.args
     if not found.index or not 0 < len(boxes) <= 10:
         return ""
+
+    # What decides at this location, of each object that its place allows.
     p = found.index[0]
     low, high = ranges[p].tolist()
     near = fcos_candidates(points[p, None], boxes, strides[p, None], case.keywords["radius"])[0]
@@ -576,6 +593,8 @@ def _show(case: Case, found: Fault) -> str:
         for n, (ok, d, a) in enumerate(zip(near, largest, _area(boxes)))
         if ok
     ]
+
+    # Many boxes would hide the rest of the sentence.
     shown = f"boxes = {written(boxes)}, " if len(boxes) <= 4 else ""
     return (
         f"{shown}points[{p}] = {written(points[p])}, strides[{p}] = {float(strides[p]):g}, "
