@@ -7,11 +7,11 @@ background, which never learns anything but "no"; here it says so from the start
 
 import pytest
 import torch
+from dense import SIZES, check_same_detections, images_and_targets, spread_layers, their_model
 from torch import nn
 from torch.testing import assert_close
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FrozenBatchNorm2d as TheirFrozenBatchNorm2d
 
 from detlearn import pretrained
 from detlearn.models import fcos
@@ -21,73 +21,26 @@ from detlearn.nets.resnet import FrozenBatchNorm2d
 pytestmark = pytest.mark.slow  # the published size
 
 NAME = "fcos_resnet50_fpn"
-SIZES = {"min_size": 128, "max_size": 224}
-SHAPES = [(96, 130), (200, 111), (128, 128)]
 
 
 def theirs(frozen=False, num_classes=6):
-    torch.manual_seed(1)
-    model = detection.fcos_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=num_classes, **SIZES
-    )
-    if frozen:  # as in the published weights
-        freeze_norms(model.backbone.body)
-    return spread(model)
-
-
-def freeze_norms(module: nn.Module) -> None:
-    """Replace batch normalisation by torchvision's frozen one."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, TheirFrozenBatchNorm2d(child.num_features))
-        else:
-            freeze_norms(child)
+    return their_model(detection.fcos_resnet50_fpn, spread, frozen, num_classes)
 
 
 def spread(model: nn.Module) -> nn.Module:
     """Give a model scores and boxes that differ and are certain, but do not saturate."""
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if hasattr(module, "running_var"):
-            module.running_mean.normal_(0, 0.05, generator=generator)
-            module.running_var.uniform_(0.7, 1.4, generator=generator)
-
-    # The standard deviation and the mean that the last layers' outputs are to have on an image.
     classes, boxes = model.head.classification_head, model.head.regression_head
+    # The standard deviation and the mean that the last layers' outputs are to have on an image.
     layers = {
         classes.cls_logits: (2.0, -2.0),
         boxes.bbox_reg: (1.0, 2.0),
         boxes.bbox_ctrness: (1.5, 1.0),
     }
-    image = torch.rand(3, 128, 128, generator=generator)
-    for layer, (wanted, mean) in layers.items():
-        layer.weight.data.normal_(generator=generator)
-        layer.bias.data.fill_(0)
-        seen = []
-        hook = layer.register_forward_hook(
-            lambda module, args, output, seen=seen: seen.append(output.std(correction=0))
-        )
-        with torch.no_grad():
-            model.eval()([image])
-        hook.remove()
-        layer.weight.data *= wanted / max(seen)
-        layer.bias.data.fill_(mean)
+    spread_layers(model, layers)
 
     classes.cls_logits.weight.data[0] = 0
     classes.cls_logits.bias.data[0] = -100
     return model
-
-
-def images_and_targets():
-    generator = torch.Generator().manual_seed(2)
-    images = [torch.rand(3, *shape, generator=generator) for shape in SHAPES]
-    targets = []
-    for i, (height, width) in enumerate(SHAPES):
-        corner = torch.rand(i * 3, 2, generator=generator) * torch.tensor([width, height]) * 0.6
-        size = 12 + torch.rand(i * 3, 2, generator=generator) * torch.tensor([width, height]) * 0.3
-        labels = torch.randint(5, (i * 3,), generator=generator)
-        targets.append({"boxes": torch.cat((corner, corner + size), 1), "labels": labels})
-    return images, targets
 
 
 @pytest.mark.parametrize("limit", [100, 5000])
@@ -95,29 +48,7 @@ def test_same_detections(limit):
     oracle = theirs().eval()
     ours = pretrained.from_torchvision(NAME, oracle.state_dict(), **SIZES)
     assert not ours.training and ours.num_classes == 5
-    ours.max_detections = limit
-    oracle.detections_per_img = 5000
-
-    images, _ = images_and_targets()
-    with torch.no_grad():
-        expected, found = oracle(images), ours(images)
-    for mine, wanted in zip(found, expected, strict=True):
-        # Locations in the padding find boxes without area there, which ours drops.
-        boxes = wanted["boxes"]
-        large = (boxes[:, 2:] - boxes[:, :2] >= 0.02).all(dim=1)
-        wanted = {key: value[large][:limit] for key, value in wanted.items()}
-        assert len(wanted["scores"]) > 90 and wanted["scores"].max() > 0.5
-        assert len(wanted["labels"].unique()) >= 3
-        assert_close(mine["scores"], wanted["scores"], rtol=0, atol=1e-4)
-
-        # Of a thousand scores two may be so close that rounding decides which comes first.
-        scores = (mine["scores"][:, None] - wanted["scores"]).abs() <= 1e-4
-        labels = mine["labels"][:, None] + 1 == wanted["labels"]
-        boxes = (mine["boxes"][:, None] - wanted["boxes"]).abs().amax(dim=-1) <= 0.01
-        same = scores & labels & boxes
-        assert same.any(dim=0).all() and same.any(dim=1).all()
-        if limit == 100:
-            assert same.diagonal().all()
+    check_same_detections(ours, oracle, limit)
 
 
 @pytest.mark.parametrize("size", [(800, 1088), (800, 1344), (1088, 800), (224, 192)])
