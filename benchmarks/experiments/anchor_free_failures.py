@@ -67,22 +67,22 @@ class Pairs(Dataset):
 
     Args:
         num_images: number of scenes.
-        kind: one of `KINDS`; all of them in turn by default.
+        kind: one of `KINDS`.
         seed: another one gives entirely different scenes.
-        shown: which of the objects are drawn and annotated: "outer", "inner" or both.
+        shown: which of the objects are drawn and annotated: "outer", "inner" or both of them.
     """
 
     def __init__(
         self,
         num_images: int,
         *,
-        kind: str | None = None,
-        seed: int = 0,
-        shown: tuple[str, ...] = ("outer", "inner"),
+        kind: str,
+        seed: int,
+        shown: tuple[str, ...],
     ) -> None:
         self.samples = []
         for index in range(num_images):
-            self.samples.append(draw_pair(kind or KINDS[index % len(KINDS)], seed, index, shown))
+            self.samples.append(draw_pair(kind, seed, index, shown))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -10,10 +10,10 @@ import argparse
 import json
 from collections.abc import Callable
 
+import bccd
 import matplotlib.pyplot as plt
 import runner
 import torch
-from bccd import detlearn
 from PIL import Image
 from torch import Tensor
 
@@ -49,9 +49,9 @@ def folder(model: str) -> str:
 def run(model: str, seed: int) -> dict:
     """Train one of the two; return what it reaches on the test split."""
     out = folder(model)
-    print(detlearn(f"detlearn train --model {model} --data bccd {SIZE} {LENGTH} --out {out}"))
+    print(bccd.detlearn(f"detlearn train --model {model} --data bccd {SIZE} {LENGTH} --out {out}"))
 
-    numbers = json.loads(detlearn(f"detlearn evaluate {out} --data bccd --split test --json"))
+    numbers = json.loads(bccd.detlearn(f"detlearn evaluate {out} --data bccd --split test --json"))
     _, info = load_tensors(f"{out}/training.safetensors")
     return {**numbers, "seconds": round(info["history"]["seconds"], 1)}
 
@@ -111,6 +111,52 @@ def draw(models: dict[str, str], folder: Callable[[str], str]) -> Image.Image:
     return runner.as_picture(fig)
 
 
+def of_one_detector(name: str, model: str, words: str) -> runner.Experiment:
+    """Return what is run for the picture of one detector: the training of bccd.py.
+
+    Args:
+        name: of the picture and of the script that draws it.
+        model: what ``detlearn train`` calls the detector. Where it is trained already, its training
+            is found finished.
+        words: the detector's name in a sentence.
+    """
+    same = bccd.experiment(model)
+    alt = (
+        f"Three crops of blood smears with what {words} finds: red cells, white cells and "
+        "platelets in labelled boxes."
+    )
+    return runner.Experiment(
+        name=name,
+        command=f"python benchmarks/experiments/{name}.py",
+        settings={**same.settings, "min_score": MIN_SCORE},
+        seeds=same.seeds,
+        run=same.run,
+        picture={**PICTURE, "alt": alt},
+    )
+
+
+def main(
+    experiment: runner.Experiment,
+    about: str,
+    models: dict[str, str],
+    folder: Callable[[str], str],
+) -> None:
+    """Run from the command line what is not stored yet, and draw the picture.
+
+    Args:
+        experiment: what there is to run, by whose name the picture is stored.
+        about: one line for ``--help``.
+        models, folder: see `draw`.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--redraw", action="store_true", help="the picture alone")
+    options, rest = parser.parse_known_args()
+
+    if not options.redraw:
+        runner.main(experiment, about, rest)
+    results.store_picture(experiment.name, draw(models, folder))
+
+
 EXPERIMENT = runner.Experiment(
     name=NAME,
     command="python benchmarks/experiments/bccd_picture.py",
@@ -121,9 +167,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--redraw", action="store_true", help="the picture alone")
-    options, rest = parser.parse_known_args()
-    if not options.redraw:
-        runner.main(EXPERIMENT, __doc__.split("\n")[0], rest)
-    results.store_picture(NAME, draw(MODELS, folder))
+    main(EXPERIMENT, __doc__.split("\n")[0], MODELS, folder)

@@ -22,7 +22,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detlearn import metrics, results, training
+from detlearn import metrics, models, results, training
 from detlearn.data import ToyTown
 from detlearn.results import stored
 
@@ -212,6 +212,37 @@ def preview_scenes() -> ToyTown:
 def preview_of_run(model: torch.nn.Module) -> dict[str, Any]:
     """Return a preview that stays with its run, where a result has one for each variant."""
     return {"seed": PREVIEW_SEED, "detections": detect_preview(model, min_score=0.05)}
+
+
+def preview_experiment(name: str, detectors: Sequence[str]) -> Experiment:
+    """Return the experiment of a chapter's first picture: its detectors, trained by their recipes.
+
+    Args:
+        name: of the stored result and of the script.
+        detectors: what `detlearn.models.create` calls them.
+    """
+
+    def run(detector: str, seed: int) -> dict[str, Any]:
+        torch.manual_seed(seed)
+        model = models.create(detector, num_classes=10)
+        settings = training.recipe(detector).settings()
+        train = ToyTown(2000, seed=0)
+        history = training.fit(model, train, seed=seed, progress=False, **settings)
+
+        scores = metrics.evaluate(model, ToyTown(500, seed=1), progress=False)
+        return {
+            **coco_numbers(scores, ("ap", "ap50", "ap75", "ap_small", "ap_medium")),
+            "seconds": round(history.seconds),
+            "preview": preview_of_run(model),
+        }
+
+    return Experiment(
+        name=name,
+        command=f"python benchmarks/experiments/{name}.py",
+        settings={detector: training.recipe(detector).numbers() for detector in detectors},
+        seeds=dict.fromkeys(detectors, (0,)),
+        run=run,
+    )
 
 
 def detect_preview(model: torch.nn.Module, min_score: float = KEPT) -> list[dict[str, list]]:
