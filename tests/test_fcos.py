@@ -88,24 +88,30 @@ def one_level(points, boxes, stride=4.0, size_range=(0.0, INF), **options):
 # ---- who learns what -----------------------------------------------------------------------------
 
 
+def fours(points):
+    """Strides of 4 for all locations."""
+    return torch.full((len(points),), 4.0)
+
+
 class TestCandidates:
     BOX = torch.tensor([[0.0, 0, 20, 8]])
 
     def test_by_hand(self):
         """A box 20 wide about (10, 4): the square of radius 1.5 · 4 reaches from x = 4 to 16."""
         points = torch.tensor([[2.0, 2], [6, 2], [10, 2], [14, 6], [18, 6], [10, 10]])
-        found = fcos_candidates(points, self.BOX, 4)
+        found = fcos_candidates(points, self.BOX, fours(points))
         assert found.tolist() == [[False], [True], [True], [True], [False], [False]]
 
     def test_the_whole_box(self):
         points = torch.tensor([[2.0, 2], [18, 6], [10, 10], [22, 2]])
-        found = fcos_candidates(points, self.BOX, 4, radius=None)
+        found = fcos_candidates(points, self.BOX, fours(points), radius=None)
         assert found.tolist() == [[True], [True], [False], [False]]
 
     @pytest.mark.parametrize("point", [(0, 4), (20, 4), (10, 0), (10, 8)])
     @pytest.mark.parametrize("radius", [None, 100])
     def test_a_border_is_outside(self, point, radius):
-        found = fcos_candidates(torch.tensor([point]).float(), self.BOX, 4, radius)
+        point = torch.tensor([point]).float()
+        found = fcos_candidates(point, self.BOX, fours(point), radius)
         assert not found.any()
 
     @pytest.mark.parametrize(("offset", "expected"), [(5.99, True), (6, False), (6.01, False)])
@@ -114,7 +120,7 @@ class TestCandidates:
     def test_the_square_ends_at_radius_strides(self, offset, expected, axis, sign):
         point = torch.tensor([[50.0, 50]])
         point[0, axis] += sign * offset
-        found = fcos_candidates(point, torch.tensor([[0.0, 0, 100, 100]]), 4)
+        found = fcos_candidates(point, torch.tensor([[0.0, 0, 100, 100]]), fours(point))
         assert found.item() is expected
 
     def test_each_location_has_its_stride(self):
@@ -124,7 +130,8 @@ class TestCandidates:
         assert found.tolist() == [[False], [True]]
 
     def test_no_objects(self):
-        assert fcos_candidates(torch.rand(5, 2), torch.zeros(0, 4), 4).shape == (5, 0)
+        points = torch.rand(5, 2)
+        assert fcos_candidates(points, torch.zeros(0, 4), fours(points)).shape == (5, 0)
 
     def test_a_batch(self):
         points, strides, _ = grid(48, 64)

@@ -54,7 +54,7 @@ from detlearn.models.base import Detector, pad_targets
 from detlearn.models.faster_rcnn import pretrained_resnet50
 from detlearn.models.images import ImageBatcher
 from detlearn.models.yolov8 import boxes_to_distances, pyramid_points
-from detlearn.nets.fpn import LevelsP6P7, PyramidBackbone
+from detlearn.nets.fpn import LevelsP6P7, PyramidBackbone, conv_tower
 from detlearn.nets.resnet import FrozenBatchNorm2d, resnet50
 from detlearn.samples import Detections, Target
 
@@ -114,7 +114,7 @@ class FCOSTargets(NamedTuple):
 
 
 def fcos_candidates(
-    points: Tensor, boxes: Tensor, strides: Tensor | float, radius: float | None = 1.5
+    points: Tensor, boxes: Tensor, strides: Tensor, radius: float | None = 1.5
 ) -> Tensor:
     """Say which locations may learn which objects, by their place alone (centre sampling).
 
@@ -124,7 +124,7 @@ def fcos_candidates(
     Args:
         points: (P, 2) where the locations stand, x and y in pixels.
         boxes: (..., N, 4) xyxy in pixels; N may be 0.
-        strides: (P,) pixels from one location to the next, or one number for all.
+        strides: (P,) pixels from one location to the next, on the level of each.
         radius: half the square's side, in strides; None for the whole box.
 
     Returns:
@@ -138,8 +138,7 @@ def fcos_candidates(
         return inside
 
     from_centre = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())
-    reach = radius * torch.as_tensor(strides).to(points).view(-1, 1)  # (P, 1) or (1, 1)
-    return inside & (from_centre < reach)
+    return inside & (from_centre < radius * strides[:, None])  # (..., P, N) and (P, 1)
 
 
 @torch.no_grad()
@@ -261,8 +260,8 @@ class FCOSHead(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.class_tower = _tower(in_channels, num_convs, norm_layer)
-        self.box_tower = _tower(in_channels, num_convs, norm_layer)
+        self.class_tower = conv_tower(in_channels, num_convs, norm_layer)
+        self.box_tower = conv_tower(in_channels, num_convs, norm_layer)
 
         self.cls_logits = nn.Conv2d(in_channels, num_classes, 3, padding=1)
         self.bbox_reg = nn.Conv2d(in_channels, 4, 3, padding=1)
@@ -312,13 +311,6 @@ class FCOSHead(nn.Module):
 
         centerness_logits = torch.cat(centers, dim=1) if centers else None
         return torch.cat(classes, dim=1), torch.cat(distances, dim=1), centerness_logits
-
-
-def _tower(channels: int, num_convs: int, norm_layer: Callable[[int], nn.Module]) -> nn.Sequential:
-    layers = []
-    for _ in range(num_convs):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), norm_layer(channels), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def _flatten(x: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ from detlearn.models.faster_rcnn import pretrained_resnet50
 from detlearn.models.fcos import best_of_levels, centerness
 from detlearn.models.images import ImageBatcher
 from detlearn.models.yolov8 import boxes_to_distances
-from detlearn.nets.fpn import LevelsP6P7, PyramidBackbone
+from detlearn.nets.fpn import LevelsP6P7, PyramidBackbone, conv_tower
 from detlearn.nets.resnet import FrozenBatchNorm2d, resnet50
 from detlearn.samples import Detections, Target
 
@@ -124,8 +124,8 @@ class RetinaNetHead(nn.Module):
         super().__init__()
         self.num_anchors = num_anchors
         self.num_classes = num_classes
-        self.class_tower = _tower(in_channels, num_convs, norm_layer)
-        self.box_tower = _tower(in_channels, num_convs, norm_layer)
+        self.class_tower = conv_tower(in_channels, num_convs, norm_layer)
+        self.box_tower = conv_tower(in_channels, num_convs, norm_layer)
 
         self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, 3, padding=1)
         self.bbox_reg = nn.Conv2d(in_channels, num_anchors * 4, 3, padding=1)
@@ -202,18 +202,6 @@ def flatten_anchors(x: Tensor, numbers: int) -> Tensor:
     """
     x = x.permute(0, 2, 3, 1)  # (B, h, w, A·n)
     return x.flatten(1).unflatten(1, (-1, numbers)).float()
-
-
-def _tower(
-    channels: int, num_convs: int, norm_layer: Callable[[int], nn.Module] | None
-) -> nn.Sequential:
-    layers = []
-    for _ in range(num_convs):
-        layers.append(nn.Conv2d(channels, channels, 3, padding=1))
-        if norm_layer is not None:
-            layers.append(norm_layer(channels))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
 
 
 class RetinaNet(Detector):

@@ -292,8 +292,7 @@ def retinanet_small(
     With three shapes of one size a level and the paper's numbers, AP50 was .69 after 700 steps, .76
     with anchors positive from IoU 0.4 on instead of 0.5 (one run each). After 600 steps it was .74
     with two square anchors, .73 with six, which take twice as long, and .81 with two and the focal
-    loss's α and γ at 0.5 and 1: in a training so short, answers that are nearly right should still
-    count.
+    loss's α and γ at 0.5 and 1.
 
     Args:
         num_classes: K.

@@ -215,6 +215,28 @@ class PyramidBackbone(nn.Module):
         return self.fpn(maps)
 
 
+def conv_tower(
+    channels: int, num_convs: int, norm_layer: Callable[[int], nn.Module] | None
+) -> nn.Sequential:
+    """Return a stack of convolutions that keeps a map's shape: a branch of a head.
+
+    Args:
+        channels: of the map, and of every convolution.
+        num_convs: 3 × 3 convolutions, each with a ReLU.
+        norm_layer: normalisation before each ReLU, called with the channels; None for none.
+
+    Returns:
+        (B, C, h, w) → (B, C, h, w).
+    """
+    layers = []
+    for _ in range(num_convs):
+        layers.append(nn.Conv2d(channels, channels, 3, padding=1))
+        if norm_layer is not None:
+            layers.append(norm_layer(channels))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
 def _conv(
     in_channels: int,
     out_channels: int,
