@@ -18,9 +18,6 @@ at its last checkpoint.
 
     python benchmarks/experiments/assignment_rules.py                # all: twelve trainings
     python benchmarks/experiments/assignment_rules.py --seeds 0      # some
-
-The stored runs were made with the heads normalised in eight groups of channels instead of two (see
-`small_norm`), in every variant alike.
 """
 
 from collections.abc import Callable

@@ -10,9 +10,6 @@ training that is broken off goes on at its last checkpoint.
 
     python benchmarks/experiments/centerness.py                # all: six trainings
     python benchmarks/experiments/centerness.py --seeds 0      # some
-
-The stored runs were made with the heads normalised in eight groups of channels instead of two (see
-`small_norm`), in every variant alike.
 """
 
 from dataclasses import replace

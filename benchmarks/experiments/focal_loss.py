@@ -6,8 +6,8 @@
 * ``focal``: with 0.5 and 1, the detector of the chapter.
 
 All else is equal: the recipe of the chapter, shortened to 600 steps, measured on 500 scenes of
-another seed; the heads were normalised in eight groups (see `small_norm`). The seed decides
-the initial weights, the order of the images and how they are augmented.
+another seed. The seed decides the initial weights, the order of the images and how they are
+augmented.
 
 Each run also stores who holds the loss of the classes and its gradient, before the training and
 after it, in 100 of the scenes that are measured: "yes", the answers that should be yes, one for

@@ -64,9 +64,9 @@ RECIPES = {
     "yolov1": Recipe(steps=1000),
     "yolov3": Recipe(steps=1100),
     "yolov8": Recipe(steps=1000),
-    "retinanet": Recipe(steps=900),
-    "fcos": Recipe(steps=1200),
-    "centernet": Recipe(steps=1200),
+    "retinanet": Recipe(steps=1050),
+    "fcos": Recipe(steps=1100),
+    "centernet": Recipe(steps=1400),
 }
 
 
