@@ -3,7 +3,7 @@
     from detlearn import check
 
     giou_loss = check.giou_loss(giou_loss)   # ⏳, ✅ or ❌; gives back yours or the package's
-    check.progress()                         # what is done
+    check.progress()                         # what of this chapter is done
     check.solution("giou_loss")              # the package's own source
 
 With ``DETLEARN_STRICT=1`` anything but ✅ raises `NotSolved`.
@@ -45,23 +45,32 @@ __all__ = ["EXERCISES", "NotSolved", "progress", "solution", *EXERCISES]
 LEFT = 'style="text-align: left"'  # JupyterLab sets table cells to the right
 
 
+def chapter_of(exercise: Exercise) -> str:
+    """The chapter in which an exercise stands: "2" for number "2.10"."""
+    return exercise.number.split(".")[0]
+
+
 class Progress:
-    """The state of every exercise, as a table."""
+    """The state of the exercises of the chapters that were met in this kernel, as a table."""
 
     def __init__(self, states: dict[str, str]) -> None:
         self.states = states
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        """State, number and name of each exercise."""
+        """State, number and name of each exercise: of the chapters met, or of all if none was."""
+        met = [exercise for name, exercise in EXERCISES.items() if name in self.states]
+        chapters = {chapter_of(exercise) for exercise in met or EXERCISES.values()}
         return [
             (self.states.get(name, "todo"), exercise.number, name)
             for name, exercise in EXERCISES.items()
+            if chapter_of(exercise) in chapters
         ]
 
     def __repr__(self) -> str:
-        done = sum(state == "right" for state in self.states.values())
-        rows = [f"{SIGNS[state]} {number:4} {name}" for state, number, name in self._rows()]
-        return "\n".join([f"{done} of {len(EXERCISES)} exercises are right", *rows])
+        rows = self._rows()
+        done = sum(state == "right" for state, *_ in rows)
+        lines = [f"{SIGNS[state]} {number:4} {name}" for state, number, name in rows]
+        return "\n".join([f"{done} of {len(rows)} exercises are right", *lines])
 
     def _repr_html_(self) -> str:
         head = repr(self).splitlines()[0]
@@ -90,7 +99,7 @@ class Solution:
 
 
 def progress() -> Progress:
-    """What is done since the kernel started."""
+    """What of this chapter is done since the kernel started."""
     return Progress(dict(STATE))
 
 
