@@ -7,6 +7,7 @@ from collections.abc import Callable
 from detlearn.models.base import Detector
 from detlearn.models.cascade_rcnn import CascadeRCNN
 from detlearn.models.centernet import CenterNet, decode_detections
+from detlearn.models.detr import DETR, MLP, SetCriterion, detr_resnet50
 from detlearn.models.faster_rcnn import (
     FasterRCNN,
     fasterrcnn_resnet50_fpn,
@@ -20,6 +21,7 @@ from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.small import (
     cascade_rcnn_small,
     centernet_small,
+    detr_small,
     faster_rcnn_small,
     fcos_small,
     point_small,
@@ -39,6 +41,7 @@ from detlearn.models.yolov3 import (
 from detlearn.models.yolov8 import YOLOv8, YOLOv8Head
 from detlearn.nets.darknet import Darknet53, DarknetBlock
 from detlearn.nets.fpn import FeaturePyramidNetwork
+from detlearn.nets.transformer import PositionalEncoding2D
 
 BUILDERS: dict[str, Callable[..., Detector]] = {
     "point": point_small,
@@ -50,6 +53,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "retinanet": retinanet_small,
     "fcos": fcos_small,
     "centernet": centernet_small,
+    "detr": detr_small,
 }
 
 
@@ -82,7 +86,9 @@ def create(
 
 __all__ = [
     "BUILDERS",
+    "DETR",
     "FCOS",
+    "MLP",
     "CascadeRCNN",
     "CenterNet",
     "Darknet53",
@@ -93,9 +99,11 @@ __all__ = [
     "FeaturePyramidNetwork",
     "ImageBatcher",
     "PointDetector",
+    "PositionalEncoding2D",
     "RegionProposalNetwork",
     "RetinaNet",
     "RetinaNetHead",
+    "SetCriterion",
     "YOLOv1",
     "YOLOv1Head",
     "YOLOv3",
@@ -107,6 +115,8 @@ __all__ = [
     "centernet_small",
     "create",
     "decode_detections",
+    "detr_resnet50",
+    "detr_small",
     "faster_rcnn_small",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",

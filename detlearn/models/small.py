@@ -13,6 +13,7 @@ from torch import nn
 from detlearn.anchors import AnchorGenerator
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.centernet import CenterNet
+from detlearn.models.detr import DETR
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
 from detlearn.models.point import PointDetector
@@ -24,6 +25,7 @@ from detlearn.models.yolov3 import YOLOv3, YOLOv3Head, YOLOv3Neck
 from detlearn.models.yolov8 import YOLOv8
 from detlearn.nets.fpn import PyramidBackbone
 from detlearn.nets.small import SmallBackbone
+from detlearn.nets.transformer import Transformer
 
 # ---- chapter 1 -----------------------------------------------------------------------------------
 
@@ -385,3 +387,37 @@ def centernet_small(num_classes: int) -> CenterNet:
         SmallBackbone(), 32, extra_level=False, norm_layer=nn.BatchNorm2d, num_levels=1
     )
     return CenterNet(backbone, num_classes, head_channels=32, prior=0.018)
+
+
+# ---- chapter 5 -----------------------------------------------------------------------------------
+
+# On a map of 8 × 8 locations most of the published wavelengths, up to 10 000 images long, are the
+# same everywhere.
+SMALL_TEMPERATURE = 20.0
+
+
+def detr_small(num_classes: int, *, num_queries: int = 20) -> DETR:
+    """Build DETR as chapter 5 trains it on ToyTown: 64 tokens of stride 16, one and three layers.
+
+    Args:
+        num_classes: K.
+        num_queries: Q, the most objects that can be found in an image.
+
+    Returns:
+        The detector with random weights.
+    """
+    transformer = Transformer(
+        hidden_dim=128,
+        num_heads=4,
+        num_encoder_layers=1,
+        num_decoder_layers=3,
+        feedforward_dim=256,
+        dropout=0.0,
+    )
+    return DETR(
+        num_classes,
+        SmallBackbone((48, 64, 96)),
+        transformer,
+        num_queries=num_queries,
+        temperature=SMALL_TEMPERATURE,
+    )

@@ -23,6 +23,8 @@ the point of this file, and at the sizes of this book it also trains faster on a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -213,3 +215,283 @@ def attention_step(
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """Give each head its channels: (B, S, C) → (B, heads, S, C / heads)."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+class MultiheadAttention(nn.Module):
+    """`attention_step` with its weights and the output projection.
+
+    Args:
+        hidden_dim: C.
+        num_heads: of which each has C / num_heads channels.
+        dropout: share of the weights that are dropped in training.
+
+    Raises:
+        ValueError: if the heads do not share the channels evenly.
+    """
+
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if hidden_dim % num_heads != 0:
+            raise ValueError(
+                f"hidden_dim is {hidden_dim} for {num_heads} heads: give a multiple, so that all "
+                "have equally many channels"
+            )
+        self.num_heads = num_heads
+        self.dropout = dropout
+
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_dim, hidden_dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_dim))
+        self.out_proj = nn.Linear(hidden_dim, hidden_dim)
+
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        memory: Tensor,
+        memory_positions: Tensor,
+        padding: Tensor | None = None,
+        blocked: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Ask; see `attention_step` for the arguments.
+
+        Returns:
+            The answers (B, Q, C), and from whom they come, (B, heads, Q, S).
+        """
+        values, weights = attention_step(
+            queries,
+            query_positions,
+            memory,
+            memory_positions,
+            self.in_proj_weight,
+            self.in_proj_bias,
+            self.num_heads,
+            padding,
+            blocked=blocked,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out_proj(values), weights
+
+
+class Memory(NamedTuple):
+    """A batch of maps as the encoder leaves them and the decoder asks them.
+
+    Attributes:
+        tokens: (B, S, C) what each location is.
+        positions: (B, S, C) where it stands.
+        padding: (B, S) bool, where there is no image; None if no image is padded.
+        map_size: (H, W) of the map; S = H · W, row by row.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    padding: Tensor | None
+    map_size: tuple[int, int]
+
+
+# ---- layers --------------------------------------------------------------------------------------
+
+
+class EncoderLayer(nn.Module):
+    """The map's tokens ask each other; then each thinks for itself.
+
+    After both steps what came out is added to what went in, and normalised (post-norm).
+
+    Args:
+        hidden_dim: C.
+        num_heads: of the attention.
+        feedforward_dim: channels between the two linear layers.
+        dropout: in training, of the attention's weights, of these channels and of both steps'
+            results.
+    """
+
+    def __init__(
+        self, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(hidden_dim, num_heads, dropout)
+        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.norm1 = nn.LayerNorm(hidden_dim)
+        self.norm2 = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, positions: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Change the tokens.
+
+        Args:
+            tokens: (B, S, C).
+            positions: (B, S, C), where they stand.
+            padding: (B, S) bool, or None.
+
+        Returns:
+            (B, S, C).
+        """
+        answers, _ = self.self_attn(tokens, positions, tokens, positions, padding)
+        tokens = self.norm1(tokens + self.dropout(answers))
+
+        hidden = self.dropout(F.relu(self.linear1(tokens)))  # (B, S, feedforward_dim)
+        return self.norm2(tokens + self.dropout(self.linear2(hidden)))
+
+
+class DecoderLayer(nn.Module):
+    """The queries ask each other, then the map; then each thinks for itself.
+
+    Args:
+        hidden_dim, num_heads, feedforward_dim, dropout: as those of `EncoderLayer`.
+    """
+
+    def __init__(
+        self, hidden_dim: int, num_heads: int, feedforward_dim: int, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(hidden_dim, num_heads, dropout)
+        self.multihead_attn = MultiheadAttention(hidden_dim, num_heads, dropout)
+        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.norm1 = nn.LayerNorm(hidden_dim)
+        self.norm2 = nn.LayerNorm(hidden_dim)
+        self.norm3 = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        memory: Memory,
+        blocked: Tensor | None = None,
+    ) -> Tensor:
+        """Change the queries.
+
+        Args:
+            queries: (B, Q, C).
+            query_positions: (B, Q, C), what tells them from each other.
+            memory: the map, as the encoder left it.
+            blocked: (Q, Q) bool, which query may not hear which; by default all hear all.
+
+        Returns:
+            (B, Q, C).
+        """
+        answers, _ = self.self_attn(
+            queries, query_positions, queries, query_positions, blocked=blocked
+        )
+        queries = self.norm1(queries + self.dropout(answers))
+
+        answers, _ = self.multihead_attn(
+            queries, query_positions, memory.tokens, memory.positions, memory.padding
+        )
+        queries = self.norm2(queries + self.dropout(answers))
+
+        hidden = self.dropout(F.relu(self.linear1(queries)))  # (B, Q, feedforward_dim)
+        return self.norm3(queries + self.dropout(self.linear2(hidden)))
+
+
+# ---- the whole -----------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    """Layers that change a map's tokens one after the other.
+
+    Args:
+        layers: modules as `EncoderLayer`; there may be none.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, features: Tensor, positions: Tensor, padding: Tensor | None = None) -> Memory:
+        """Turn maps into tokens and change them.
+
+        Args:
+            features: (B, C, H, W).
+            positions: (B, C, H, W), as `PositionalEncoding2D` returns them.
+            padding: (B, H, W) bool, true in the padding; None if no image is padded.
+
+        Returns:
+            The memory that the decoder asks.
+        """
+        map_size = tuple(features.shape[-2:])
+        tokens = features.flatten(2).transpose(1, 2)  # (B, S, C)
+        positions = positions.flatten(2).transpose(1, 2)  # (B, S, C)
+        if padding is not None:
+            padding = padding.flatten(1)  # (B, S)
+
+        # In every layer again: what was added once would be lost on the way.
+        for layer in self.layers:
+            tokens = layer(tokens, positions, padding)
+        return Memory(tokens, positions, padding, map_size)
+
+
+class Decoder(nn.Module):
+    """Layers that change the queries one after the other, and a normalisation of what each leaves.
+
+    Args:
+        layers: modules as `DecoderLayer`.
+        hidden_dim: C.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], hidden_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(hidden_dim)
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        memory: Memory,
+        blocked: Tensor | None = None,
+    ) -> Tensor:
+        """Ask the map, layer after layer.
+
+        Args:
+            queries: (B, Q, C) what the queries are at first.
+            query_positions: (B, Q, C), what tells them from each other.
+            memory: from the encoder.
+            blocked: (Q, Q) bool, which query may not hear which; by default all hear all.
+
+        Returns:
+            (L, B, Q, C), the queries after each layer, normalised. The next layer goes on with what
+            was not.
+        """
+        states = []
+        for layer in self.layers:
+            queries = layer(queries, query_positions, memory, blocked)
+            states.append(self.norm(queries))
+        return torch.stack(states)
+
+
+class Transformer(nn.Module):
+    """DETR's encoder and decoder.
+
+    Args:
+        hidden_dim: C, a multiple of 4 and of the number of heads.
+        num_heads: of every attention.
+        num_encoder_layers: layers for the map; 0 for none.
+        num_decoder_layers: L, layers for the queries.
+        feedforward_dim: channels between the two linear layers of each.
+        dropout: in training.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 256,
+        num_heads: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        feedforward_dim: int = 2048,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        widths = (hidden_dim, num_heads, feedforward_dim, dropout)
+        self.encoder = Encoder([EncoderLayer(*widths) for _ in range(num_encoder_layers)])
+        decoder_layers = [DecoderLayer(*widths) for _ in range(num_decoder_layers)]
+        self.decoder = Decoder(decoder_layers, hidden_dim)
+
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)

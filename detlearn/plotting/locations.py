@@ -10,6 +10,7 @@ pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,11 @@ def show_assignment(
 ) -> Axes:
     """Ask a detector which of its places would learn which object of an image, and draw it.
 
-    One panel for each stride that learns something; `show_locations` says how to read them. Of the
-    places that learn background only those near an object are drawn; the title counts all. The
-    image is drawn as the network sees it, that is resized if the detector resizes. The model itself
-    stays as it is: it looks in eval mode and without gradients.
+    One panel for each stride that learns something, or one for all queries; `show_locations` says
+    how to read them. Of the places that learn background only those near an object are drawn, of
+    the queries all; the title counts all. The image is drawn as the network sees it, that is
+    resized if the detector resizes. The model itself stays as it is: it looks in eval mode and
+    without gradients.
 
     Args:
         model: a detector of `detlearn.models`.
@@ -95,9 +97,12 @@ def show_assignment(
     height, width = picture.shape[-2:]
     ax, panels = panels_in_a_row(ax, len(chosen), height, width)
     between = ": " if len(panels) == 1 else "\n"  # narrow panels have titles of two lines
-    points = assignment.points.cpu()  # (P, 2)
+    points = assignment.points.cpu()  # (P, 2), or (1, P, 2) where the image decides the places
+    points = points.view(-1, 2)
     for panel, stride in zip(panels, chosen):
         here = strides == stride
+        on_grid = math.isfinite(stride)  # queries stand on none
+        places = f"stride {stride:g}" if on_grid else "queries"
         count, learning = int(here.sum()), int((here & (assigned >= 0)).sum())
 
         # Background far from all objects says nothing.
@@ -111,9 +116,9 @@ def show_assignment(
             assigned[here],
             anchors=None if assignment.anchors is None else assignment.anchors.cpu()[here],
             weights=None if weights is None else weights[0].cpu()[here],
-            stride=stride,
+            stride=stride if on_grid else None,
             ax=panel,
-            title=f"stride {stride:g}{between}{learning} of {count} learn",
+            title=f"{places}{between}{learning} of {count} learn",
             legend=legend,
         )
     return ax

@@ -67,6 +67,7 @@ RECIPES = {
     "retinanet": Recipe(steps=1050),
     "fcos": Recipe(steps=1100),
     "centernet": Recipe(steps=1400),
+    "detr": Recipe(steps=1200, lr=4e-4, clip_norm=1.0, lr_warmup=100),
 }
 
 
