@@ -94,7 +94,7 @@ def test_costs_and_assignments_are_the_packages_and_scipys(open_figures) -> None
         assert got["greedy"]["total"] == pytest.approx(of_greedy.sum().item(), abs=1e-12)
         assert got["greedy"]["order"] == of_greedy.sort(stable=True).indices.tolist()
         differ += got["greedy"]["total"] > total + 1e-9
-    assert unique > 110 and differ > 30 and got["numWays"] == 60
+    assert unique > 110 and differ > 20 and got["numWays"] == 60
 
 
 def test_what_readers_are_to_see_at_the_start(open_figures) -> None:
@@ -119,7 +119,7 @@ def test_the_matrix_and_the_totals(open_figures) -> None:
     figure = open_figures(explore.hungarian_costs())
     got = figure.get()
     cells = [row.locator("button") for row in figure.page.locator("table.matrix tbody tr").all()]
-    frames = "(cell) => [cell, cell.firstChild].map((e) => e.style.border.includes('current'))"
+    frames = "(cell) => [cell, cell.firstElementChild].map((e) => e.style.border.includes('currentcolor'))"
     for q, row in enumerate(cells):
         for n in range(3):
             numbers = [got["costs"][q][n], *got["terms"][q][n]]
