@@ -401,7 +401,7 @@ function costCell(q, n, onClick) {
     total.textContent = written(cost);
     parts.forEach((part, i) => (part.textContent = written(terms[i])));
     element.style.border = `2.5px solid ${optimal ? "currentColor" : "transparent"}`;
-    element.style.background = asked ? "color-mix(in srgb, var(--blue) 14%, transparent)" : "none";
+    element.style.background = asked ? "color-mix(in srgb, var(--blue) 8%, transparent)" : "none";
     inside.style.border = `1.5px dashed ${greedy ? "currentColor" : "transparent"}`;
     const marks = `${optimal ? ", optimal" : ""}${greedy ? ", greedy" : ""}`;
     const label = `query ${q + 1}, ${LETTERS[n]}: ${written(cost)}${marks}`;
