@@ -7,6 +7,7 @@ from collections.abc import Callable
 from detlearn.models.base import Detector
 from detlearn.models.cascade_rcnn import CascadeRCNN
 from detlearn.models.centernet import CenterNet, decode_detections
+from detlearn.models.dab_detr import DABDETR
 from detlearn.models.detr import DETR, MLP, SetCriterion, detr_resnet50
 from detlearn.models.faster_rcnn import (
     FasterRCNN,
@@ -86,6 +87,7 @@ def create(
 
 __all__ = [
     "BUILDERS",
+    "DABDETR",
     "DETR",
     "FCOS",
     "MLP",

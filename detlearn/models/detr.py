@@ -394,6 +394,10 @@ class DETR(Detector):
         pred_boxes = self.bbox_embed(states).float().sigmoid()
         return class_logits, pred_boxes
 
+    def scores(self, class_logits: Tensor) -> Tensor:
+        """Return the probabilities of the classes, "no object" left out: (…, K + 1) → (…, K)."""
+        return class_logits.softmax(dim=-1)[..., :-1]
+
     @torch.no_grad()
     def assign(self, outputs: DETROutputs, targets: list[Target]) -> QueryTargets:
         """Say who learns what in the last layer, by the lowest sum of costs; see `Detector`."""
@@ -424,7 +428,7 @@ class DETR(Detector):
         A query is one detection at most, of its most probable class, "no object" left out. Nothing
         is suppressed: an object has one query.
         """
-        scores = outputs.class_logits.softmax(dim=-1)[..., :-1]  # (B, Q, K)
+        scores = self.scores(outputs.class_logits)  # (B, Q, K)
         best = F.one_hot(scores.argmax(dim=-1), self.num_classes).bool()  # (B, Q, K)
         candidates = best & (scores > self.score_threshold)
 

@@ -13,6 +13,7 @@ from torch import nn
 from detlearn.anchors import AnchorGenerator
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.centernet import CenterNet
+from detlearn.models.dab_detr import DABDETR, AnchorTransformer
 from detlearn.models.detr import DETR
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
@@ -396,28 +397,58 @@ def centernet_small(num_classes: int) -> CenterNet:
 SMALL_TEMPERATURE = 20.0
 
 
-def detr_small(num_classes: int, *, num_queries: int = 20) -> DETR:
+def detr_small(
+    num_classes: int,
+    *,
+    num_queries: int = 20,
+    anchor_queries: bool = False,
+    iterative_refinement: bool = False,
+    iou_aware: bool = False,
+    denoising_groups: int = 0,
+) -> DETR:
     """Build DETR as chapter 5 trains it on ToyTown: 64 tokens of stride 16, one and three layers.
 
     Args:
         num_classes: K.
         num_queries: Q, the most objects that can be found in an image.
+        anchor_queries: queries are boxes; see `detlearn.models.dab_detr`, and for the next three.
+        iterative_refinement: each decoder layer starts from the boxes of the last.
+        iou_aware: a score says how well the box fits.
+        denoising_groups: groups of denoising queries in training.
 
     Returns:
         The detector with random weights.
+
+    Raises:
+        ValueError: for one of the last three without anchor queries, from which they start.
     """
-    transformer = Transformer(
-        hidden_dim=128,
-        num_heads=4,
-        num_encoder_layers=1,
-        num_decoder_layers=3,
-        feedforward_dim=256,
-        dropout=0.0,
-    )
+    backbone = SmallBackbone((48, 64, 96))
+    widths = {
+        "hidden_dim": 128,
+        "num_heads": 4,
+        "num_encoder_layers": 1,
+        "num_decoder_layers": 3,
+        "feedforward_dim": 256,
+    }
+    if anchor_queries:
+        return DABDETR(
+            num_classes,
+            backbone,
+            AnchorTransformer(**widths, iterative_refinement=iterative_refinement),
+            num_queries=num_queries,
+            iou_aware=iou_aware,
+            denoising_groups=denoising_groups,
+        )
+
+    if iterative_refinement or iou_aware or denoising_groups:
+        raise ValueError(
+            "iterative_refinement, iou_aware and denoising_groups need anchor_queries=True: they "
+            "start from queries that are boxes"
+        )
     return DETR(
         num_classes,
-        SmallBackbone((48, 64, 96)),
-        transformer,
+        backbone,
+        Transformer(**widths, dropout=0.0),
         num_queries=num_queries,
         temperature=SMALL_TEMPERATURE,
     )
