@@ -7,6 +7,7 @@ from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.centre_gaussian import centre_gaussian
 from detlearn.explore.fcos_levels import fcos_levels
 from detlearn.explore.focal_loss import focal_loss
+from detlearn.explore.hungarian import hungarian_costs
 from detlearn.explore.page import Explorable
 from detlearn.explore.play import Player, play
 from detlearn.explore.roi_sampling import roi_sampling
@@ -23,6 +24,7 @@ __all__ = [
     "centre_gaussian",
     "fcos_levels",
     "focal_loss",
+    "hungarian_costs",
     "play",
     "roi_sampling",
     "scores_to_ap",
