@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         metavar="NAME",
         help="train as a chapter does: point, faster_rcnn, cascade_rcnn, yolov1, yolov3, yolov8, "
-        "retinanet, fcos, centernet, detr",
+        "retinanet, fcos, centernet, detr, deformable_detr",
     )
 
     length = parser.add_mutually_exclusive_group()

@@ -8,6 +8,7 @@ from detlearn.models.base import Detector
 from detlearn.models.cascade_rcnn import CascadeRCNN
 from detlearn.models.centernet import CenterNet, decode_detections
 from detlearn.models.dab_detr import DABDETR
+from detlearn.models.deformable_detr import DeformableDETR, deformable_detr_resnet50
 from detlearn.models.detr import DETR, MLP, SetCriterion, detr_resnet50
 from detlearn.models.faster_rcnn import (
     FasterRCNN,
@@ -22,6 +23,7 @@ from detlearn.models.rpn import RegionProposalNetwork
 from detlearn.models.small import (
     cascade_rcnn_small,
     centernet_small,
+    deformable_detr_small,
     detr_small,
     faster_rcnn_small,
     fcos_small,
@@ -55,6 +57,7 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
     "fcos": fcos_small,
     "centernet": centernet_small,
     "detr": detr_small,
+    "deformable_detr": deformable_detr_small,
 }
 
 
@@ -95,6 +98,7 @@ __all__ = [
     "CenterNet",
     "Darknet53",
     "DarknetBlock",
+    "DeformableDETR",
     "Detector",
     "FCOSHead",
     "FasterRCNN",
@@ -117,6 +121,8 @@ __all__ = [
     "centernet_small",
     "create",
     "decode_detections",
+    "deformable_detr_resnet50",
+    "deformable_detr_small",
     "detr_resnet50",
     "detr_small",
     "faster_rcnn_small",

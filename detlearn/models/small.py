@@ -14,6 +14,11 @@ from detlearn.anchors import AnchorGenerator
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.centernet import CenterNet
 from detlearn.models.dab_detr import DABDETR, AnchorTransformer
+from detlearn.models.deformable_detr import (
+    DeformableDETR,
+    DeformableTransformer,
+    SigmoidCriterion,
+)
 from detlearn.models.detr import DETR
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
@@ -451,4 +456,41 @@ def detr_small(
         Transformer(**widths, dropout=0.0),
         num_queries=num_queries,
         temperature=SMALL_TEMPERATURE,
+    )
+
+
+def deformable_detr_small(
+    num_classes: int, *, num_queries: int = 20, iou_aware: bool = True
+) -> DeformableDETR:
+    """Build the two-stage deformable detector as chapter 5 trains it: 320 tokens, strides 8 and 16.
+
+    Args:
+        num_classes: K.
+        num_queries: Q, the most objects that can be found in an image.
+        iou_aware: scores learn the IoU of their boxes; False for the focal loss.
+
+    Returns:
+        The detector with random weights.
+    """
+    transformer = DeformableTransformer(
+        hidden_dim=128,
+        num_heads=4,
+        num_encoder_layers=1,
+        num_decoder_layers=3,
+        feedforward_dim=256,
+        dropout=0.0,
+        num_levels=2,
+        num_points=4,
+        two_stage=True,
+    )
+    return DeformableDETR(
+        num_classes,
+        SmallBackbone((48, 64, 96)),
+        transformer,
+        num_queries=num_queries,
+        iterative_refinement=True,
+        temperature=SMALL_TEMPERATURE,
+        norm_layer=small_norm,
+        criterion=SigmoidCriterion(iou_aware=iou_aware),
+        proposals_per_object=4,
     )

@@ -179,27 +179,26 @@ class DeformableAttention(nn.Module):
         if padding is not None:
             values = values.masked_fill(padding[..., None], 0)
 
-        # Each head reads its own channels: from here on, it is one more image of the batch.
-        values = values.unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
-        values = values.flatten(0, 1)  # (B · heads, C / heads, S)
-        locations = locations.transpose(1, 2).flatten(0, 1)  # (B · heads, Q, L, P, 2)
-        weights = weights.transpose(1, 2).flatten(0, 1)  # (B · heads, Q, L, P)
-
         num_locations = [height * width for height, width in sizes]
-        if sum(num_locations) != values.shape[-1]:
+        if sum(num_locations) != values.shape[1]:
             raise ValueError(
                 f"maps of {list(sizes)} have {sum(num_locations)} locations, but the memory "
-                f"{values.shape[-1]}"
+                f"{values.shape[1]}"
             )
 
-        read = []
-        for level, values_of_level in enumerate(values.split(num_locations, dim=-1)):
-            maps = values_of_level.unflatten(-1, sizes[level])  # (B · heads, C / heads, h, w)
-            read.append(sample_at(maps, locations[:, :, level]))  # (B · heads, Q, P, C / heads)
+        # Each head reads its own channels: from here on, it is one more image of the batch. The
+        # queries come last, since neighbours in memory are added up fastest.
+        values = values.unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
+        values = values.flatten(0, 1)  # (B · heads, C / heads, S)
+        locations = locations.permute(0, 2, 3, 4, 1, 5).flatten(0, 1)  # (B · heads, L, P, Q, 2)
+        weights = weights.permute(0, 2, 3, 4, 1).flatten(0, 1)  # (B · heads, L, P, Q)
 
         # The mean of all points of all levels, by their weights.
-        read = torch.stack(read, dim=2)  # (B · heads, Q, L, P, C / heads)
-        means = (weights[..., None] * read).sum(dim=(2, 3))  # (B · heads, Q, C / heads)
+        means = 0.0
+        for level, values_of_level in enumerate(values.split(num_locations, dim=-1)):
+            maps = values_of_level.unflatten(-1, sizes[level])  # (B · heads, C / heads, h, w)
+            read = sample_at(maps, locations[:, level])  # (B · heads, P, Q, C / heads)
+            means = means + (weights[:, level, ..., None] * read).sum(dim=1)
 
         # All heads side by side.
         means = means.unflatten(0, (-1, self.num_heads)).transpose(1, 2)  # (B, Q, heads, C / heads)

@@ -68,6 +68,7 @@ RECIPES = {
     "fcos": Recipe(steps=1100),
     "centernet": Recipe(steps=1400),
     "detr": Recipe(steps=1200, lr=4e-4, clip_norm=1.0, lr_warmup=100),
+    "deformable_detr": Recipe(steps=500, lr=1e-3, clip_norm=1.0, lr_warmup=100),
 }
 
 
