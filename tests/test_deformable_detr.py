@@ -7,18 +7,17 @@ import torch
 from detectors import check_contract, check_two_colours, target, two_colours
 from torch import nn
 from torch.testing import assert_close
-from torchvision.ops import box_convert, box_iou, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
 from detlearn import models, plotting
 from detlearn.data import ToyTown
-from detlearn.losses import varifocal_loss
 from detlearn.matching import HungarianMatcher
 from detlearn.models.deformable_detr import (
     DeformableDETR,
     DeformableOutputs,
     DeformableTransformer,
+    FocalCriterion,
     Proposals,
-    SigmoidCriterion,
     deformable_detr_resnet50,
     location_centres,
     on_padded_maps,
@@ -370,13 +369,10 @@ def layer_case():
     return logits, boxes, assigned, labels, padded
 
 
-class TestSigmoidCriterion:
-    @pytest.mark.parametrize("iou_aware", [False, True])
-    def test_a_layer_one_query_at_a_time(self, iou_aware):
+class TestFocalCriterion:
+    def test_a_layer_one_query_at_a_time(self):
         logits, boxes, assigned, labels, gt_boxes = layer_case()
-        found = SigmoidCriterion(iou_aware=iou_aware).layer_losses(
-            logits, boxes, assigned, labels, gt_boxes, 4.0
-        )
+        found = FocalCriterion().layer_losses(logits, boxes, assigned, labels, gt_boxes, 4.0)
 
         total = 0.0
         for i in range(2):
@@ -384,31 +380,17 @@ class TestSigmoidCriterion:
                 wanted = torch.zeros(4)
                 n = assigned[i, q]
                 if n >= 0:
-                    pair = box_convert(torch.stack((boxes[i, q], gt_boxes[i, n])), "cxcywh", "xyxy")
-                    score = box_iou(pair[:1], pair[1:]).item() if iou_aware else 1.0
-                    wanted[labels[i, n]] = score
-                if iou_aware:
-                    total += varifocal_loss(logits[i, q], wanted).sum()
-                else:
-                    total += sigmoid_focal_loss(logits[i, q], wanted).sum()  # α ¼, γ 2
+                    wanted[labels[i, n]] = 1.0
+                total += sigmoid_focal_loss(logits[i, q], wanted).sum()  # α ¼, γ 2
         l1, giou = box_losses(boxes, assigned, gt_boxes, 4.0)
 
         assert_close(found["class"], 2 * total / 4)
         assert_close(found["l1"], 5 * l1)
         assert_close(found["giou"], 2 * giou)
 
-    def test_scores_do_not_teach_boxes(self):
-        logits, boxes, assigned, labels, gt_boxes = layer_case()
-        boxes.requires_grad_()
-        logits.requires_grad_()
-        criterion = SigmoidCriterion(iou_aware=True)
-        losses = criterion.layer_losses(logits, boxes, assigned, labels, gt_boxes, 4.0)
-        (gradient,) = torch.autograd.grad(losses["class"], boxes, allow_unused=True)
-        assert gradient is None
-
     def test_no_objects(self):
         logits, boxes, assigned, _, _ = layer_case()
-        losses = SigmoidCriterion().layer_losses(
+        losses = FocalCriterion().layer_losses(
             logits,
             boxes,
             torch.full_like(assigned, -1),
@@ -420,14 +402,14 @@ class TestSigmoidCriterion:
 
     def test_weights(self):
         case = layer_case()
-        plain = SigmoidCriterion(class_weight=1, l1_weight=1, giou_weight=1)
-        weighted = SigmoidCriterion(class_weight=3, l1_weight=7, giou_weight=0.5)
+        plain = FocalCriterion(class_weight=1, l1_weight=1, giou_weight=1)
+        weighted = FocalCriterion(class_weight=3, l1_weight=7, giou_weight=0.5)
         first, second = plain.layer_losses(*case, 4.0), weighted.layer_losses(*case, 4.0)
         for name, weight in {"class": 3, "l1": 7, "giou": 0.5}.items():
             assert_close(second[name], weight * first[name])
 
     def test_the_published_costs_are_the_default(self):
-        matcher = SigmoidCriterion().matcher
+        matcher = FocalCriterion().matcher
         assert (matcher.cost_class, matcher.cost_bbox, matcher.cost_giou) == (2, 5, 2)
 
 
@@ -458,7 +440,7 @@ class TestLoss:
 
         def judged(logits, boxes):
             assigned = matcher.assign(logits, boxes, shares)
-            return SigmoidCriterion().layer_losses(logits, boxes, assigned, labels, gt_boxes, 3.0)
+            return FocalCriterion().layer_losses(logits, boxes, assigned, labels, gt_boxes, 3.0)
 
         for name, value in judged(outputs.class_logits, outputs.pred_boxes).items():
             assert_close(losses[name], value)
@@ -482,7 +464,7 @@ class TestLoss:
         gt_boxes = nn.utils.rnn.pad_sequence([t["boxes"] for t in repeated], batch_first=True)
         assigned = HungarianMatcher(2, 5, 2, focal=True).assign(logits[..., None], boxes, repeated)
         assert (assigned >= 0).sum() == 3 * repeats
-        expected = SigmoidCriterion().layer_losses(
+        expected = FocalCriterion().layer_losses(
             logits[..., None],
             boxes,
             assigned,

@@ -23,8 +23,7 @@ Names: ``gt_*`` are annotations, ``pred_*`` predictions, ``*_logits`` come befor
 
 Source: Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection"
 (arXiv 2010.04159). Its classes are independent questions with the focal loss, as in RetinaNet:
-there is no index for "no object". By an argument the score learns to be the IoU of its box instead
-(varifocal loss; Zhang et al. 2021, arXiv 2008.13367).
+there is no index for "no object". `detlearn.models.dab_detr.IoUAwareCriterion` can take its place.
 
 Parameters have the names of the published weights (github.com/fundamentalvision/Deformable-DETR),
 whose files hold the decoder's heads a second time (``transformer.decoder.bbox_embed``).
@@ -49,9 +48,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detlearn.boxes import box_convert, clip_boxes_to_image, paired_iou
+from detlearn.boxes import box_convert, clip_boxes_to_image
 from detlearn.coders import refine_boxes
-from detlearn.losses import sigmoid_focal_loss, varifocal_loss
+from detlearn.losses import sigmoid_focal_loss
 from detlearn.machine.distributed import normaliser
 from detlearn.matching import HungarianMatcher
 from detlearn.models.base import Detector, pad_targets
@@ -425,13 +424,11 @@ class DeformableTransformer(nn.Module):
 # ---- the loss ------------------------------------------------------------------------------------
 
 
-class SigmoidCriterion(SetCriterion):
-    """`SetCriterion` where every class is a question of its own: yes or no, by a sigmoid.
+class FocalCriterion(SetCriterion):
+    """`SetCriterion` where every class is a yes or no of its own, with the focal loss.
 
     Args:
         matcher: gives each object a query; by default with Deformable DETR's costs.
-        iou_aware: the score of an object's class is to be the IoU of the query's box with it
-            (varifocal loss) instead of 1 (focal loss).
         class_weight, l1_weight, giou_weight: of the three terms.
     """
 
@@ -439,7 +436,6 @@ class SigmoidCriterion(SetCriterion):
         self,
         matcher: HungarianMatcher | None = None,
         *,
-        iou_aware: bool = False,
         class_weight: float = 2.0,
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
@@ -450,7 +446,6 @@ class SigmoidCriterion(SetCriterion):
             l1_weight=l1_weight,
             giou_weight=giou_weight,
         )
-        self.iou_aware = iou_aware
 
     def layer_losses(
         self,
@@ -461,24 +456,18 @@ class SigmoidCriterion(SetCriterion):
         gt_boxes: Tensor,
         num_objects: float,
     ) -> dict[str, Tensor]:
-        """Judge one layer; see `SetCriterion.layer_losses`, but class_logits are (B, Q, K)."""
+        """Judge one layer; see `SetCriterion.layer_losses`. Here class_logits are (B, Q, K)."""
         image, query = (assigned >= 0).nonzero(as_tuple=True)  # (M,) twice
         objects = assigned[image, query]  # (M,)
 
-        # Of a query with an object, the object's class; of all others, no class.
-        scores = torch.zeros_like(class_logits)
-        if self.iou_aware:
-            pred = box_convert(pred_boxes[image, query].detach(), "cxcywh", "xyxy")
-            gt = box_convert(gt_boxes[image, objects], "cxcywh", "xyxy")
-            scores[image, query, gt_labels[image, objects]] = paired_iou(pred, gt)
-            classification = varifocal_loss(class_logits, scores, reduction="sum")
-        else:
-            scores[image, query, gt_labels[image, objects]] = 1.0
-            classification = sigmoid_focal_loss(class_logits, scores, reduction="sum")
+        # Yes to the object's class, no to all others; without an object, no to all.
+        goals = torch.zeros_like(class_logits)
+        goals[image, query, gt_labels[image, objects]] = 1.0
+        classification = sigmoid_focal_loss(class_logits, goals, reduction="sum") / num_objects
 
         l1, giou = box_losses(pred_boxes, assigned, gt_boxes, num_objects)
         return {
-            "class": self.class_weight * classification / num_objects,
+            "class": self.class_weight * classification,
             "l1": self.l1_weight * l1,
             "giou": self.giou_weight * giou,
         }
@@ -564,7 +553,7 @@ class DeformableDETR(Detector):
             # Where width and height start from nothing, they start small: σ(−2) = .12.
             nn.init.constant_(self.bbox_embed[0].layers[-1].bias[2:], -2.0)
 
-        self.criterion = criterion or SigmoidCriterion()
+        self.criterion = criterion or FocalCriterion()
 
     def predict(
         self, images: Tensor, sizes: list[tuple[int, int]] | None = None

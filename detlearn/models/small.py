@@ -13,11 +13,11 @@ from torch import nn
 from detlearn.anchors import AnchorGenerator
 from detlearn.models.cascade_rcnn import IOU_THRESHOLDS, REG_WEIGHTS, CascadeRCNN
 from detlearn.models.centernet import CenterNet
-from detlearn.models.dab_detr import DABDETR, AnchorTransformer
+from detlearn.models.dab_detr import DABDETR, AnchorTransformer, IoUAwareCriterion
 from detlearn.models.deformable_detr import (
     DeformableDETR,
     DeformableTransformer,
-    SigmoidCriterion,
+    FocalCriterion,
 )
 from detlearn.models.detr import DETR
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
@@ -491,6 +491,6 @@ def deformable_detr_small(
         iterative_refinement=True,
         temperature=SMALL_TEMPERATURE,
         norm_layer=small_norm,
-        criterion=SigmoidCriterion(iou_aware=iou_aware),
+        criterion=IoUAwareCriterion(class_weight=2.0) if iou_aware else FocalCriterion(),
         proposals_per_object=4,
     )
