@@ -551,9 +551,9 @@ class TestTraining:
 class TestSmall:
     def test_what_it_is_made_of(self):
         model = detr_small(10)
-        assert sum(p.numel() for p in model.parameters()) == 1_010_719
-        assert model.query_embed.weight.shape == (20, 128)
-        assert model.position_encoding.temperature == 20
+        assert sum(p.numel() for p in model.parameters()) == 1_096_607
+        assert model.query_embed.weight.shape == (10, 128)
+        assert model.position_encoding.temperature == 1
         outputs = model.eval().predict(torch.rand(1, 3, 128, 128))
         assert outputs.memory.map_size == (8, 8) and len(outputs.earlier_boxes) == 2
 

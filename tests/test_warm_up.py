@@ -72,6 +72,24 @@ def test_only_the_backbone_learns():
     )
 
 
+def test_a_backbone_that_hands_out_its_coarsest_map_alone():
+    """The dense head then stands on the map that the detector reads, and on no other."""
+    backbone = SmallBackbone((4, 8, 12), skip=2)
+    assert backbone.strides == [16] and backbone.out_channels == [12]
+    images = torch.rand(2, 3, 64, 64)
+    whole = SmallBackbone((4, 8, 12))
+    whole.load_state_dict(backbone.state_dict())
+    assert torch.equal(backbone(images)["16"], whole.train()(images)["16"])
+    assert list(backbone(images)) == ["16"]
+
+    model = PointDetector(2, backbone, channels=8)
+    history = warm_up(model, Samples(size=32), steps=2, **SMALL)
+    assert all(math.isfinite(loss) for loss in history.total)
+    for skip in (-1, 3):
+        with pytest.raises(ValueError, match=f"skip is {skip} of 3 maps"):
+            SmallBackbone((4, 8, 12), skip=skip)
+
+
 def test_the_callers_random_numbers_stay():
     model = detector()
     torch.manual_seed(5)

@@ -402,16 +402,25 @@ def centernet_small(num_classes: int) -> CenterNet:
 SMALL_TEMPERATURE = 20.0
 
 
+# At temperature 1 all sines have one wavelength, the image. After 600 steps AP50 was .11 so, .08
+# at ¼ (waves down to a quarter of the image) and .07 at 20 (one run each).
+DETR_TEMPERATURE = 1.0
+
+
 def detr_small(
     num_classes: int,
     *,
-    num_queries: int = 20,
+    num_queries: int = 10,
     anchor_queries: bool = False,
     iterative_refinement: bool = False,
     iou_aware: bool = False,
     denoising_groups: int = 0,
 ) -> DETR:
     """Build DETR as chapter 5 trains it on ToyTown: 64 tokens of stride 16, one and three layers.
+
+    An image of ToyTown has at most 6 objects, 3.5 in the mean. Of 10 queries each learns an object
+    in every third image, of 20 in every sixth: AP50 was .09 after 600 steps with 10 and .07 after
+    700 with 20 (one run each).
 
     Args:
         num_classes: K.
@@ -427,7 +436,8 @@ def detr_small(
     Raises:
         ValueError: for one of the last three without anchor queries, from which they start.
     """
-    backbone = SmallBackbone((48, 64, 96))
+    # Of three maps it hands out the coarsest alone, and so is warmed up on what the queries ask.
+    backbone = SmallBackbone((48, 64, 128), skip=2)
     widths = {
         "hidden_dim": 128,
         "num_heads": 4,
@@ -439,7 +449,9 @@ def detr_small(
         return DABDETR(
             num_classes,
             backbone,
-            AnchorTransformer(**widths, iterative_refinement=iterative_refinement),
+            AnchorTransformer(
+                **widths, temperature=DETR_TEMPERATURE, iterative_refinement=iterative_refinement
+            ),
             num_queries=num_queries,
             iou_aware=iou_aware,
             denoising_groups=denoising_groups,
@@ -455,7 +467,7 @@ def detr_small(
         backbone,
         Transformer(**widths, dropout=0.0),
         num_queries=num_queries,
-        temperature=SMALL_TEMPERATURE,
+        temperature=DETR_TEMPERATURE,
     )
 
 

@@ -44,14 +44,21 @@ class SmallBackbone(nn.Module):
 
     Args:
         channels: channels of the maps, finest first; as many maps as there are numbers.
+        skip: so many of the finest maps are not handed out.
 
     Attributes:
-        out_channels: the same numbers, as a list.
-        strides: ``[4, 8, 16, 32]``, or as many of them.
+        out_channels: the channels of the maps that are handed out, as a list.
+        strides: ``[4, 8, 16, 32]``, or those of them.
+
+    Raises:
+        ValueError: if no map is left to hand out.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (48, 64, 128, 160)) -> None:
+    def __init__(self, channels: tuple[int, ...] = (48, 64, 128, 160), *, skip: int = 0) -> None:
         super().__init__()
+        if not 0 <= skip < len(channels):
+            raise ValueError(f"skip is {skip} of {len(channels)} maps: leave at least one")
+        self.skip = skip
         stem, *deeper = channels
 
         self.stem = nn.Sequential(
@@ -66,8 +73,8 @@ class SmallBackbone(nn.Module):
             for before, after in zip(channels, deeper)
         )
 
-        self.out_channels = list(channels)
-        self.strides = [4 * 2**level for level in range(len(channels))]
+        self.out_channels = list(channels)[skip:]
+        self.strides = [4 * 2**level for level in range(len(channels))][skip:]
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Compute the maps.
@@ -95,4 +102,4 @@ class SmallBackbone(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
 
-        return OrderedDict((str(stride), x) for stride, x in zip(self.strides, maps))
+        return OrderedDict((str(stride), x) for stride, x in zip(self.strides, maps[self.skip :]))
