@@ -239,6 +239,29 @@ def test_the_ladder_of_the_yolo_head_changes_one_step_at_a_time(runner):
     assert all(set(lengths) == {2} for lengths in towers.values())
 
 
+def test_the_ladder_of_detr_changes_one_thing_at_a_time(runner):
+    ladder = importlib.import_module("detr_ladder")
+    looks = {}
+    for name, rung in ladder.LADDER.items():
+        model = rung.build(10)
+        refined = getattr(model.transformer.decoder, "iterative_refinement", False)
+        looks[name] = (
+            rung.backbone_steps > 0,
+            type(model).__name__,
+            refined,
+            getattr(model, "iou_aware", False),
+            getattr(model, "denoising_groups", 0),
+        )
+    assert looks == {
+        "plain": (False, "DETR", False, False, 0),
+        "warm backbone": (True, "DETR", False, False, 0),
+        "anchor queries": (True, "DABDETR", False, False, 0),
+        "refinement": (True, "DABDETR", True, False, 0),
+        "IoU-aware": (True, "DABDETR", True, True, 0),
+        "denoising": (True, "DABDETR", True, True, 3),
+    }
+
+
 def test_fixed_centres_by_hand(runner):
     """Points of strides 4 and 8; two objects of one centre, a large one, one between the points."""
     ladder = importlib.import_module("yolo_head")
