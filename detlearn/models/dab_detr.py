@@ -8,7 +8,7 @@ from the first:
   looks, in the same sines and cosines in which the map's locations are written, and it predicts how
   its box is to be moved (DAB-DETR: Liu et al. 2022, arXiv 2201.12329);
 * **iterative refinement**: the next decoder layer starts from the box that the last one predicted
-  (Zhu et al. 2021, arXiv 2010.04159, §4.3; DAB-DETR, §4.2);
+  (Zhu et al. 2021, arXiv 2010.04159; DAB-DETR, "Anchor Update");
 * **IoU-aware classification**: a score is to say how well the box fits, not only which class it is
   (`detlearn.losses.varifocal_loss`: Zhang et al. 2021, arXiv 2008.13367);
 * **denoising**: besides the queries that are matched there are some, in training only, which start
@@ -21,13 +21,16 @@ Where we differ from DAB-DETR:
 
 * positions count from the middle of a location, so that an anchor there has the location's code;
 * where a query looks, an anchor is at least `SMALLEST_SIDE` wide and high: one of no width would
-  divide by it.
+  divide by it;
+* the classes' loss is DETR's cross-entropy or the IoU-aware one, where theirs is the focal loss;
+  the same goes for DN-DETR.
 
 Where we differ from DN-DETR:
 
 * denoising queries go through the decoder in a pass of their own, in `compute_loss`, since only
   there the objects are known. So they do not see the matching queries, which the paper allows them;
-* no indicator tells the two kinds apart: the matching queries' label is one that no object has;
+* no indicator tells the two kinds apart (theirs: §4.5): the matching queries' label is one that no
+  object has;
 * noisy objects that fill up a group in an image with fewer are seen by nobody and in no loss.
 """
 
@@ -66,7 +69,7 @@ from detlearn.nets.transformer import (
 )
 from detlearn.samples import Target
 
-# Of the sines and cosines, here and on the map (Liu et al. 2022, §4.4).
+# Of the sines and cosines, here and on the map (Liu et al. 2022, "Temperature Tuning").
 ANCHOR_TEMPERATURE = 20.0
 # The score of every class before training, where scores are IoU-aware.
 PRIOR = 0.01
@@ -98,7 +101,8 @@ class SideBySideAttention(nn.Module):
 
     DETR adds the position to the content and compares the sums, so that a query's content also
     meets the map's positions. Here they lie side by side, and the score of a pair is the sum of two
-    comparisons (Liu et al. 2022, equation 6, after Meng et al. 2021, arXiv 2108.06152):
+    comparisons (Liu et al. 2022, "Learning Anchor Boxes Directly", after Meng et al. 2021, arXiv
+    2108.06152):
 
         content of the query · content of the location + position · position
 
@@ -270,8 +274,9 @@ class AnchorDecoder(nn.Module):
         """Return the positions that queries look for on the map, y's half first as there.
 
         The code of an anchor's centre is like those of the locations around it. Two things are
-        learnt from the content: which wavelengths matter (equation 6), and how far to look in x and
-        in y, in relation to the anchor's width and height (equation 8).
+        learnt from the content: which wavelengths matter, and how far to look in x and in y, in
+        relation to the anchor's width and height (Liu et al. 2022, "Width & Height-Modulated
+        Gaussian Kernel").
 
         Args:
             content: (B, Q, C).
@@ -534,7 +539,7 @@ class DABDETR(DETR):
         return losses
 
     def denoising_loss(self, outputs: DETROutputs, targets: list[Target]) -> Tensor:
-        """Let noisy objects find the true ones (Li et al. 2022, §4.2 and §4.3).
+        """Let noisy objects find the true ones (Li et al. 2022, §4.3).
 
         Args:
             outputs: from `predict`, of which the memory counts.
