@@ -289,6 +289,13 @@ class TestRecipe:
         found = asked("--recipe", "point", "--multi-scale", "90:160")
         assert found["multi_scale"] == training.MultiScale([96, 128, 160], 10, None)
 
+    def test_the_backbones_steps(self, asked):
+        assert asked("--recipe", "detr")["backbone_steps"] == 300
+        assert asked("--recipe", "detr", "--backbone-steps", 7)["backbone_steps"] == 7
+        assert asked("--recipe", "detr", "--backbone-steps", 0)["backbone_steps"] == 0
+        assert asked("--steps", 5, "--backbone-steps", 3)["backbone_steps"] == 3
+        assert asked("--recipe", "detr", "--minutes", 2)["backbone_steps"] == 300
+
     def test_its_steps_are_one_length_of_two(self, asked):
         assert asked("--recipe", "point", "--steps", 7)["steps"] == 7
         assert "steps" not in asked("--recipe", "point", "--minutes", 2)
