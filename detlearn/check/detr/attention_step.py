@@ -309,10 +309,32 @@ def _filled(value: float) -> Callable[[Tensor, Tensor | None], Tensor]:
     return weigh
 
 
+def _lowered(by: float) -> Callable[[Tensor, Tensor | None], Tensor]:
+    def weigh(scores: Tensor, padding: Tensor | None) -> Tensor:
+        if padding is not None:
+            scores = scores - by * padding[:, None, None]
+        return scores.softmax(dim=-1)
+
+    return weigh
+
+
 def _struck_out(scores: Tensor, padding: Tensor | None) -> Tensor:
     """Set the padding's weights to 0 after the softmax."""
     weights = scores.softmax(dim=-1)
     return weights if padding is None else weights.masked_fill(padding[:, None, None], 0)
+
+
+def _values_struck_out(
+    queries: Tensor, query_positions: Tensor, memory: Tensor, positions: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    """Set the padding's values to 0 and hear them."""
+    weight, bias, heads, padding = rest
+    own = (queries, query_positions, memory, positions, weight, bias, heads)
+    _, weights = attention_step(*own, None)
+    v = F.linear(memory, weight.chunk(3)[2], bias.chunk(3)[2])
+    if padding is not None:
+        v = v.masked_fill(padding[..., None], 0)
+    return _merge(weights @ _split(v, heads)), weights
 
 
 def _inverted(scores: Tensor, padding: Tensor | None) -> Tensor:
@@ -471,6 +493,12 @@ MISCONCEPTIONS = (
         "the padding's scores become −∞, which is below any score; yours are a number that other "
         "scores may be below",
         *(_attended(weigh=_filled(value)) for value in (-1.0, -10.0, -50.0, -100.0)),
+        *(_attended(weigh=_lowered(by)) for by in (10.0, 50.0, 100.0)),
+    ),
+    Misconception(
+        "the padding takes no share of the weights; yours sets its values to 0 and leaves it its "
+        "weights",
+        _values_struck_out,
     ),
     # The heads.
     Misconception(

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from detlearn.boxes import box_convert, box_iou, distance_box_iou, generalized_box_iou
-from detlearn.check.boxes import Drawing
+from detlearn.check.boxes import NEGATIVE_SIDES, Drawing
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.matching import matching_cost
 
 Function = Callable[..., Tensor]
@@ -152,9 +153,9 @@ def _plain_iou(a: Tensor, b: Tensor) -> Tensor:
     return _overlaps(a, b, penalty=False)
 
 
-def _overlaps(a: Tensor, b: Tensor, penalty: bool) -> Tensor:
+def _overlaps(a: Tensor, b: Tensor, penalty: bool, least: float = 0.0) -> Tensor:
     a, b = a[..., :, None, :], b[..., None, :, :]
-    shared = (torch.minimum(a, b)[..., 2:] - torch.maximum(a, b)[..., :2]).clamp(min=0).prod(-1)
+    shared = (torch.minimum(a, b)[..., 2:] - torch.maximum(a, b)[..., :2]).clamp(min=least).prod(-1)
     areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b)]
     union = areas[0] + areas[1] - shared
     if not penalty:
@@ -315,7 +316,7 @@ MISCONCEPTIONS = (
         _cost(of_class=_no_object_first),
     ),
     Misconception(
-        "a constant is missing or too much: the class counts as −p, without 1 −",
+        "the class counts as −p; yours is 1 − p, which is no other matching but other numbers",
         _cost(score=lambda x: x.softmax(dim=-1) - 1),
     ),
     # The distance.
@@ -374,6 +375,18 @@ MISCONCEPTIONS = (
     Misconception(
         "the term is −GIoU; yours is 1 − GIoU, which is no other matching but other numbers",
         _cost(overlap=lambda a, b: _giou(_corners(a), _corners(b)) - 1),
+    ),
+    Misconception(
+        "the terms are −p and −GIoU; yours are 1 − p and 1 − GIoU, which is no other matching but "
+        "other numbers",
+        _cost(
+            score=lambda x: x.softmax(dim=-1) - 1,
+            overlap=lambda a, b: _giou(_corners(a), _corners(b)) - 1,
+        ),
+    ),
+    Misconception(
+        NEGATIVE_SIDES,
+        _cost(overlap=lambda a, b: _overlaps(_corners(a), _corners(b), True, least=-torch.inf)),
     ),
     # Signs and weights.
     Misconception(
@@ -437,6 +450,27 @@ MISCONCEPTIONS = (
     ),
 )
 
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say which shapes were forgotten, if all others are answered rightly."""
+    wrong, right = (
+        {
+            case.args[0].ndim > 2
+            for case, found in zip(asked.cases, asked.faults)
+            if bool(found) is w
+        }
+        for w in (True, False)
+    )
+    if wrong == {True} and right == {False}:
+        return (
+            "there may be leading dimensions: each image has its own objects, whose classes are "
+            "picked with gather or torch.take_along_dim"
+        )
+    return ""
+
+
 # ---- how it is shown ----
 
 
@@ -479,6 +513,7 @@ MATCHING_COST = Exercise(
     returns=("the cost",),
     narrow=_show,
     draw=_draw,
+    clue=_clue,
     allowed=frozenset({"box_convert", "generalized_box_iou", "box_iou", "box_area", "paired_iou"}),
     counted="queries",
 )

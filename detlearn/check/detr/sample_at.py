@@ -165,8 +165,9 @@ def _by_cells(
     Args:
         cells: a share of the image and the number of cells to a position in cells.
         shares: of the right and of the lower cells, from the distances.
-        outside: "zeros" beyond the map, "clamped" to its last cell, "dropped" if any of the four
-            is outside, "clamped first" where the place is brought inside.
+        outside: "zeros" beyond the map, "clamped" to its last cell, "wrapped" counted from the
+            other end, "dropped" if any of the four is outside, "clamped first" where the place is
+            brought inside.
         detached: the distances have no gradient.
     """
 
@@ -187,7 +188,9 @@ def _by_cells(
             for column, wx in ((left, 1 - fx), (left + 1, fx)):
                 there = (row >= 0) & (row < height) & (column >= 0) & (column < width)
                 lost |= ~there & (wx * wy != 0)
-                i, j = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
+                low = (-height, -width) if outside == "wrapped" else (0, 0)
+                i = row.clamp(low[0], height - 1).long()
+                j = column.clamp(low[1], width - 1).long()
                 weight = wx * wy * (there if outside == "zeros" else 1)
                 total = total + maps[image, :, i, j] * weight[..., None]  # (B, M, C)
         if outside == "dropped":
@@ -195,6 +198,12 @@ def _by_cells(
         return total.reshape(*locations.shape[:-1], maps.shape[1])
 
     return function
+
+
+def _sizes_exchanged(maps: Tensor, locations: Tensor) -> Tensor:
+    height, width = maps.shape[-2:]
+    cells = locations * torch.tensor([height, width]) - 0.5
+    return sample_at(maps, (cells + 0.5) / torch.tensor([width, height]))
 
 
 def _first_of_batch(maps: Tensor) -> Tensor:
@@ -213,6 +222,7 @@ MISCONCEPTIONS = (
         "align_corners=False, x · W − ½",
         _sampled(align_corners=True),
         _by_cells(cells=lambda share, n: share * (n - 1)),
+        _sampled(align_corners=True, padding="border"),
     ),
     Misconception(
         "the middle of the first cell is at ½ / W: a place in cells is x · W − ½; the ½ is missing",
@@ -235,12 +245,21 @@ MISCONCEPTIONS = (
         _sampled(grid=lambda places: 2 * (places - 1)),
         _sampled(grid=lambda places: 1 - 2 * places),
     ),
+    Misconception(
+        "x in shares times the width counts columns, y times the height rows; your W and H are "
+        "exchanged",
+        _sizes_exchanged,
+    ),
     # Outside.
     Misconception(
         "outside the map all is 0, also next to its border; yours goes on with the border's values",
         _sampled(padding="border"),
         _by_cells(outside="clamped"),
         _by_cells(outside="clamped first"),
+    ),
+    Misconception(
+        "an index of −1 is the last cell: left of and above the map all is 0",
+        _by_cells(outside="wrapped"),
     ),
     Misconception(
         "outside the map all is 0; yours reflects the map there",

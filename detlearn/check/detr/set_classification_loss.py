@@ -12,6 +12,7 @@ from torch import Tensor
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
+from detlearn.check.engine.diagnosis import Asked
 from detlearn.losses import set_classification_loss
 
 Function = Callable[..., Tensor]
@@ -343,7 +344,8 @@ MISCONCEPTIONS = (
         _loss(entropy=_without_no_object),
     ),
     Misconception(
-        "the loss is −log p; yours is 1 − p, whose gradient vanishes where a query is quite wrong",
+        "the loss is −log p; yours goes with p itself, whose gradient vanishes where a query is "
+        "quite wrong",
         _loss(entropy=lambda x, y: 1 - x.softmax(dim=-1).gather(-1, y[:, None])[:, 0]),
         _loss(entropy=lambda x, y: -x.softmax(dim=-1).gather(-1, y[:, None])[:, 0]),
     ),
@@ -385,6 +387,26 @@ def _mean_of(values: Tensor) -> Tensor:
     return values.sum() / max(len(values), 1)
 
 
+# ---- what else can be said ----
+
+
+def _clue(asked: Asked) -> str:
+    """Say which shapes were forgotten, if all others are answered rightly."""
+    wrong, right = (
+        {
+            len(case.args[1].shape) > 1
+            for case, found in zip(asked.cases, asked.faults)
+            if bool(found) is w
+        }
+        for w in (True, False)
+    )
+    if wrong == {False} and right == {True}:
+        return "there may be no leading dimension, (Q, K + 1): the classes are the last one, always"
+    if wrong == {True} and right == {False}:
+        return "there may be leading dimensions, (B, Q, K + 1): all queries of all images count"
+    return ""
+
+
 # ---- how it is shown ----
 
 
@@ -407,5 +429,6 @@ SET_CLASSIFICATION_LOSS = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("the loss",),
     narrow=_show,
+    clue=_clue,
     counted="queries",
 )
