@@ -1,14 +1,16 @@
-"""How fast are our detectors, those of torchvision's beside torchvision's own?
+"""How fast are our detectors, beside the same detectors of torchvision and transformers?
 
-**Beside torchvision's** (``--models``): same weights, same batch, same run.
+**Beside theirs** (``--models``): same weights, same batch, same run.
 
 For each model a forward pass and a training step (forward, backward, the optimizer's step) are
-timed alternately, ours and torchvision's, and the median of the rounds is taken. Memory is the
+timed alternately, ours and theirs, and the median of the rounds is taken. Memory is the
 highest that a fresh process needs for one forward pass, and for one step (on a GPU the most that
-torch allocated). A ratio of 1 is torchvision's; less is faster or leaner.
+torch allocated). A ratio of 1 is theirs; less is faster or leaner. DETR stands beside transformers',
+the others beside torchvision's.
 
 Both models are given the samplers' choice by the same seed, and detect the same boxes: the tests
-in tests/parity/ hold them to it.
+in tests/parity/ hold them to it. (transformers' decoder gives others when it is asked for the
+losses of all layers, as DETR is trained; the work is the same.)
 
 **Alone** (``--alone``): the small detectors on 128 × 128 pixels, 16 images at a time, and YOLOv3 on
 416 × 416, one at a time: images a second through the whole detector, the multiply-adds of its
@@ -16,11 +18,12 @@ network for one image, and which share of the machine's peak these reach. The pe
 product of two 2048 × 2048 matrices in the same run.
 
 Usage: ``python benchmarks/models.py [--models …] [--alone …] [--rounds 5] [--size 480 640]
-[--batch 2]``; without names all are measured.
+[--batch 2] [--no-memory]``; without names all are measured.
 """
 
 import argparse
 import multiprocessing
+import re
 import resource
 import statistics
 import time
@@ -28,18 +31,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import detection
 
 from detlearn import models, pretrained
 from detlearn.machine.hardware import default_device
+from detlearn.models.base import Detector
+from detlearn.models.detr import relative_targets
 
 MODELS = [
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
     "retinanet_resnet50_fpn",
     "fcos_resnet50_fpn",
+    "detr_resnet50",
 ]
 NUM_CLASSES = 90
 # Measured alone: name → how to build it, the side of its images, images at a time.
@@ -51,6 +57,8 @@ ALONE["yolov3_darknet53"] = (models.yolov3_darknet53, 416, 1)
 def build(name: str, whose: str) -> nn.Module:
     """One of the two models, with the same random weights, in eval mode."""
     torch.manual_seed(0)
+    if name == "detr_resnet50":
+        return build_detr(whose).to(default_device()).eval()
     model = getattr(detection, name)(
         weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1
     )
@@ -59,6 +67,79 @@ def build(name: str, whose: str) -> nn.Module:
         model = pretrained.from_torchvision(name, model.state_dict())
         model = model.to(memory_format=torch.channels_last)
     return model.to(default_device()).eval()
+
+
+class TransformersDETR(nn.Module):
+    """transformers' DETR behind our contract; images are resized and padded as for ours.
+
+    Args:
+        ours: a detector whose weights it takes over.
+    """
+
+    # From the published names, which are ours, to transformers'.
+    RENAMES = (
+        (r"^backbone\.0\.body\.", "model.backbone.model."),
+        (r"^input_proj\.", "model.input_projection."),
+        (r"^query_embed\.", "model.query_position_embeddings."),
+        (r"^class_embed\.", "class_labels_classifier."),
+        (r"^bbox_embed\.", "bbox_predictor."),
+        (r"^transformer\.decoder\.norm\.", "model.decoder.layernorm."),
+        (r"^transformer\.", "model."),
+        (r"\.linear(\d)\.", r".mlp.fc\1."),
+        (r"\.multihead_attn\.", ".encoder_attn."),
+        (r"\.out_proj\.", ".o_proj."),
+        (r"\.norm1\.", ".self_attn_layer_norm."),
+        (r"(decoder.*)\.norm2\.", r"\1.encoder_attn_layer_norm."),
+        (r"\.norm[23]\.", ".final_layer_norm."),
+    )
+
+    def __init__(self, ours: Detector) -> None:
+        super().__init__()
+        from transformers import DetrConfig, DetrForObjectDetection
+
+        # Dropout as in the published code: of the attention's weights, too.
+        config = DetrConfig(num_labels=ours.num_classes, auxiliary_loss=True, attention_dropout=0.1)
+        self.model = DetrForObjectDetection(config)
+        self.model.load_state_dict(self.renamed(ours.state_dict()))
+        self.batcher = ours.batcher
+
+    def renamed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bring the published names to transformers'."""
+        found = {}
+        for name, value in weights.items():
+            for pattern, theirs in self.RENAMES:
+                name = re.sub(pattern, theirs, name)
+            if "in_proj_" not in name:
+                found[name] = value
+                continue
+            for which, part in zip("qkv", value.chunk(3)):
+                found[name.replace("in_proj_", f"{which}_proj.")] = part
+        return found
+
+    def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> object:
+        """Losses in training mode, else boxes and scores of all queries."""
+        batch, targets = self.batcher(images, targets if self.training else None)
+        mask = torch.zeros(batch.images.shape[0], *batch.images.shape[-2:], dtype=torch.int64)
+        for i, (height, width) in enumerate(batch.sizes):
+            mask[i, :height, :width] = 1
+        mask = mask.to(batch.images.device)
+
+        if targets is None:
+            outputs = self.model(batch.images, pixel_mask=mask)
+            return outputs.logits.softmax(dim=-1)[..., :-1].max(dim=-1), outputs.pred_boxes
+
+        relative = relative_targets(targets, batch.sizes)
+        labels = [{"boxes": t["boxes"], "class_labels": t["labels"]} for t in relative]
+        return {"loss": self.model(batch.images, pixel_mask=mask, labels=labels).loss}
+
+
+def build_detr(whose: str) -> nn.Module:
+    """Our DETR or transformers', with the same random weights and the same parts frozen."""
+    ours = models.detr_resnet50()
+    ours.backbone[0]["body"].freeze(trainable_layers=3)
+    if whose == "theirs":
+        return TransformersDETR(ours)
+    return ours.to(memory_format=torch.channels_last)
 
 
 def make_batch(batch: int, size: tuple[int, int], offset: int) -> tuple[list, list]:
@@ -180,7 +261,7 @@ def measure_alone(names: list[str], rounds: int) -> None:
 
 
 def measure_pairs(args: argparse.Namespace) -> None:
-    """Print a table of our detectors beside torchvision's."""
+    """Print a table of our detectors beside the same ones of others."""
     size = tuple(args.size)
     print(
         f"{args.batch} images of {size[0]} × {size[1]}, resized to 800; {default_device()}, "
@@ -203,7 +284,7 @@ def measure_pairs(args: argparse.Namespace) -> None:
                 flush=True,
             )
         del pair
-        for task in ("forward", "training step"):
+        for task in ("forward", "training step") if args.memory else ():
             peaks = []
             for whose in ("ours", "theirs"):
                 with context.Pool(1) as pool:
@@ -223,6 +304,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--no-memory", dest="memory", action="store_false")
     args = parser.parse_args()
 
     # What is not asked for is left out, unless nothing is.

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from detlearn.nets.transformer import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    Memory,
+    MultiheadAttention,
     PositionalEncoding2D,
+    Transformer,
     attention_step,
     sine_code,
     sine_positions,
@@ -311,3 +318,237 @@ class TestAttentionStep:
             return attention_step(**{**arguments, **dict(zip(names, tensors))})
 
         assert torch.autograd.gradcheck(step, tensors)
+
+
+def torch_twin(attention):
+    """``nn.MultiheadAttention`` with the same weights, under the same names."""
+    channels = attention.out_proj.in_features
+    twin = nn.MultiheadAttention(channels, attention.num_heads, batch_first=True)
+    twin.load_state_dict(attention.state_dict())
+    return twin
+
+
+class TestMultiheadAttention:
+    def test_against_torch(self):
+        torch.manual_seed(0)
+        attention = MultiheadAttention(12, 3).eval()
+        nn.init.normal_(attention.in_proj_bias)
+        nn.init.normal_(attention.out_proj.bias)
+        x, x_positions, y, y_positions = torch.randn(4, 2, 6, 12)
+        padding = torch.zeros(2, 6, dtype=torch.bool)
+        padding[0, 4:] = True
+        blocked = torch.eye(6, dtype=torch.bool)
+        found, weights = attention(x, x_positions, y, y_positions, padding, blocked)
+        expected, expected_weights = torch_twin(attention)(
+            x + x_positions,
+            y + y_positions,
+            y,
+            key_padding_mask=padding,
+            attn_mask=blocked,
+            average_attn_weights=False,
+        )
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(weights, expected_weights)
+
+    def test_it_starts_as_torchs(self):
+        """The same bound of the same distribution: √(6 / 4C) of a matrix (3C, C)."""
+        attention = MultiheadAttention(64, 4)
+        bound = math.sqrt(6 / (4 * 64))
+        assert 0.95 * bound < attention.in_proj_weight.abs().max() <= bound
+        assert (attention.in_proj_bias == 0).all() and (attention.out_proj.bias == 0).all()
+
+    def test_dropout_in_training_alone(self):
+        torch.manual_seed(0)
+        attention = MultiheadAttention(8, 2, dropout=0.5)
+        arguments = torch.randn(4, 1, 6, 8)
+        first, second = attention(*arguments)[0], attention(*arguments)[0]
+        assert not first.equal(second)
+        attention.eval()
+        assert attention(*arguments)[0].equal(attention(*arguments)[0])
+
+    def test_heads_that_do_not_share_evenly_are_refused(self):
+        with pytest.raises(ValueError, match="hidden_dim is 10 for 4 heads: give a multiple"):
+            MultiheadAttention(10, 4)
+
+
+# ---- layers --------------------------------------------------------------------------------------
+
+
+def spread(module):
+    """Give every parameter a random value, so that none can be left out unseen."""
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=random)
+            if parameter.ndim > 1:
+                parameter.copy_(noise / parameter.shape[1] ** 0.5)
+            else:
+                parameter.add_(0.3 * noise)
+    return module.eval()
+
+
+def torch_feedforward(layer, x):
+    return layer.linear2(layer.linear1(x).clamp(min=0))
+
+
+def torch_encoder_layer(layer, x, positions, padding=None):
+    """The published layer, from torch's own attention."""
+    asked = x + positions
+    answers, _ = torch_twin(layer.self_attn)(asked, asked, x, key_padding_mask=padding)
+    x = layer.norm1(x + answers)
+    return layer.norm2(x + torch_feedforward(layer, x))
+
+
+def torch_decoder_layer(layer, x, query_positions, memory, blocked=None):
+    asked = x + query_positions
+    answers, _ = torch_twin(layer.self_attn)(asked, asked, x, attn_mask=blocked)
+    x = layer.norm1(x + answers)
+    answers, _ = torch_twin(layer.multihead_attn)(
+        x + query_positions,
+        memory.tokens + memory.positions,
+        memory.tokens,
+        key_padding_mask=memory.padding,
+    )
+    x = layer.norm2(x + answers)
+    return layer.norm3(x + torch_feedforward(layer, x))
+
+
+def random_memory(batch=2, height=2, width=3, channels=8, padded=True):
+    random = torch.Generator().manual_seed(1)
+    tokens = torch.randn(batch, height * width, channels, generator=random)
+    positions = torch.randn(batch, height * width, channels, generator=random)
+    padding = None
+    if padded:
+        padding = torch.zeros(batch, height * width, dtype=torch.bool)
+        padding[0, 4:] = True
+    return Memory(tokens, positions, padding, (height, width))
+
+
+class TestLayers:
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_an_encoder_layer_against_torch(self, padded):
+        layer, memory = spread(EncoderLayer(8, 2, 12)), random_memory(padded=padded)
+        found = layer(memory.tokens, memory.positions, memory.padding)
+        expected = torch_encoder_layer(layer, memory.tokens, memory.positions, memory.padding)
+        torch.testing.assert_close(found, expected)
+
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_a_decoder_layer_against_torch(self, padded):
+        layer, memory = spread(DecoderLayer(8, 2, 12)), random_memory(padded=padded)
+        queries, positions = torch.randn(2, 2, 5, 8)
+        blocked = torch.zeros(5, 5, dtype=torch.bool)
+        blocked[0, 1:] = True
+        found = layer(queries, positions, memory, blocked)
+        expected = torch_decoder_layer(layer, queries, positions, memory, blocked)
+        torch.testing.assert_close(found, expected)
+
+    def test_positions_are_in_no_value(self):
+        """With no projection to queries and keys, no output depends on any position."""
+        encoder_layer, decoder_layer = (
+            spread(EncoderLayer(8, 2, 12)),
+            spread(DecoderLayer(8, 2, 12)),
+        )
+        with torch.no_grad():
+            for module in (encoder_layer, decoder_layer):
+                for name, parameter in module.named_parameters():
+                    if "in_proj_weight" in name:
+                        parameter[:16] = 0
+
+        memory = random_memory()
+        positions = memory.positions.requires_grad_()
+        queries = torch.randn(2, 5, 8)
+        query_positions = torch.randn(2, 5, 8, requires_grad=True)
+        tokens = encoder_layer(memory.tokens, positions, memory.padding)
+        queries = decoder_layer(queries, query_positions, memory._replace(tokens=tokens))
+        for output in (tokens, queries):
+            gradients = torch.autograd.grad(
+                output.square().sum(),
+                [positions, query_positions],
+                retain_graph=True,
+                allow_unused=True,
+            )
+            assert all(gradient is None or (gradient == 0).all() for gradient in gradients)
+
+    @pytest.mark.parametrize("kind", [EncoderLayer, DecoderLayer])
+    def test_dropout_in_training_alone(self, kind):
+        torch.manual_seed(0)
+        layer, memory = kind(8, 2, 12, dropout=0.5), random_memory(padded=False)
+        rest = (memory,) if kind is DecoderLayer else ()
+        arguments = (memory.tokens, memory.positions, *rest)
+        assert not layer(*arguments).equal(layer(*arguments))
+        layer.eval()
+        assert layer(*arguments).equal(layer(*arguments))
+
+
+class TestEncoderAndDecoder:
+    def test_positions_come_in_at_every_layer(self):
+        encoder = spread(Encoder([EncoderLayer(8, 2, 12) for _ in range(3)]))
+        features, positions = torch.randn(2, 2, 8, 3, 4)
+        padding = torch.zeros(2, 3, 4, dtype=torch.bool)
+        padding[1, 2:] = padding[1, :, 3:] = True
+        memory = encoder(features, positions, padding)
+
+        tokens = features.flatten(2).transpose(1, 2)
+        flat = positions.flatten(2).transpose(1, 2)
+        for layer in encoder.layers:
+            tokens = torch_encoder_layer(layer, tokens, flat, padding.flatten(1))
+        torch.testing.assert_close(memory.tokens, tokens)
+        assert memory.positions.equal(flat) and memory.padding.equal(padding.flatten(1))
+        assert memory.map_size == (3, 4)
+
+    def test_tokens_stand_row_by_row(self):
+        features = torch.arange(6.0).view(1, 1, 2, 3).expand(1, 4, 2, 3)
+        memory = Encoder([])(features, -features)
+        assert memory.tokens[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5]
+        assert memory.positions[0, :, 0].tolist() == [0, -1, -2, -3, -4, -5]
+        assert memory.padding is None
+
+    def test_every_layers_queries_are_normalised_and_the_next_goes_on_without(self):
+        decoder = spread(Decoder([DecoderLayer(8, 2, 12) for _ in range(3)], 8))
+        memory = random_memory()
+        queries, positions = torch.randn(2, 2, 5, 8)
+        blocked = torch.zeros(5, 5, dtype=torch.bool)
+        blocked[3, :2] = True
+        states = decoder(queries, positions, memory, blocked)
+        assert states.shape == (3, 2, 5, 8)
+        for layer, state in zip(decoder.layers, states):
+            queries = torch_decoder_layer(layer, queries, positions, memory, blocked)
+            torch.testing.assert_close(state, decoder.norm(queries))
+
+    def test_blocked_queries_do_not_hear_of_each_other_in_any_layer(self):
+        """As denoising wants it: two groups, the second of which must not change the first."""
+        decoder = spread(Decoder([DecoderLayer(8, 2, 12) for _ in range(2)], 8))
+        memory = random_memory()
+        queries, positions = torch.randn(2, 2, 5, 8)
+        blocked = torch.zeros(5, 5, dtype=torch.bool)
+        blocked[:3, 3:] = True
+        alone = decoder(queries[:, :3], positions[:, :3], memory)
+        changed = queries.clone()
+        changed[:, 3:] = 7.0
+        for given in (queries, changed):
+            together = decoder(given, positions, memory, blocked)
+            torch.testing.assert_close(together[:, :, :3], alone)
+
+
+class TestTransformer:
+    def test_the_papers_sizes_are_the_default(self):
+        transformer = Transformer()
+        assert len(transformer.encoder.layers) == len(transformer.decoder.layers) == 6
+        layer = transformer.decoder.layers[5]
+        assert layer.linear1.weight.shape == (2048, 256)
+        assert layer.multihead_attn.num_heads == 8 and layer.multihead_attn.dropout == 0.1
+        assert sum(p.numel() for p in transformer.parameters()) == 17_363_456
+
+    def test_matrices_start_as_xaviers(self):
+        for name, parameter in Transformer(64, 4, 1, 1, 128).named_parameters():
+            if parameter.ndim > 1:
+                bound = math.sqrt(6 / sum(parameter.shape))
+                assert 0.95 * bound < parameter.abs().max() <= bound, name
+
+    def test_the_arguments_reach_the_layers(self):
+        transformer = Transformer(16, 2, 1, 3, 24, dropout=0.3)
+        assert (len(transformer.encoder.layers), len(transformer.decoder.layers)) == (1, 3)
+        for layer in (transformer.encoder.layers[0], transformer.decoder.layers[2]):
+            assert layer.linear1.weight.shape == (24, 16)
+            assert layer.self_attn.num_heads == 2
+            assert layer.dropout.p == layer.self_attn.dropout == 0.3

@@ -1,6 +1,7 @@
 """Detectors that were trained before: saved by ourselves, or published by others."""
 
 from detlearn.pretrained.darknet import from_darknet, load_darknet, save_darknet
+from detlearn.pretrained.detr import load_detr
 from detlearn.pretrained.saved import SavedDetector, load_detector, save_detector
 from detlearn.pretrained.torchvision import coco_names, from_torchvision, wrap_torchvision
 
@@ -11,6 +12,7 @@ __all__ = [
     "from_torchvision",
     "load_darknet",
     "load_detector",
+    "load_detr",
     "save_darknet",
     "save_detector",
     "wrap_torchvision",

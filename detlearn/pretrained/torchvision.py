@@ -190,7 +190,7 @@ def from_torchvision(
     if frozen:
         freeze_batch_norm(model.backbone.body, eps=ours.eps if published else 1e-5)
 
-    _load_exactly(model, tensors, name)
+    load_exactly(model, tensors, name)
     if published:
         model.backbone.body.freeze(trainable_layers=3)
     return model.eval()
@@ -228,8 +228,17 @@ def _drop_background(tensors: dict[str, Tensor], layer: str, anchors: int) -> No
             tensors[key] = rows[:, 1:].flatten(0, 1)  # (A·K, …)
 
 
-def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Load weights that must be there to the last one; say which are not."""
+def load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Load weights that must be there to the last one; say which are not.
+
+    Args:
+        model: changed in place.
+        tensors: its weights by name.
+        name: what to call the model.
+
+    Raises:
+        ValueError: if weights are missing, surplus or of another shape; the model stays as it was.
+    """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in tensors.items()}
 
