@@ -5,8 +5,8 @@
 For each model a forward pass and a training step (forward, backward, the optimizer's step) are
 timed alternately, ours and theirs, and the median of the rounds is taken. Memory is the
 highest that a fresh process needs for one forward pass, and for one step (on a GPU the most that
-torch allocated). A ratio of 1 is theirs; less is faster or leaner. DETR stands beside transformers',
-the others beside torchvision's.
+torch allocated). A ratio of 1 is theirs; less is faster or leaner. DETR stands beside that of
+transformers, the others beside torchvision's.
 
 Both models are given the samplers' choice by the same seed, and detect the same boxes: the tests
 in tests/parity/ hold them to it. (transformers' decoder gives others when it is asked for the
