@@ -10,9 +10,10 @@ from detectors import check_contract, check_two_colours, target, two_colours
 from torch import nn
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
-from detlearn import models, plotting
+from detlearn import losses, models, plotting
 from detlearn.data import ToyTown
 from detlearn.matching import HungarianMatcher, matching_cost
+from detlearn.models import detr
 from detlearn.models.detr import (
     DETR,
     MLP,
@@ -246,6 +247,26 @@ class TestSetCriterion:
         by_box = SetCriterion(HungarianMatcher(0, 1, 0))(outputs, goal)
         assert by_class["l1"] > 1 and by_class["class"] < 0.1
         assert by_box["l1"] == 0 and by_box["class"] > 1
+
+    def test_two_processes_have_the_mean_of_one(self, monkeypatch):
+        """Each has an image; the first has three objects, the second one."""
+        outputs, targets = random_outputs(5), relative(3, 1)
+        whole = SetCriterion()(outputs, targets)
+        mean_weight = (4 * 1 + 8 * 0.1) / 2
+        monkeypatch.setattr(losses, "mean_over_processes", lambda count, device: mean_weight)
+        monkeypatch.setattr(detr, "normaliser", lambda count, device: 4 / 2)
+
+        halves = []
+        for i in range(2):
+            mine = outputs._replace(
+                class_logits=outputs.class_logits[i : i + 1],
+                pred_boxes=outputs.pred_boxes[i : i + 1],
+                earlier_logits=outputs.earlier_logits[:, i : i + 1],
+                earlier_boxes=outputs.earlier_boxes[:, i : i + 1],
+            )
+            halves.append(SetCriterion()(mine, targets[i : i + 1]))
+        for name, value in whole.items():
+            torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, value)
 
     def test_nan_says_where_to_look(self):
         outputs = random_outputs(2)

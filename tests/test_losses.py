@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import torchvision.ops as oracle
 from torch.testing import assert_close
 
+from detlearn import losses
 from detlearn.losses import (
     ciou_loss,
     diou_loss,
@@ -754,6 +755,16 @@ def test_set_loss_of_nothing_is_zero_and_has_a_gradient():
         assert loss.item() == 0
         (gradient,) = torch.autograd.grad(loss, logits)
         assert (gradient == 0).all()
+
+
+def test_set_loss_of_two_processes_has_the_mean_of_one(monkeypatch):
+    """The first has two objects, the second none; their gradients are averaged."""
+    logits, labels = set_logits(6, 8, 3), torch.tensor([0, 2, 1, 2, 2, 2, 2, 2])
+    whole = set_classification_loss(logits, labels)
+    mean_weight = (2 * 1 + 6 * 0.1) / 2
+    monkeypatch.setattr(losses, "mean_over_processes", lambda count, device: mean_weight)
+    halves = [set_classification_loss(logits[i::2], labels[i::2]) for i in range(2)]
+    assert_close(sum(halves) / 2, whole)
 
 
 def test_set_loss_of_extreme_logits():

