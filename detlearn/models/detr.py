@@ -279,19 +279,19 @@ class MLP(nn.Module):
 
 
 def padding_mask(
-    sizes: Sequence[tuple[int, int]], features: Tensor, batch_size: tuple[int, int]
+    sizes: Sequence[tuple[int, int]], features: Tensor, padded_size: tuple[int, int]
 ) -> Tensor | None:
     """Say which locations of a map lie in the padding of their image.
 
     Args:
         sizes: height and width of each image, without the padding, in pixels.
         features: (B, C, h, w), the map.
-        batch_size: height and width of the padded batch, in pixels.
+        padded_size: height and width of the batch, in pixels.
 
     Returns:
         (B, h, w) bool, by the pixel at the top left of each location; None if no image is padded.
     """
-    height, width = batch_size
+    height, width = padded_size
     if all(size == (height, width) for size in sizes):
         return None
 
