@@ -25,7 +25,7 @@ from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Trouble, fau
 from detlearn.check.engine.diagnosis import Asked, Misconception, diagnose, generic_hint
 from detlearn.check.engine.display import Verdict, show
 from detlearn.check.engine.sandbox import SECONDS, call, call_own, named
-from detlearn.check.engine.state import usual_settings
+from detlearn.check.engine.state import Snapshot, usual_settings
 
 SEED = 0  # of the cases that a reader sees; graders use others
 RETURNED = "your function returned"
@@ -138,9 +138,11 @@ def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[
         return [Answer(trouble=Trouble("no function", text))]
 
     answers = []
+    settings: Snapshot = []
     deadline = time.monotonic() + seconds
     for case in cases:
-        answers.append(call(function, case, max(0.1, deadline - time.monotonic())))
+        left = max(0.1, deadline - time.monotonic())
+        answers.append(call(function, case, left, settings))
 
         trouble = answers[-1].trouble
         if trouble and trouble.kind == "timeout":

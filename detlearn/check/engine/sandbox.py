@@ -39,7 +39,7 @@ from torch import Tensor
 
 from detlearn.check.engine.cases import Answer, Case, Trouble
 from detlearn.check.engine.forms import class_name, named, unfolded
-from detlearn.check.engine.state import GUARD, restore, snapshot, stop_thread
+from detlearn.check.engine.state import GUARD, Snapshot, restore, snapshot, stop_thread
 
 SECONDS = 10.0  # for all calls of one check together
 GIGABYTES = 4.0  # beyond what the process holds already
@@ -66,13 +66,17 @@ class OutOfTime(BaseException):
     """Raised inside a call that takes too long; no `except Exception` stops it."""
 
 
-def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
+def call(
+    function: Callable, case: Case, seconds: float = SECONDS, earlier: Snapshot | None = None
+) -> Answer:
     """Call a function on a case.
 
     Args:
         function: the learner's.
         case: what to call it with.
         seconds: after which it is stopped.
+        earlier: the global state before the call just made, whose reading takes longer than most
+            calls; empty before the first. This call's is put into it.
 
     Returns:
         What came of it; never raises, unless the reader interrupts.
@@ -81,7 +85,9 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     watch = _Watch(seconds)
 
     with watch, _output_caught() as printed, _data_limited():
-        before = snapshot()
+        before = snapshot(earlier)
+        if earlier is not None:
+            earlier[:] = before
         try:
             with watch.armed():
                 _question(function, case, answer, before)
@@ -102,7 +108,7 @@ def call(function: Callable, case: Case, seconds: float = SECONDS) -> Answer:
     return answer
 
 
-def _put_back(before: list, watch: _Watch) -> None:
+def _put_back(before: Snapshot, watch: _Watch) -> None:
     """Restore the global state, while the alarm is set: an object that goes may have a __del__."""
     for _ in range(ATTEMPTS):
         try:
@@ -124,7 +130,7 @@ def call_own(function: Callable, case: Case) -> Answer:
 # ---- what happens while the alarm is set ----
 
 
-def _question(function: Callable, case: Case, answer: Answer, before: list) -> None:
+def _question(function: Callable, case: Case, answer: Answer, before: Snapshot) -> None:
     """Everything in which the learner's code has a hand."""
     args = _arguments(case)
     parent = os.getpid()

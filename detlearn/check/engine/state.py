@@ -61,25 +61,42 @@ class Setting:
         read: its value now, of which nothing changes any more.
         write: puts such a value back.
         same: whether a value read now is as good as the one read before.
+        look: reads it for `same` alone, where `read` would copy thousands of names for nothing.
+        read_anew: its value now, given an earlier one of which most still holds.
     """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], None]
     same: Callable[[Any, Any], bool]
+    look: Callable[[], Any] | None = None
+    read_anew: Callable[[Any], Any] | None = None
 
 
-def snapshot() -> list[tuple[Setting, Any]]:
-    """Every piece of global state that can be read here, with its value."""
+Snapshot = list[tuple[Setting, Any]]
+
+
+def snapshot(earlier: Snapshot | None = None) -> Snapshot:
+    """Every piece of global state that can be read here, with its value.
+
+    Args:
+        earlier: another snapshot; from one just made, this one takes a third of the time.
+    """
+    known = {setting.name: value for setting, value in earlier or []}
+
     found = []
     for setting in SETTINGS:
         # One that this system or this version of torch does not have cannot be changed either.
         with suppress(Exception):
-            found.append((setting, setting.read()))
+            if setting.read_anew and setting.name in known:
+                value = setting.read_anew(known[setting.name])
+            else:
+                value = setting.read()
+            found.append((setting, value))
     return found
 
 
-def restore(before: list[tuple[Setting, Any]]) -> None:
+def restore(before: Snapshot) -> None:
     """Put back what has changed since a snapshot; what cannot be put back stays."""
     # First what all the rest is written with: `len` may be anything by now.
     for _, builtins_before in before[:1]:
@@ -87,13 +104,18 @@ def restore(before: list[tuple[Setting, Any]]) -> None:
 
     for setting, value in before:
         with suppress(Exception):
-            if not setting.same(value, setting.read()):
+            now = setting.look() if setting.look else setting.read()
+            if not setting.same(value, now):
                 setting.write(value)
 
 
-def differences(before: list[tuple[Setting, Any]]) -> list[str]:
+def differences(before: Snapshot) -> list[str]:
     """The names of what has changed since a snapshot."""
-    return [setting.name for setting, value in before if not setting.same(value, setting.read())]
+    return [
+        setting.name
+        for setting, value in before
+        if not setting.same(value, setting.look() if setting.look else setting.read())
+    ]
 
 
 @contextmanager
@@ -152,9 +174,75 @@ def same_or_more(before: Values, now: Values) -> bool:
     return all(now.get(name, before) is value for name, value in before.items())
 
 
+# ---- the names of modules, by the thousands ----
+
+
+def _counts_changes() -> bool:
+    """Whether dicts count their changes where `_count_of_changes` looks for it (PEP 509)."""
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 13):
+        return False
+
+    names = {"a": 1}
+    count = _count_of_changes(names)
+    seen = [count.value]
+    for change in (lambda: names.update(a=2), lambda: names.update(b=2), lambda: names.pop("a")):
+        change()
+        seen.append(count.value)
+    dict(names), names.get("b"), names.update(b=2)  # no change
+    return len(set(seen)) == len(seen) and count.value == seen[-1]
+
+
+def _count_of_changes(names: Values) -> ctypes.c_uint64:
+    """The number beside a dict's length, a new one at each change and never one that has been."""
+    behind_length = object.__basicsize__ + ctypes.sizeof(ctypes.c_ssize_t)
+    return ctypes.c_uint64.from_address(id(names) + behind_length)
+
+
+COUNTED = _counts_changes()
+
+
+class Copied:
+    """The names of a module or class, as they were.
+
+    To compare 20,000 names takes a millisecond or more, which is longer than most functions that
+    are asked, and a check does it 50 times. To see that the dict was not written into is enough.
+
+    Attributes:
+        live: the dict itself.
+        names: what it held.
+    """
+
+    def __init__(self, live: Values) -> None:
+        self.live = live
+        self._count = _count_of_changes(live) if COUNTED else None
+        self._counted = self._count.value if self._count else None
+        self.names = dict(live)
+
+    def is_untouched(self) -> bool:
+        """Whether nothing was written since; False also where Python does not tell."""
+        return self._count is not None and self._count.value == self._counted
+
+    def now(self) -> Copied:
+        """The same names now."""
+        return self if self.is_untouched() else Copied(self.live)
+
+
 # ---- Python's own modules, and torch's: functions that were exchanged ----
 
 WATCHED = (sys, os, math, random, signal, threading, time, warnings, np, torch, torch.nn.functional)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What the names in the watched modules and classes stand for.
+
+    Attributes:
+        modules: all that are loaded, by which one sees whether there are more to watch.
+        spaces: the watched ones with their names.
+    """
+
+    modules: Copied
+    spaces: list[tuple[Any, Copied]]
 
 
 def _namespaces() -> Iterator[Any]:
@@ -164,19 +252,32 @@ def _namespaces() -> Iterator[Any]:
             yield sys.modules[name]
 
 
-Attributes = list[tuple[Any, Values]]
+def _dict_of(space: Any) -> Values:
+    """The dict behind a module or class; a class shows its own through a proxy only."""
+    names = vars(space)
+    return names if type(names) is dict else gc.get_referents(names)[0]
 
 
 def _read_attributes() -> Attributes:
-    return [(space, dict(vars(space))) for space in _namespaces()]
+    modules = Copied(sys.modules)
+    return Attributes(modules, [(space, Copied(_dict_of(space))) for space in _namespaces()])
 
 
-def _same_attributes(before: Attributes, now: Attributes) -> bool:
-    # Not those of `now`: what was taken out of sys.modules is not among them.
-    return all(
-        same_or_more(values, vars(space)) and not _added(values, vars(space))
-        for space, values in before
-    )
+def _read_attributes_anew(earlier: Attributes) -> Attributes:
+    if not earlier.modules.is_untouched():
+        return _read_attributes()
+    spaces = [(space, copied.now()) for space, copied in earlier.spaces]
+    return Attributes(earlier.modules, spaces)
+
+
+def _same_attributes(before: Attributes, _: None) -> bool:
+    # Those of the same spaces: what was taken out of sys.modules is looked at as well.
+    for _, copied in before.spaces:
+        if copied.is_untouched():
+            continue
+        if not same_or_more(copied.names, copied.live) or _added(copied.names, copied.live):
+            return False
+    return True
 
 
 def _added(before: Values, now: Values) -> list[str]:
@@ -194,12 +295,12 @@ def _added(before: Values, now: Values) -> list[str]:
 
 
 def _write_attributes(before: Attributes) -> None:
-    for space, values in before:
-        now = dict(vars(space))
-        for name in _added(values, now):
+    for space, copied in before.spaces:
+        now = dict(copied.live)
+        for name in _added(copied.names, now):
             delattr(space, name)
 
-        for name, value in values.items():
+        for name, value in copied.names.items():
             if now.get(name, now) is not value:
                 setattr(space, name, value)
 
@@ -213,8 +314,12 @@ def _write_builtins(before: Values) -> None:
     BUILTINS.update(before)
 
 
-def _write_modules(before: Values) -> None:
-    sys.modules.update(before)
+def _same_modules(before: Copied, _: None) -> bool:
+    return before.is_untouched() or same_or_more(before.names, dict(sys.modules))
+
+
+def _write_modules(before: Copied) -> None:
+    sys.modules.update(before.names)
 
 
 def _write_list(get: Callable[[], list]) -> Callable[[Any], None]:
@@ -577,8 +682,23 @@ SETTINGS = (
     Setting("builtins", lambda: dict(BUILTINS), _write_builtins, same),
     Setting("trace function", sys.gettrace, sys.settrace, same),
     Setting("profile function", sys.getprofile, _write_profile, same),
-    Setting("functions of modules", _read_attributes, _write_attributes, _same_attributes),
-    Setting("modules", lambda: dict(sys.modules), _write_modules, same_or_more),
+    # These are compared where they stand, so there is nothing to look at.
+    Setting(
+        "functions of modules",
+        _read_attributes,
+        _write_attributes,
+        _same_attributes,
+        look=lambda: None,
+        read_anew=_read_attributes_anew,
+    ),
+    Setting(
+        "modules",
+        lambda: Copied(sys.modules),
+        _write_modules,
+        _same_modules,
+        look=lambda: None,
+        read_anew=Copied.now,
+    ),
     Setting("default device and modes", _read_function_modes, _write_function_modes, same),
     Setting(
         "torch's dispatch modes", _get_current_dispatch_mode_stack, _write_dispatch_modes, same
