@@ -13,7 +13,7 @@ import torch
 from detlearn import check
 from detlearn.boxes import box_iou
 from detlearn.check import NotSolved
-from detlearn.check.engine import Exercise, Misconception, ask, display, judge, sandbox
+from detlearn.check.engine import Exercise, Misconception, Own, ask, display, judge, sandbox
 from detlearn.check.engine import exercise as engine
 from detlearn.check.engine.arguments import parameters, show_arguments
 from detlearn.check.engine.cases import (
@@ -219,6 +219,38 @@ TOY = Exercise(
 def judged(function):
     cases = TOY.ladder(0)
     return judge(TOY, cases, ask(function, cases))
+
+
+def test_the_packages_answers_serve_to_judge_many_and_are_asked_once():
+    asked = []
+
+    def counts(boxes):
+        asked.append(boxes)
+        return boxes @ torch.ones(4)
+
+    known = Misconception("the half is missing", counts)
+    toy = replace(TOY, misconceptions=(known,))
+    own = Own(toy, toy.ladder(0))
+
+    def writes(boxes):
+        boxes += 1
+        return boxes @ torch.ones(4)
+
+    learners = (half_sum, lambda b: b @ torch.ones(4), lambda b: b.sum(1) / 3, writes)
+    for function in learners * 2:
+        cases = toy.ladder(0)
+        answers = ask(function, cases)
+        shared = judge(toy, cases, answers, own)
+        assert str(shared) == str(judge(toy, toy.ladder(0), answers))
+        assert shared.hint == judge(toy, toy.ladder(0), answers).hint
+
+    # Of the eight learners each with its own, and of all eight together.
+    alone = len(asked)
+    asked.clear()
+    own = Own(toy, toy.ladder(0))
+    for function in learners * 2:
+        judge(toy, toy.ladder(0), ask(function, toy.ladder(0)), own)
+    assert 0 < len(asked) <= len(own.cases) < alone
 
 
 def test_the_ladder_begins_with_the_first_rung():

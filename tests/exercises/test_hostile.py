@@ -5,6 +5,7 @@ import decimal
 import gc
 import locale
 import logging
+import math
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import types
 import warnings
 
 import hostile
@@ -387,6 +389,95 @@ def test_what_is_spoiled_is_put_back(name, capsys):
     check.box_iou(spoils)
     assert noticed and not any(noticed)  # so this test can fail
     assert state.differences(before) == []
+
+
+# ---- the names of modules ----
+
+
+@pytest.fixture(params=[True, False], ids=["counted", "compared"])
+def counted(request, monkeypatch):
+    """Whether dicts count their changes, as until Python 3.12, or names have to be compared."""
+    if request.param and not state.COUNTED:
+        pytest.skip("this Python does not tell that a dict was written into")
+    monkeypatch.setattr(state, "COUNTED", request.param)
+    return request.param
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", ["functions of modules", "modules"])
+def test_names_are_put_back_without_a_count(name, counted, capsys):
+    before, calls = state.snapshot(), []
+
+    def spoils(boxes1, boxes2):
+        # Found as they were at each call, so they were put back after the last one.
+        calls.append(state.differences(before))
+        SPOIL[name]()
+        assert name in state.differences(before)
+        return torch.zeros(len(boxes1), len(boxes2))
+
+    check.box_iou(spoils)
+    assert len(calls) > 10
+    assert not any({"functions of modules", "modules"} & set(found) for found in calls)
+    assert state.differences(before) == []
+
+
+def test_every_change_of_a_dict_is_counted():
+    if not state.COUNTED:
+        pytest.skip("this Python does not tell that a dict was written into")
+    names = {"a": 1, "b": 2}
+    for change in (
+        lambda: names.update(a=2),
+        lambda: names.update(c=3),
+        lambda: names.pop("b"),
+        lambda: names.setdefault("d", 4),
+        lambda: names.clear(),
+    ):
+        copied = state.Copied(names)
+        assert copied.is_untouched() and copied.now() is copied
+        change()
+        assert not copied.is_untouched()
+        assert copied.now().names == names and copied.now().is_untouched()
+
+    # One that was written into and put back may hold another object that says it is equal.
+    names["a"] = 1
+    copied = state.Copied(names)
+    names["a"] = True
+    assert not copied.is_untouched()
+
+
+@pytest.mark.parametrize("space", [math, torch, torch.Tensor, torch.nn.Module])
+def test_an_exchanged_function_is_noticed_wherever_it_stands(space, counted, monkeypatch):
+    before = state.snapshot()
+    assert state.differences(before) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(space, "__doc__" if space is math else "type", "another", raising=False)
+        assert state.differences(before) == ["functions of modules"]
+    assert state.differences(before) == []
+
+
+def test_a_snapshot_made_of_an_earlier_one_is_as_good(counted, monkeypatch):
+    """What was changed in between, and modules that were loaded in between, are in it."""
+    earlier = state.snapshot()
+    loaded = types.ModuleType("detlearn.loaded_in_between")
+    monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
+    monkeypatch.setattr(torch, "equal", torch.allclose)
+
+    later = state.snapshot(earlier)
+    assert state.differences(later) == []
+    loaded.clone = print
+    assert state.differences(later) == ["functions of modules"]
+    torch.equal = max
+    state.restore(later)
+    assert state.differences(later) == []
+    assert torch.equal is torch.allclose and not hasattr(loaded, "clone")
+
+    # Nothing happened: nothing is copied again.
+    again = state.snapshot(later)
+    if counted:
+        spaces = {setting.name: value for setting, value in again}["functions of modules"].spaces
+        known = {setting.name: value for setting, value in later}["functions of modules"].spaces
+        kept = sum(one is other for (_, one), (_, other) in zip(spaces, known))
+        assert kept > 0.9 * len(known)
 
 
 @pytest.mark.alone

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from detlearn.check.engine.cases import Answer, Case, Fault, agree, fault
 from detlearn.check.engine.forms import tensors_in
-from detlearn.check.engine.sandbox import call_own
 
 LOOKS_LIKE = "this looks like: "
 # After these there is no answer that could be compared.
@@ -51,7 +50,7 @@ class Asked:
         expected: the right answers.
         faults: what is wrong with each answer, or None.
         returns: what each returned tensor is called.
-        read: gives an answer to a case as it is compared.
+        said: what a function of the package answers to a case, given its place.
     """
 
     cases: Sequence[Case]
@@ -59,7 +58,7 @@ class Asked:
     expected: Sequence[Answer]
     faults: Sequence[Fault | None]
     returns: tuple[str, ...]
-    read: Callable[[Case, Answer], Answer] = lambda case, answer: answer
+    said: Callable[[Callable, int], Answer]
 
 
 def diagnose(
@@ -92,15 +91,11 @@ def diagnose(
     if not failing or any(asked.faults[: failing[0]]):
         return ""
 
-    @functools.cache
-    def said(function: Callable, i: int) -> Answer:
-        return asked.read(asked.cases[i], call_own(function, asked.cases[i]))
-
     # A misconception that fits everywhere, and no other with it.
     fitting = [
         (known, evidence)
         for known in misconceptions
-        if (evidence := _most_evidence(known, asked, compared, failing, said))
+        if (evidence := _most_evidence(known, asked, compared, failing))
     ]
     if fitting:
         known, evidence = fitting[0]
@@ -115,7 +110,7 @@ def diagnose(
     rung = asked.cases[failing[0]].rung
     lowest = [i for i in compared if asked.cases[i].rung == rung]
     for known in misconceptions:
-        if _most_evidence(known, asked, lowest, [i for i in failing if i in lowest], said):
+        if _most_evidence(known, asked, lowest, [i for i in failing if i in lowest]):
             return LOOKS_LIKE + known.hint
     return ""
 
@@ -125,7 +120,6 @@ def _most_evidence(
     asked: Asked,
     compared: Sequence[int],
     failing: Sequence[int],
-    said: Callable[[Callable, int], Answer],
 ) -> list[int]:
     """The failing cases on which a variant of a misconception is wrong in the learner's way.
 
@@ -134,7 +128,6 @@ def _most_evidence(
         asked: cases, answers and faults.
         compared: the cases on which the two must agree, all of them.
         failing: those in which the learner's function is wrong.
-        said: calls a function on a case, once.
 
     Returns:
         Empty if no variant agrees everywhere; of several that do, the longest list.
@@ -143,10 +136,11 @@ def _most_evidence(
     for function in known.functions:
         # The failing ones first: there most misconceptions differ at once.
         ordered = [*failing, *(i for i in compared if i not in failing)]
-        if not all(agree(asked.cases[i], asked.answers[i], said(function, i)) for i in ordered):
+        said = functools.partial(asked.said, function)
+        if not all(agree(asked.cases[i], asked.answers[i], said(i)) for i in ordered):
             continue
 
-        evidence = [i for i in failing if _is_evidence(asked, i, said(function, i))]
+        evidence = [i for i in failing if _is_evidence(asked, i, said(i))]
         most = max(most, evidence, key=len)
     return most
 

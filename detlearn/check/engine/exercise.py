@@ -153,13 +153,47 @@ def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[
     return answers
 
 
-def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) -> Verdict:
+class Own:
+    """What functions of the package answer to the cases of an exercise; each is asked once.
+
+    One such object serves to judge any number of answers to the same cases.
+    """
+
+    def __init__(self, exercise: Exercise, cases: Sequence[Case]) -> None:
+        """
+        Args:
+            exercise: the exercise.
+            cases: the questions; no function of a learner's may get at these very tensors.
+        """
+        self.exercise = exercise
+        self.cases = cases
+        self._expected: dict[int, Answer] = {}
+        self._said: dict[tuple[Callable, int], Answer] = {}
+
+    def expected(self, i: int) -> Answer:
+        """The right answer to case i."""
+        if i not in self._expected:
+            self._expected[i] = expected_answer(self.exercise, self.cases[i])
+        return self._expected[i]
+
+    def said(self, function: Callable, i: int) -> Answer:
+        """What a function answers to case i, as it is compared."""
+        if (function, i) not in self._said:
+            answer = call_own(function, self.cases[i])
+            self._said[function, i] = self.exercise.read(self.cases[i], answer)
+        return self._said[function, i]
+
+
+def judge(
+    exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer], own: Own | None = None
+) -> Verdict:
     """Compare answers with the reference's and find the mistake.
 
     Args:
         exercise: the exercise.
         cases: what was asked.
         answers: what came back, in the order of the cases; they may end early.
+        own: the package's answers to the same cases, where many learners' are judged.
 
     Returns:
         The verdict, with a hint if it is wrong.
@@ -171,9 +205,10 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         return Verdict("todo", number, name, f"not attempted yet; {name} is the package's so far")
 
     # What is wrong with each answer.
+    own = own or Own(exercise, cases)
     answers = [exercise.read(case, answer) for case, answer in zip(cases, answers)]
     arguments = parameters(exercise.reference)
-    expected = [expected_answer(exercise, case) for case in cases[: len(answers)]]
+    expected = [own.expected(i) for i in range(len(answers))]
     faults = [
         fault(case, answer, right, exercise.returns, arguments)
         for case, answer, right in zip(cases, answers, expected)
@@ -196,7 +231,7 @@ def judge(exercise: Exercise, cases: Sequence[Case], answers: Sequence[Answer]) 
         return Verdict("wrong", number, name, found.text)
 
     narrowed = exercise.narrow(case, found) if answer.trouble is None or answer.values else ""
-    asked = Asked(cases, answers, expected, faults, exercise.returns, exercise.read)
+    asked = Asked(cases, answers, expected, faults, exercise.returns, own.said)
 
     return Verdict(
         "wrong",
