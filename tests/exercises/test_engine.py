@@ -568,7 +568,7 @@ def test_after_a_stop_the_remaining_cases_are_not_tried(kind, monkeypatch):
 def test_the_time_is_for_all_calls_together(monkeypatch):
     given = []
 
-    def slow(function, case, seconds):
+    def slow(function, case, seconds, earlier):
         given.append(seconds)
         time.sleep(0.01)
         return Answer((tensor(1.0),))

@@ -7,6 +7,7 @@ import locale
 import logging
 import math
 import multiprocessing
+import operator
 import os
 import random
 import resource
@@ -405,19 +406,18 @@ def counted(request, monkeypatch):
 
 @pytest.mark.alone
 @pytest.mark.parametrize("name", ["functions of modules", "modules"])
-def test_names_are_put_back_without_a_count(name, counted, capsys):
-    before, calls = state.snapshot(), []
+def test_names_are_put_back_after_every_call(name, counted, capsys):
+    before, own = state.snapshot(), (torch.equal, torch.Tensor.add, check.solution, random)
+    found = []
 
     def spoils(boxes1, boxes2):
-        # Found as they were at each call, so they were put back after the last one.
-        calls.append(state.differences(before))
+        now = (torch.equal, torch.Tensor.add, check.solution, sys.modules.get("random"))
+        found.append(all(map(operator.is_, now, own)))
         SPOIL[name]()
-        assert name in state.differences(before)
         return torch.zeros(len(boxes1), len(boxes2))
 
     check.box_iou(spoils)
-    assert len(calls) > 10
-    assert not any({"functions of modules", "modules"} & set(found) for found in calls)
+    assert len(found) > 10 and all(found)
     assert state.differences(before) == []
 
 

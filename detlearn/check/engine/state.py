@@ -32,6 +32,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from gc import get_referents  # under a name of ours, which is watched
 from typing import Any
 
 import numpy as np
@@ -255,7 +256,7 @@ def _namespaces() -> Iterator[Any]:
 def _dict_of(space: Any) -> Values:
     """The dict behind a module or class; a class shows its own through a proxy only."""
     names = vars(space)
-    return names if type(names) is dict else gc.get_referents(names)[0]
+    return names if type(names) is dict else get_referents(names)[0]
 
 
 def _read_attributes() -> Attributes:
@@ -480,7 +481,12 @@ GUARD = "detlearn's check"  # the name of the thread that stops functions; it co
 
 
 def _read_threads() -> list[int]:
-    return [thread.ident for thread in threading.enumerate() if thread.name != GUARD]
+    return [t.ident for t in threading.enumerate() if t.name != GUARD and not _is_dead(t)]
+
+
+def _is_dead(thread: threading.Thread) -> bool:
+    """Return whether a thread has ended without leaving the list, as one that was told twice."""
+    return type(thread) is threading.Thread and not thread.is_alive()
 
 
 def _end_threads(before: list[int]) -> None:
@@ -502,16 +508,19 @@ def _end_threads(before: list[int]) -> None:
 
 def _is_ending(thread: threading.Thread) -> bool:
     """Return whether a thread has left its function and reports, slowly perhaps, what ended it."""
+    above = None
     frame = sys._current_frames().get(thread.ident)
-    while frame is not None:
-        if frame.f_code is _REPORT:
-            return True
-        frame = frame.f_back
-    return False
+    while frame is not None and frame.f_code is not _WHOLE:
+        above, frame = frame, frame.f_back
+
+    # Neither in its function nor anywhere else but in Python's own code around it.
+    return frame is not None and (above is None or above.f_code in _AROUND)
 
 
-# What `threading` calls when a function of a thread has raised: it ends in `threading.excepthook`.
-_REPORT = threading._make_invoke_excepthook().__code__
+# What `threading` runs in a thread: around the function it makes notes of the thread, and calls
+# `threading.excepthook` if the function has raised.
+_WHOLE = threading.Thread._bootstrap_inner.__code__
+_AROUND = (threading._make_invoke_excepthook().__code__, threading.Thread._delete.__code__)
 
 
 def stop_thread(ident: int, error: type[BaseException]) -> None:
