@@ -112,6 +112,11 @@ class TestRelativeTargets:
         (found,) = relative_targets([target([])], [(8, 16)])
         assert found["boxes"].shape == (0, 4) and found["labels"].dtype == torch.int64
 
+    def test_scales_are_of_the_dtype_of_the_boxes(self):
+        scales = image_scales([(40, 80), (8, 16)], torch.zeros(1, dtype=torch.float64))
+        assert scales.dtype == torch.float64
+        assert scales.tolist() == [[80, 40, 80, 40], [16, 8, 16, 8]]
+
     def test_scales_undo_it(self):
         boxes = torch.tensor([[20.0, 10, 60, 20], [0, 0, 80, 40]])
         (found,) = relative_targets([{"boxes": boxes, "labels": torch.zeros(2).long()}], [(40, 80)])
