@@ -5,6 +5,7 @@
 
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.centre_gaussian import centre_gaussian
+from detlearn.explore.deformable_sampling import deformable_sampling
 from detlearn.explore.fcos_levels import fcos_levels
 from detlearn.explore.focal_loss import focal_loss
 from detlearn.explore.hungarian import hungarian_costs
@@ -22,6 +23,7 @@ __all__ = [
     "Player",
     "anchors_and_objects",
     "centre_gaussian",
+    "deformable_sampling",
     "fcos_levels",
     "focal_loss",
     "hungarian_costs",

@@ -4,6 +4,7 @@ import html
 import re
 
 import pytest
+from from_models import figure_named
 
 from detlearn import explore
 
@@ -16,7 +17,7 @@ SERIOUS = ("critical", "serious")
 @pytest.mark.parametrize("name", FIGURES)
 def test_axe_finds_nothing_serious(open_figures, name: str, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    figure = open_figures(getattr(explore, name)(), theme=theme, width=390)
+    figure = open_figures(figure_named(name), theme=theme, width=390)
     figure.page.wait_for_timeout(500)  # until the ink has been looked at twice
 
     found = axe.run(figure.page, context=".detlearn-explore").response["violations"]
@@ -25,7 +26,7 @@ def test_axe_finds_nothing_serious(open_figures, name: str, theme: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_screen_readers_say_first(name: str) -> None:
-    figure = getattr(explore, name)()
+    figure = figure_named(name)
     made = figure._repr_html_()
     assert f'aria-label="{html.escape(figure.title)}"' in made
     assert len(figure.description) > 100
@@ -34,7 +35,7 @@ def test_what_screen_readers_say_first(name: str) -> None:
 
 def test_all_of_them_live_on_one_page(open_figures) -> None:
     """No name, no id and no group of radio buttons of one is another's."""
-    made = [getattr(explore, name)() for name in FIGURES]
+    made = [figure_named(name) for name in FIGURES]
     figure = open_figures(*made, *made)
     page = figure.page
     for i in range(len(FIGURES)):
@@ -67,24 +68,24 @@ def test_all_of_them_live_on_one_page(open_figures) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_still_picture_gives_way_to_the_living_one(open_figures, name: str) -> None:
     """Without scripts there is the still picture and nothing to work; with them, the other way."""
-    still = open_figures(getattr(explore, name)(), scripts=False).page
+    still = open_figures(figure_named(name), scripts=False).page
     assert still.locator(".stage svg").first.is_visible()
     assert still.locator("input, button, [role=slider]").count() == 0
 
-    living = open_figures(getattr(explore, name)()).page
+    living = open_figures(figure_named(name)).page
     assert living.locator(".stage").count() == 1
     assert living.locator("input:visible").count() > 0
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_comment_of_the_source_travels_along(name: str) -> None:
-    made = getattr(explore, name)()._repr_html_()
+    made = figure_named(name)._repr_html_()
     assert not re.search(r"^[ \t]*(//|/\*)", made, re.M)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_lines_are_drawn_from_their_first_point(open_figures, name: str) -> None:
-    page = open_figures(getattr(explore, name)()).page
+    page = open_figures(figure_named(name)).page
     paths = "[...document.querySelectorAll('path.line')].map((path) => path.getAttribute('d'))"
     for path in filter(None, page.evaluate(paths)):
         assert re.fullmatch(r"M[^M]*", path)

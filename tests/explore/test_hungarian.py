@@ -175,6 +175,9 @@ def test_boxes_follow_the_hand_and_take_their_objects_colour(open_figures) -> No
         "left 67, top 42, 4 wide, 4 high"
     )
 
+    drag("query 4", -200, 200)
+    assert figure.get()["boxes"][3] == [0, 92, 36, 128]
+
     # The colours are those of the assignment that is drawn.
     page.get_by_text("back to the start").click()
     fills = (
