@@ -14,9 +14,12 @@ from detlearn.explore.flow import (
     FlowRow,
     anchor_free_flow,
     centernet_flow,
+    deformable_detr_flow,
+    detr_flow,
     fcos_flow,
     point_flow,
     retinanet_flow,
+    transformer_flow,
     two_stage_flow,
     yolo_flow,
     yolov1_flow,
@@ -24,13 +27,15 @@ from detlearn.explore.flow import (
     yolov8_flow,
 )
 from detlearn.models.yolov3 import decode_levels
+from detlearn.nets.deformable_attention import DeformableAttention
 from detlearn.nets.fpn import PyramidBackbone
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 ALONE = [point_flow(), two_stage_flow()]
-IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows]
+IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows, *transformer_flow().flows]
+FIRST_IN_ROWS = tuple(f"Data flow of {name}." for name in ("YOLOv1", "RetinaNet", "DETR"))
 FLOWS = pytest.mark.parametrize("flow", ALONE + IN_ROWS)
 
 
@@ -183,6 +188,62 @@ def test_the_shapes_are_those_of_centernet() -> None:
     assert f"the {model.max_detections} best peaks, no NMS" in text
 
 
+def test_the_shapes_are_those_of_detr() -> None:
+    model = models.create("detr", num_classes=10).eval()
+    image = torch.zeros(1, 3, 128, 128)
+    maps = model.backbone(image)
+    with torch.no_grad():
+        outputs = model.predict(image)
+    text = words(detr_flow())
+
+    says_maps(text, model.backbone.strides, maps.values())
+    assert text.count(shape(outputs.memory.tokens)) == 3  # of tokens, positions and memory
+    assert f"each token looks at all {outputs.memory.tokens.shape[1]}" in text
+    says_layers(text, model)
+
+    queries, _ = model.first_queries(1)
+    assert f"learnt, {shape(queries)}" in text
+    assert shape(outputs.class_logits) in text and outputs.class_logits.shape[-1] == 10 + 1
+    assert shape(outputs.pred_boxes) in text
+    num_queries = outputs.pred_boxes.shape[1]
+    assert f"{num_queries} boxes, score > {model.score_threshold:g}, no NMS" in text
+
+
+def test_the_shapes_are_those_of_deformable_detr() -> None:
+    model = models.create("deformable_detr", num_classes=10).eval()
+    image = torch.zeros(1, 3, 128, 128)
+    maps = model.backbone(image)
+    with torch.no_grad():
+        memory = model.encode(image, [(128, 128)])
+        outputs = model.predict(image)
+    text = words(deformable_detr_flow())
+
+    says_maps(text, model.backbone.strides, maps.values())
+    for height, width in memory.map_sizes:
+        assert f"{height * width} tokens" in text
+    assert shape(memory.tokens) in text and f"to {memory.tokens.shape[-1]}" in " ".join(text)
+    says_layers(text, model)
+
+    # Points that a token of the encoder reads, and a query of the decoder.
+    modules = [m for m in model.modules() if isinstance(m, DeformableAttention)]
+    points = {m.num_heads * m.num_levels * m.num_points for m in modules}
+    (num_points,) = points
+    assert f"each token reads {num_points} points" in text
+    assert f"reads {num_points} points, corrects its box" in text
+
+    num_queries = outputs.pred_boxes.shape[1]
+    assert f"{num_queries} best of {memory.tokens.shape[1]}" in text
+    assert model.proposals_per_object == 4 and "four of the proposals" in text
+    assert shape(outputs.class_logits) in text and shape(outputs.pred_boxes) in text
+    assert f"{num_queries} × 10 scores, no NMS" in text
+
+
+def says_layers(text: list[str], model: torch.nn.Module) -> None:
+    encoder, decoder = model.transformer.encoder.layers, model.transformer.decoder.layers
+    assert len(encoder) == 1 and "encoder, 1 layer" in text
+    assert f"decoder, {len(decoder)} layers" in text
+
+
 def says_pyramid(flow: Flow, backbone: PyramidBackbone) -> None:
     """The drawing has the maps of the body and of the pyramid, and those that go to the head."""
     maps = backbone.body(torch.zeros(1, 3, 128, 128))
@@ -204,14 +265,14 @@ def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor])
         assert shape(features) in text
 
 
-@pytest.mark.parametrize("row", [yolo_flow(), anchor_free_flow()])
-def test_the_three_stand_side_by_side_or_below_each_other(row: FlowRow) -> None:
+@pytest.mark.parametrize("row", [yolo_flow(), anchor_free_flow(), transformer_flow()])
+def test_they_stand_side_by_side_or_below_each_other(row: FlowRow) -> None:
     """Each says in its last box who learns what; the row has room for as many as fit."""
     markup = row._repr_html_()
-    assert markup.count("<svg") == 3 and "flex-wrap: wrap" in markup
+    assert markup.count("<svg") == len(row.flows) > 1 and "flex-wrap: wrap" in markup
     assert all("Who learns an object?" in words(flow)[-3:] for flow in row.flows)
     assert len({(flow.width, flow.height) for flow in row.flows}) == 1
-    assert repr(row).startswith(("Data flow of YOLOv1.", "Data flow of RetinaNet."))
+    assert repr(row).startswith(FIRST_IN_ROWS)
 
 
 @FLOWS

@@ -11,6 +11,7 @@ from detlearn.explore.focal_loss import focal_loss
 from detlearn.explore.hungarian import hungarian_costs
 from detlearn.explore.page import Explorable
 from detlearn.explore.play import Player, play
+from detlearn.explore.query_attention import query_attention
 from detlearn.explore.roi_sampling import roi_sampling
 from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
@@ -28,6 +29,7 @@ __all__ = [
     "focal_loss",
     "hungarian_costs",
     "play",
+    "query_attention",
     "roi_sampling",
     "scores_to_ap",
     "source",

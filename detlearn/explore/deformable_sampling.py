@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detlearn.explore.packed import check_size, packed
+from detlearn.explore.packed import light_enough, packed
 from detlearn.explore.page import Explorable
 from detlearn.explore.pictures import webp
 
@@ -63,7 +63,7 @@ def deformable_sampling(
 
     height, width = image.shape[-2:]
     picture = webp(image)
-    return Explorable(
+    figure = Explorable(
         name="deformable_sampling",
         title="Where deformable attention looks",
         description=(
@@ -92,6 +92,7 @@ def deformable_sampling(
         },
         still=_still(picture, (height, width), locations[-1, query], weights[-1, query]),
     )
+    return light_enough(figure, "layers or queries")
 
 
 def _check(
@@ -131,7 +132,6 @@ def _check(
 
     if not 0 <= query < num_queries:
         raise ValueError(f"query is {query}: expected 0 … {num_queries - 1}")
-    check_size(3 * weights.numel(), "the points; give fewer layers or queries: they")
 
 
 def _rounded(numbers: Tensor) -> list:

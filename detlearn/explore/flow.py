@@ -15,10 +15,12 @@ PART_COLOURS = {
     "image": "#7d7d7d",
     "backbone": "#3b7fc4",
     "pyramid": "#1f8f84",
+    "encoder": "#1f8f84",
     "scores": "#b87503",
     "boxes": "#8a5cc9",
     "first stage": "#b87503",
     "second stage": "#5b6cff",
+    "decoder": "#5b6cff",
     "answer": "#c2503a",
     "training": "#7d7d7d",
 }
@@ -29,6 +31,7 @@ HEAD = 5  # half the width of an arrow's head
 
 # The small backbone's maps: stride, channels, side; and those of a pyramid that adds them up.
 SMALL_MAPS = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
+SET_MAPS = (("4", 48, 32), ("8", 64, 16), ("16", 96, 8))  # of the detectors of chapter 5
 SMALL_PYRAMID = ("32 × 32 × 32", "32 × 16 × 16", "32 × 8 × 8", "32 × 4 × 4")
 
 STYLE = """
@@ -475,6 +478,114 @@ def centernet_flow() -> Flow:
     return flow
 
 
+def transformer_flow() -> FlowRow:
+    """Draw chapter 5's two detectors, for images of 128 × 128 pixels and ten classes."""
+    return FlowRow((detr_flow(), deformable_detr_flow()))
+
+
+def detr_flow() -> Flow:
+    """Draw DETR, the left one of `transformer_flow`."""
+    flow = Flow(
+        264,
+        762,
+        "Data flow of DETR. An image of 3 × 128 × 128 goes through three maps of the backbone, of "
+        "stride 4, 8 and 16. The map of stride 16 becomes 64 tokens of 128 numbers. Codes of their "
+        "rows and columns are added to queries and keys in every layer, never to values. In the "
+        "encoder, of one layer, each token looks at all others. In the decoder, of three layers, "
+        "20 learnt queries look at each other and then at the 64 tokens. Each query gives scores "
+        "of ten classes and of “no object”, and one box. These are the detections, without NMS. An "
+        "object is learnt by one query alone, chosen so that the costs of all objects together are "
+        "lowest.",
+    )
+    draw_backbone(flow, "DETR, 2020", SET_MAPS)
+
+    # The coarsest map, location after location, and where each of them lies.
+    flow.arrow((56, 251), (56, 271))
+    flow.text((64, 261), "1 × 1", anchor="start")
+    flow.box((4, 274, 112, 44), ("tokens", "64 × 128"), "encoder")
+    flow.arrow((56, 319), (56, 339))
+    flow.box((132, 206, 128, 62), ("positions", "to queries, keys", "64 × 128"), "image")
+    flow.arrow((196, 269), (196, 339))
+
+    draw_transformer(
+        flow,
+        encoder=("encoder, 1 layer", "each token looks at all 64"),
+        memory="64 × 128",
+        decoder=("decoder, 3 layers", "at each other, then at the memory"),
+    )
+    flow.box((4, 404, 124, 44), ("queries", "learnt, 20 × 128"), "decoder")
+
+    draw_head(
+        flow,
+        top=534,
+        scores=("scores", "10 classes and", "“no object”", "20 × 11"),
+        boxes=("boxes", "centre, sides", "in [0, 1]", "20 × 4"),
+        decode=("decode", "20 boxes, score > 0.05, no NMS"),
+        learns=("one query: the one with which the", "costs of all together are lowest"),
+    )
+    return flow
+
+
+def deformable_detr_flow() -> Flow:
+    """Draw the two-stage Deformable DETR, the right one of `transformer_flow`."""
+    flow = Flow(
+        264,
+        762,
+        "Data flow of the two-stage Deformable DETR. An image of 3 × 128 × 128 goes through three "
+        "maps of the backbone, of stride 4, 8 and 16. The maps of stride 8 and 16 become 256 and "
+        "64 tokens, 320 in all, of 128 numbers each; codes of row, column and level are added to "
+        "queries. In the encoder, of one layer, each token reads 32 points, four in each of four "
+        "heads on each of two levels. Each token proposes a box; the 20 best proposals are the "
+        "queries. In the decoder, of three layers, each query reads 32 points in and near its box "
+        "and corrects the box. Each gives scores of ten classes and a box, the detections, without "
+        "NMS. An object is learnt by one query, as in DETR, and by four proposals.",
+    )
+    draw_backbone(flow, "Deformable DETR, 2021", SET_MAPS)
+
+    # Two maps become one list of tokens.
+    for y, tokens in ((140, 256), (206, 64)):
+        flow.arrow((109, y + 22), (129, y + 22))
+        flow.box((132, y, 104, 44), (f"{tokens} tokens", "1 × 1, to 128"), "encoder")
+        flow.line((237, y + 22), (252, y + 22))
+    flow.arrow((252, 162), (252, 296), (196, 296), (196, 339))
+    flow.text((188, 318), "320 × 128", anchor="end")
+    flow.box((4, 274, 104, 44), ("positions", "and the level"), "image")
+    flow.arrow((56, 319), (56, 339))
+
+    draw_transformer(
+        flow,
+        encoder=("encoder, 1 layer", "each token reads 32 points"),
+        memory="320 × 128",
+        decoder=("decoder, 3 layers", "reads 32 points, corrects its box"),
+    )
+    flow.arrow((66, 387), (66, 401))
+    flow.box((4, 404, 124, 44), ("proposals", "20 best of 320"), "first stage")
+
+    draw_head(
+        flow,
+        top=534,
+        scores=("scores", "10 classes, each", "a yes or no", "20 × 10"),
+        boxes=("boxes", "corrected in", "every layer", "20 × 4"),
+        decode=("decode", "20 × 10 scores, no NMS"),
+        learns=("one query, as in DETR; and before,", "four of the proposals"),
+    )
+    return flow
+
+
+def draw_transformer(
+    flow: Flow, *, encoder: Sequence[str], memory: str, decoder: Sequence[str]
+) -> None:
+    """Draw encoder and decoder, and what goes from one to the other; the queries stand beside."""
+    flow.box((4, 342, 256, 44), encoder, "encoder")
+    flow.arrow((232, 387), (232, 463))
+    flow.text((224, 417), "memory", anchor="end")
+    flow.text((224, 434), memory, anchor="end")
+    flow.arrow((66, 449), (66, 463))
+    flow.box((4, 466, 256, 44), decoder, "decoder")
+    flow.arrow((66, 511), (66, 531))
+    flow.arrow((198, 511), (198, 531))
+
+
 def draw_backbone(flow: Flow, title: str, maps: Sequence[tuple[str, int, int]]) -> None:
     """Draw the image and, from fine to coarse, the backbone's maps: stride, channels and side."""
     flow.text((132, 10), title, name=True)
@@ -513,11 +624,12 @@ def draw_head(
     boxes: Sequence[str],
     decode: Sequence[str],
     learns: Sequence[str],
+    top: int = 392,
 ) -> None:
-    """Draw what is predicted, what becomes of it, and who learns what."""
-    flow.box((4, 392, 124, 84), scores, "scores")
-    flow.box((136, 392, 124, 84), boxes, "boxes")
-    flow.arrow((66, 477), (66, 495))
-    flow.arrow((198, 477), (198, 495))
-    flow.box((4, 498, 256, 44), decode, "answer")
-    flow.box((4, 554, 256, 62), ("Who learns an object?", *learns), "training")
+    """Draw, from `top` on, what is predicted, what becomes of it, and who learns what."""
+    flow.box((4, top, 124, 84), scores, "scores")
+    flow.box((136, top, 124, 84), boxes, "boxes")
+    flow.arrow((66, top + 85), (66, top + 103))
+    flow.arrow((198, top + 85), (198, top + 103))
+    flow.box((4, top + 106, 256, 44), decode, "answer")
+    flow.box((4, top + 162, 256, 62), ("Who learns an object?", *learns), "training")

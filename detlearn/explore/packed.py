@@ -6,7 +6,9 @@ import base64
 
 from torch import Tensor
 
-MOST_BYTES = 70_000  # of all tensors of a figure; as text a third more
+from detlearn.explore.page import Explorable
+
+MOST_BYTES = 150_000  # of a figure's HTML
 
 
 def packed(numbers: Tensor, largest: float | Tensor = 1.0, signed: bool = False) -> str:
@@ -24,7 +26,20 @@ def packed(numbers: Tensor, largest: float | Tensor = 1.0, signed: bool = False)
     return base64.b64encode(bytes(steps.int().flatten().tolist())).decode()
 
 
-def check_size(num_bytes: int, what: str) -> None:
-    """Raise a ValueError where tensors would make a page too heavy."""
-    if num_bytes > MOST_BYTES:
-        raise ValueError(f"{what} would take {num_bytes:,} bytes: a figure may hold {MOST_BYTES:,}")
+def light_enough(figure: Explorable, advice: str) -> Explorable:
+    """Return a figure that a page can carry.
+
+    Args:
+        figure: that holds tensors.
+        advice: of what to give fewer.
+
+    Raises:
+        ValueError: if its HTML has more than `MOST_BYTES`.
+    """
+    size = len(figure._repr_html_().encode())
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"the figure would take {size:,} bytes of the page, of at most {MOST_BYTES:,}: give "
+            f"fewer {advice}"
+        )
+    return figure

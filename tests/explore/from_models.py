@@ -5,6 +5,7 @@ from functools import cache
 import torch
 
 from detlearn import explore
+from detlearn.boxes import box_convert
 from detlearn.data import ToyTown
 from detlearn.nets.deformable_attention import sampling_locations
 
@@ -43,7 +44,39 @@ def sampling(
     }
 
 
+def attention(snapshots=4, layers=3, queries=6, cells=(8, 8), seed=0) -> dict:
+    """The arguments of `explore.query_attention`: maps that narrow to a box while it is learnt."""
+    draw = torch.Generator().manual_seed(seed)
+    image, target = scene()
+    shape = (snapshots, layers, queries)
+
+    def uniform(*sizes: int) -> torch.Tensor:
+        return torch.rand(sizes, generator=draw, dtype=torch.float64)
+
+    # Boxes go from anywhere to the objects, later layers first.
+    wanted = box_convert(target["boxes"].double(), "xyxy", "cxcywh") / image.shape[-1]
+    wanted = wanted[torch.arange(queries) % len(wanted)]  # (Q, 4)
+    learnt = torch.linspace(0, 1, snapshots + layers).unfold(0, layers, 1)[:snapshots]  # (S, D)
+    learnt = learnt[..., None, None].double()
+    boxes = learnt * wanted + (1 - learnt) * (0.2 + 0.5 * uniform(*shape, 4))
+
+    # Attention is a bump about the middle of the box.
+    rows, columns = ((torch.arange(n) + 0.5) / n for n in cells)
+    centres, spread = boxes[..., None, None, :2], 0.5 - 0.35 * learnt[..., None]
+    logits = -((rows[:, None] - centres[..., 1]) ** 2 + (columns - centres[..., 0]) ** 2)
+    logits = logits / spread**2 + 0.5 * uniform(*shape, *cells)
+    return {
+        "image": image,
+        "maps": logits.flatten(3).softmax(dim=-1).view(*shape, *cells),
+        "boxes": boxes,
+        "scores": (0.1 + 0.85 * learnt[..., 0] * uniform(*shape)).clamp(max=1),
+        "labels": torch.randint(0, 10, shape, generator=draw),
+        "steps": [250 * s for s in range(snapshots)],
+        "class_names": ToyTown.class_names,
+    }
+
+
 def figure_named(name: str) -> explore.Explorable:
     """Make a figure; what it needs of a model comes from above."""
-    needs = {"deformable_sampling": sampling}
+    needs = {"deformable_sampling": sampling, "query_attention": attention}
     return getattr(explore, name)(**needs.get(name, dict)())
