@@ -29,12 +29,14 @@ from detlearn.explore.flow import (
 from detlearn.models.yolov3 import decode_levels
 from detlearn.nets.deformable_attention import DeformableAttention
 from detlearn.nets.fpn import PyramidBackbone
+from detlearn.nets.small import SmallBackbone
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 ALONE = [point_flow(), two_stage_flow()]
 IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows, *transformer_flow().flows]
+IN_ROWS += [deformable_detr_flow(num_encoder_layers=0)]
 FIRST_IN_ROWS = tuple(f"Data flow of {name}." for name in ("YOLOv1", "RetinaNet", "DETR"))
 FLOWS = pytest.mark.parametrize("flow", ALONE + IN_ROWS)
 
@@ -191,15 +193,15 @@ def test_the_shapes_are_those_of_centernet() -> None:
 def test_the_shapes_are_those_of_detr() -> None:
     model = models.create("detr", num_classes=10).eval()
     image = torch.zeros(1, 3, 128, 128)
-    maps = model.backbone(image)
     with torch.no_grad():
         outputs = model.predict(image)
     text = words(detr_flow())
 
-    says_maps(text, model.backbone.strides, maps.values())
+    says_maps(text, (4, 8, 16), maps_of(model.backbone, image))
     assert text.count(shape(outputs.memory.tokens)) == 3  # of tokens, positions and memory
+    assert len(model.transformer.encoder.layers) == 1 and "encoder, 1 layer" in text
     assert f"each token looks at all {outputs.memory.tokens.shape[1]}" in text
-    says_layers(text, model)
+    assert f"decoder, {len(model.transformer.decoder.layers)} layers" in text
 
     queries, _ = model.first_queries(1)
     assert f"learnt, {shape(queries)}" in text
@@ -212,23 +214,24 @@ def test_the_shapes_are_those_of_detr() -> None:
 def test_the_shapes_are_those_of_deformable_detr() -> None:
     model = models.create("deformable_detr", num_classes=10).eval()
     image = torch.zeros(1, 3, 128, 128)
-    maps = model.backbone(image)
+    num_encoder_layers = len(model.transformer.encoder.layers)
     with torch.no_grad():
         memory = model.encode(image, [(128, 128)])
         outputs = model.predict(image)
-    text = words(deformable_detr_flow())
+    text = words(deformable_detr_flow(num_encoder_layers))
 
-    says_maps(text, model.backbone.strides, maps.values())
+    says_maps(text, (4, 8, 16), maps_of(model.backbone, image))
     for height, width in memory.map_sizes:
         assert f"{height * width} tokens" in text
     assert shape(memory.tokens) in text and f"to {memory.tokens.shape[-1]}" in " ".join(text)
-    says_layers(text, model)
+    assert f"decoder, {len(model.transformer.decoder.layers)} layers" in text
 
     # Points that a token of the encoder reads, and a query of the decoder.
     modules = [m for m in model.modules() if isinstance(m, DeformableAttention)]
     points = {m.num_heads * m.num_levels * m.num_points for m in modules}
     (num_points,) = points
-    assert f"each token reads {num_points} points" in text
+    says_encoder = f"each token reads {num_points} points" in text
+    assert says_encoder == (num_encoder_layers == 1) != ("no encoder" in text)
     assert f"reads {num_points} points, corrects its box" in text
 
     num_queries = outputs.pred_boxes.shape[1]
@@ -238,10 +241,12 @@ def test_the_shapes_are_those_of_deformable_detr() -> None:
     assert f"{num_queries} × 10 scores, no NMS" in text
 
 
-def says_layers(text: list[str], model: torch.nn.Module) -> None:
-    encoder, decoder = model.transformer.encoder.layers, model.transformer.decoder.layers
-    assert len(encoder) == 1 and "encoder, 1 layer" in text
-    assert f"decoder, {len(decoder)} layers" in text
+def maps_of(backbone: SmallBackbone, images: torch.Tensor) -> list[torch.Tensor]:
+    """All maps from fine to coarse, also those that the backbone does not hand out."""
+    maps = [backbone.stem(images)]
+    for stage in backbone.stages:
+        maps.append(stage(maps[-1]))
+    return maps
 
 
 def says_pyramid(flow: Flow, backbone: PyramidBackbone) -> None:

@@ -31,7 +31,6 @@ HEAD = 5  # half the width of an arrow's head
 
 # The small backbone's maps: stride, channels, side; and those of a pyramid that adds them up.
 SMALL_MAPS = (("4", 48, 32), ("8", 64, 16), ("16", 128, 8), ("32", 160, 4))
-SET_MAPS = (("4", 48, 32), ("8", 64, 16), ("16", 96, 8))  # of the detectors of chapter 5
 SMALL_PYRAMID = ("32 × 32 × 32", "32 × 16 × 16", "32 × 8 × 8", "32 × 4 × 4")
 
 STYLE = """
@@ -478,9 +477,13 @@ def centernet_flow() -> Flow:
     return flow
 
 
-def transformer_flow() -> FlowRow:
-    """Draw chapter 5's two detectors, for images of 128 × 128 pixels and ten classes."""
-    return FlowRow((detr_flow(), deformable_detr_flow()))
+def transformer_flow(num_encoder_layers: int = 1) -> FlowRow:
+    """Draw chapter 5's two detectors, for images of 128 × 128 pixels and ten classes.
+
+    Args:
+        num_encoder_layers: of the deformable one, 0 or 1.
+    """
+    return FlowRow((detr_flow(), deformable_detr_flow(num_encoder_layers)))
 
 
 def detr_flow() -> Flow:
@@ -497,7 +500,7 @@ def detr_flow() -> Flow:
         "object is learnt by one query alone, chosen so that the costs of all objects together are "
         "lowest.",
     )
-    draw_backbone(flow, "DETR, 2020", SET_MAPS)
+    draw_backbone(flow, "DETR, 2020", SMALL_MAPS[:3])
 
     # The coarsest map, location after location, and where each of them lies.
     flow.arrow((56, 251), (56, 271))
@@ -526,21 +529,35 @@ def detr_flow() -> Flow:
     return flow
 
 
-def deformable_detr_flow() -> Flow:
-    """Draw the two-stage Deformable DETR, the right one of `transformer_flow`."""
+def deformable_detr_flow(num_encoder_layers: int = 1) -> Flow:
+    """Draw the two-stage Deformable DETR, the right one of `transformer_flow`.
+
+    Args:
+        num_encoder_layers: 0 or 1.
+    """
+    if num_encoder_layers == 0:
+        encoder = ("no encoder", "the tokens stay as they are")
+        encoder_in_words = "There is no encoder."
+    else:
+        encoder = ("encoder, 1 layer", "each token reads 32 points")
+        encoder_in_words = (
+            "In the encoder, of one layer, each token reads 32 points, four in each of four heads "
+            "on each of two levels."
+        )
+
     flow = Flow(
         264,
         762,
         "Data flow of the two-stage Deformable DETR. An image of 3 × 128 × 128 goes through three "
         "maps of the backbone, of stride 4, 8 and 16. The maps of stride 8 and 16 become 256 and "
         "64 tokens, 320 in all, of 128 numbers each; codes of row, column and level are added to "
-        "queries. In the encoder, of one layer, each token reads 32 points, four in each of four "
-        "heads on each of two levels. Each token proposes a box; the 20 best proposals are the "
+        f"queries. {encoder_in_words} Each token proposes a box; the 20 best proposals are the "
         "queries. In the decoder, of three layers, each query reads 32 points in and near its box "
         "and corrects the box. Each gives scores of ten classes and a box, the detections, without "
         "NMS. An object is learnt by one query, as in DETR, and by four proposals.",
     )
-    draw_backbone(flow, "Deformable DETR, 2021", SET_MAPS)
+    maps = (("4", 48, 32), ("8", 64, 16), ("16", 96, 8))
+    draw_backbone(flow, "Deformable DETR, 2021", maps)
 
     # Two maps become one list of tokens.
     for y, tokens in ((140, 256), (206, 64)):
@@ -554,7 +571,7 @@ def deformable_detr_flow() -> Flow:
 
     draw_transformer(
         flow,
-        encoder=("encoder, 1 layer", "each token reads 32 points"),
+        encoder=encoder,
         memory="320 × 128",
         decoder=("decoder, 3 layers", "reads 32 points, corrects its box"),
     )
