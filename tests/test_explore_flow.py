@@ -195,7 +195,8 @@ def test_the_shapes_are_those_of_detr() -> None:
     image = torch.zeros(1, 3, 128, 128)
     with torch.no_grad():
         outputs = model.predict(image)
-    text = words(detr_flow())
+    num_queries = outputs.pred_boxes.shape[1]
+    text = words(detr_flow(num_queries))
 
     says_maps(text, (4, 8, 16), maps_of(model.backbone, image))
     assert text.count(shape(outputs.memory.tokens)) == 3  # of tokens, positions and memory
@@ -207,7 +208,6 @@ def test_the_shapes_are_those_of_detr() -> None:
     assert f"learnt, {shape(queries)}" in text
     assert shape(outputs.class_logits) in text and outputs.class_logits.shape[-1] == 10 + 1
     assert shape(outputs.pred_boxes) in text
-    num_queries = outputs.pred_boxes.shape[1]
     assert f"{num_queries} boxes, score > {model.score_threshold:g}, no NMS" in text
 
 
@@ -218,7 +218,8 @@ def test_the_shapes_are_those_of_deformable_detr() -> None:
     with torch.no_grad():
         memory = model.encode(image, [(128, 128)])
         outputs = model.predict(image)
-    text = words(deformable_detr_flow(num_encoder_layers))
+    num_queries = outputs.pred_boxes.shape[1]
+    text = words(deformable_detr_flow(num_queries, num_encoder_layers))
 
     says_maps(text, (4, 8, 16), maps_of(model.backbone, image))
     for height, width in memory.map_sizes:
@@ -234,7 +235,6 @@ def test_the_shapes_are_those_of_deformable_detr() -> None:
     assert says_encoder == (num_encoder_layers == 1) != ("no encoder" in text)
     assert f"reads {num_points} points, corrects its box" in text
 
-    num_queries = outputs.pred_boxes.shape[1]
     assert f"{num_queries} best of {memory.tokens.shape[1]}" in text
     assert model.proposals_per_object == 4 and "four of the proposals" in text
     assert shape(outputs.class_logits) in text and shape(outputs.pred_boxes) in text

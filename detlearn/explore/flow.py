@@ -477,17 +477,25 @@ def centernet_flow() -> Flow:
     return flow
 
 
-def transformer_flow(num_encoder_layers: int = 1) -> FlowRow:
+def transformer_flow(
+    num_queries: tuple[int, int] = (10, 20), num_encoder_layers: int = 1
+) -> FlowRow:
     """Draw chapter 5's two detectors, for images of 128 × 128 pixels and ten classes.
 
     Args:
+        num_queries: of DETR and of the deformable one.
         num_encoder_layers: of the deformable one, 0 or 1.
     """
-    return FlowRow((detr_flow(), deformable_detr_flow(num_encoder_layers)))
+    first, second = num_queries
+    return FlowRow((detr_flow(first), deformable_detr_flow(second, num_encoder_layers)))
 
 
-def detr_flow() -> Flow:
-    """Draw DETR, the left one of `transformer_flow`."""
+def detr_flow(num_queries: int = 10) -> Flow:
+    """Draw DETR, the left one of `transformer_flow`.
+
+    Args:
+        num_queries: that are learnt.
+    """
     flow = Flow(
         264,
         762,
@@ -495,8 +503,8 @@ def detr_flow() -> Flow:
         "stride 4, 8 and 16. The map of stride 16 becomes 64 tokens of 128 numbers. Codes of their "
         "rows and columns are added to queries and keys in every layer, never to values. In the "
         "encoder, of one layer, each token looks at all others. In the decoder, of three layers, "
-        "20 learnt queries look at each other and then at the 64 tokens. Each query gives scores "
-        "of ten classes and of “no object”, and one box. These are the detections, without NMS. An "
+        f"{num_queries} learnt queries look at each other and then at the 64 tokens. Each query "
+        "gives scores of ten classes and of “no object”, and one box. These are the detections, without NMS. An "
         "object is learnt by one query alone, chosen so that the costs of all objects together are "
         "lowest.",
     )
@@ -516,23 +524,24 @@ def detr_flow() -> Flow:
         memory="64 × 128",
         decoder=("decoder, 3 layers", "at each other, then at the memory"),
     )
-    flow.box((4, 404, 124, 44), ("queries", "learnt, 20 × 128"), "decoder")
+    flow.box((4, 404, 124, 44), ("queries", f"learnt, {num_queries} × 128"), "decoder")
 
     draw_head(
         flow,
         top=534,
-        scores=("scores", "10 classes and", "“no object”", "20 × 11"),
-        boxes=("boxes", "centre, sides", "in [0, 1]", "20 × 4"),
-        decode=("decode", "20 boxes, score > 0.05, no NMS"),
+        scores=("scores", "10 classes and", "“no object”", f"{num_queries} × 11"),
+        boxes=("boxes", "centre, sides", "in [0, 1]", f"{num_queries} × 4"),
+        decode=("decode", f"{num_queries} boxes, score > 0.05, no NMS"),
         learns=("one query: the one with which the", "costs of all together are lowest"),
     )
     return flow
 
 
-def deformable_detr_flow(num_encoder_layers: int = 1) -> Flow:
+def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 1) -> Flow:
     """Draw the two-stage Deformable DETR, the right one of `transformer_flow`.
 
     Args:
+        num_queries: proposals that become queries.
         num_encoder_layers: 0 or 1.
     """
     if num_encoder_layers == 0:
@@ -551,8 +560,8 @@ def deformable_detr_flow(num_encoder_layers: int = 1) -> Flow:
         "Data flow of the two-stage Deformable DETR. An image of 3 × 128 × 128 goes through three "
         "maps of the backbone, of stride 4, 8 and 16. The maps of stride 8 and 16 become 256 and "
         "64 tokens, 320 in all, of 128 numbers each; codes of row, column and level are added to "
-        f"queries. {encoder_in_words} Each token proposes a box; the 20 best proposals are the "
-        "queries. In the decoder, of three layers, each query reads 32 points in and near its box "
+        f"queries. {encoder_in_words} Each token proposes a box; the {num_queries} best proposals "
+        "are the queries. In the decoder, of three layers, each query reads 32 points in and near its box "
         "and corrects the box. Each gives scores of ten classes and a box, the detections, without "
         "NMS. An object is learnt by one query, as in DETR, and by four proposals.",
     )
@@ -576,14 +585,14 @@ def deformable_detr_flow(num_encoder_layers: int = 1) -> Flow:
         decoder=("decoder, 3 layers", "reads 32 points, corrects its box"),
     )
     flow.arrow((66, 387), (66, 401))
-    flow.box((4, 404, 124, 44), ("proposals", "20 best of 320"), "first stage")
+    flow.box((4, 404, 124, 44), ("proposals", f"{num_queries} best of 320"), "first stage")
 
     draw_head(
         flow,
         top=534,
-        scores=("scores", "10 classes, each", "a yes or no", "20 × 10"),
-        boxes=("boxes", "corrected in", "every layer", "20 × 4"),
-        decode=("decode", "20 × 10 scores, no NMS"),
+        scores=("scores", "10 classes, each", "a yes or no", f"{num_queries} × 10"),
+        boxes=("boxes", "corrected in", "every layer", f"{num_queries} × 4"),
+        decode=("decode", f"{num_queries} × 10 scores, no NMS"),
         learns=("one query, as in DETR; and before,", "four of the proposals"),
     )
     return flow
