@@ -504,9 +504,9 @@ def detr_flow(num_queries: int = 10) -> Flow:
         "rows and columns are added to queries and keys in every layer, never to values. In the "
         "encoder, of one layer, each token looks at all others. In the decoder, of three layers, "
         f"{num_queries} learnt queries look at each other and then at the 64 tokens. Each query "
-        "gives scores of ten classes and of “no object”, and one box. These are the detections, without NMS. An "
-        "object is learnt by one query alone, chosen so that the costs of all objects together are "
-        "lowest.",
+        "gives scores of ten classes and of “no object”, and one box. These are the detections, "
+        "without NMS. An object is learnt by one query alone, chosen so that the costs of all "
+        "objects together are lowest.",
     )
     draw_backbone(flow, "DETR, 2020", SMALL_MAPS[:3])
 
@@ -561,9 +561,9 @@ def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 1) -> 
         "maps of the backbone, of stride 4, 8 and 16. The maps of stride 8 and 16 become 256 and "
         "64 tokens, 320 in all, of 128 numbers each; codes of row, column and level are added to "
         f"queries. {encoder_in_words} Each token proposes a box; the {num_queries} best proposals "
-        "are the queries. In the decoder, of three layers, each query reads 32 points in and near its box "
-        "and corrects the box. Each gives scores of ten classes and a box, the detections, without "
-        "NMS. An object is learnt by one query, as in DETR, and by four proposals.",
+        "are the queries. In the decoder, of three layers, each query reads 32 points in and near "
+        "its box and corrects the box. Each gives scores of ten classes and a box, the detections, "
+        "without NMS. An object is learnt by one query, as in DETR, and by four proposals.",
     )
     maps = (("4", 48, 32), ("8", 64, 16), ("16", 96, 8))
     draw_backbone(flow, "Deformable DETR, 2021", maps)
