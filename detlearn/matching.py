@@ -363,13 +363,20 @@ class HungarianMatcher:
         return pairs
 
     @torch.no_grad()
-    def assign(self, class_logits: Tensor, pred_boxes: Tensor, targets: Sequence[Target]) -> Tensor:
+    def assign(
+        self,
+        class_logits: Tensor,
+        pred_boxes: Tensor,
+        targets: Sequence[Target],
+        copies: int = 1,
+    ) -> Tensor:
         """Say which object each query learns, for any number of decoder layers at once.
 
         Args:
             class_logits: (..., B, Q, K + 1), in front for instance the L layers.
             pred_boxes: (..., B, Q, 4) cxcywh, as shares of the image.
             targets: per image ``{"boxes": (N, 4) cxcywh as shares of the image, "labels": (N,)}``.
+            copies: so many queries each object is given.
 
         Returns:
             (..., B, Q) int64: the object's index in its image, or −1 for no object. If there are
@@ -407,8 +414,9 @@ class HungarianMatcher:
         assigned = np.full(cost.shape[:2], BACKGROUND)  # (M, Q)
         for i in range(len(cost)):
             count = counts[i % len(counts)]
-            queries, objects = linear_sum_assignment(cost[i, :, :count])
-            assigned[i, queries] = objects
+            columns = np.tile(cost[i, :, :count], copies)  # (Q, copies · N): all, and all again
+            queries, objects = linear_sum_assignment(columns)
+            assigned[i, queries] = objects % max(count, 1)
 
         assigned = torch.from_numpy(assigned).to(class_logits.device)
         return assigned.view(class_logits.shape[:-1])  # (..., B, Q)

@@ -295,7 +295,7 @@ class TestProposals:
         memory = model.encode(torch.rand(2, 3, 32, 64), [(32, 64)] * 2)
         proposals = model.propose(memory)
         for i in range(2):
-            order = proposals.logits[i].argsort(descending=True)[:5]
+            order = proposals.logits[i, :, 0].argsort(descending=True)[:5]
             assert proposals.chosen[i].tolist() == order.tolist()
 
         queries, positions, boxes = model.queries_from(proposals)
@@ -308,12 +308,37 @@ class TestProposals:
         model = tiny(temperature=20.0)
         boxes = torch.rand(1, 40, 4)
         chosen = torch.tensor([[7, 0, 3, 39, 8]])
-        queries, positions, _ = model.queries_from(Proposals(torch.zeros(1, 40), boxes, chosen))
+        proposals = Proposals(torch.zeros(1, 40, 1), boxes, torch.randn(1, 40, 16), chosen)
+        queries, positions, _ = model.queries_from(proposals)
         for q, place in enumerate(chosen[0]):
             codes = [sine_code(2 * math.pi * number, 8, 20.0) for number in boxes[0, place]]
             row = model.transformer.pos_trans_norm(model.transformer.pos_trans(torch.cat(codes)))
             assert_close(positions[0, q], row[:16])
             assert_close(queries[0, q], row[16:])
+
+        # Or of its features, too.
+        model.queries_know_features = True
+        richer, same, _ = model.queries_from(proposals)
+        assert_close(richer, queries + proposals.tokens[:, chosen[0]])
+        assert same.equal(positions)
+
+    def test_proposals_may_know_classes(self):
+        """The best is then the one that is surest of its class, and labels are the objects'."""
+        plain, knowing = tiny(), tiny(proposals_know_classes=True)
+        memory = plain.encode(torch.rand(2, 3, 32, 64), [(32, 64)] * 2)
+        first, second = plain.propose(memory), knowing.propose(memory)
+        assert first.logits.shape == (2, 40, 1) and second.logits.shape == (2, 40, 3)
+        assert_close(first.logits, second.logits[..., :1])
+        assert_close(second.chosen, second.logits.amax(dim=-1).topk(5).indices)
+
+        shares = relative_targets([target([[4, 4, 30, 20]], [2])] * 2, [(32, 64)] * 2)
+        found = knowing.proposal_loss(second, shares)
+        assigned = HungarianMatcher(2, 5, 2, focal=True).assign(second.logits, second.boxes, shares)
+        labels, boxes = torch.full((2, 1), 2), torch.stack([t["boxes"] for t in shares])
+        expected = FocalCriterion().layer_losses(
+            second.logits, second.boxes, assigned, labels, boxes, 2.0
+        )
+        assert_close(found, sum(expected.values()))
 
     def test_in_the_padding_nothing_is_proposed(self):
         model = tiny()
@@ -450,8 +475,8 @@ class TestLoss:
     @pytest.mark.parametrize("repeats", [1, 3])
     def test_proposals_learn_that_there_is_an_object(self, repeats):
         torch.manual_seed(0)
-        logits, boxes = torch.randn(2, 30), torch.rand(2, 30, 4) * 0.5 + 0.1
-        proposals = Proposals(logits, boxes, logits.topk(5).indices)
+        logits, boxes = torch.randn(2, 30, 1), torch.rand(2, 30, 4) * 0.5 + 0.1
+        proposals = Proposals(logits, boxes, torch.zeros(2, 30, 16), torch.zeros(2, 5).long())
         model = tiny(num_classes=4, proposals_per_object=repeats)
         outputs = random_outputs(proposals=proposals)
         found = model.compute_loss(outputs, TARGETS)["proposals"]
@@ -462,10 +487,10 @@ class TestLoss:
             boxes_again = torch.cat([shares["boxes"]] * repeats)
             repeated.append({"boxes": boxes_again, "labels": torch.zeros(len(boxes_again)).long()})
         gt_boxes = nn.utils.rnn.pad_sequence([t["boxes"] for t in repeated], batch_first=True)
-        assigned = HungarianMatcher(2, 5, 2, focal=True).assign(logits[..., None], boxes, repeated)
+        assigned = HungarianMatcher(2, 5, 2, focal=True).assign(logits, boxes, repeated)
         assert (assigned >= 0).sum() == 3 * repeats
         expected = FocalCriterion().layer_losses(
-            logits[..., None],
+            logits,
             boxes,
             assigned,
             torch.zeros(gt_boxes.shape[:2]).long(),
@@ -558,7 +583,7 @@ def test_small():
     )
     outputs = model.eval().predict(torch.rand(1, 3, 128, 128))
     assert outputs.class_logits.shape == (1, 20, 10)
-    assert outputs.proposals.logits.shape == (1, 16 * 16 + 8 * 8)
+    assert outputs.proposals.logits.shape[:2] == (1, 16 * 16 + 8 * 8)
     assert isinstance(models.create("deformable_detr", 3), DeformableDETR)
 
 

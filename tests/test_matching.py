@@ -595,6 +595,18 @@ class TestHungarianMatcher:
             expected = naive_assign(logits[i], boxes[i], target, weights)
             assert found[i].tolist() == expected
 
+    def test_copies_are_objects_given_again(self):
+        logits, boxes, targets = set_case(8, num_queries=9, counts=(3, 0, 2, 5))
+        found = HungarianMatcher().assign(logits, boxes, targets, copies=2)
+        again = [{k: torch.cat((v, v)) for k, v in t.items()} for t in targets]
+        expected = HungarianMatcher().assign(logits, boxes, again)
+        for i, target in enumerate(targets):
+            count = len(target["labels"])
+            wanted = [n % count if n >= 0 else -1 for n in expected[i].tolist()]
+            assert found[i].tolist() == wanted
+            if 2 * count <= 9:
+                assert all(wanted.count(n) == 2 for n in range(count))
+
     def test_layers_at_once_are_layers_one_by_one(self):
         logits, boxes, targets = set_case(6, counts=(3, 0, 6, 1), layers=(4,))
         found = HungarianMatcher().assign(logits, boxes, targets)

@@ -33,8 +33,10 @@ Where we differ from the published code:
 * a padded batch is a multiple of 32 pixels high and wide, as for all detectors here;
 * proposals have the one class that is read. The published loss also teaches their other K − 1
   outputs to say no;
-* each object may be given to several proposals (`proposals_per_object`), so that more of them learn
-  in a short training. One, as published, is the default.
+* for a short training, and off by default: each object may be given to several proposals
+  (`proposals_per_object`), so that more of them learn; proposals may answer for every class, and
+  queries start with the features of their proposals, as in RT-DETR (Zhao et al. 2024, arXiv
+  2304.08069, §4.3), where these are detached.
 """
 
 from __future__ import annotations
@@ -87,13 +89,15 @@ class Proposals(NamedTuple):
     """What the locations of the maps propose.
 
     Attributes:
-        logits: (B, S), is there an object?
+        logits: (B, S, 1), is there an object? Or (B, S, K), is there one of the class?
         boxes: (B, S, 4) cxcywh in [0, 1].
+        tokens: (B, S, C) the features of which both were made.
         chosen: (B, Q) int64, which of the S became queries, best first.
     """
 
     logits: Tensor
     boxes: Tensor
+    tokens: Tensor
     chosen: Tensor
 
 
@@ -496,6 +500,9 @@ class DeformableDETR(Detector):
         norm_layer: of the projected maps, called with C.
         criterion: matching and losses; with the published weights by default.
         proposals_per_object: to so many proposals each object is given in the first stage's loss.
+        proposals_know_classes: proposals answer for every class, not for "object" alone.
+        queries_know_features: a query starts with the features of its proposal, too, and not with
+            its box alone.
         batcher: see `Detector`.
 
     Raises:
@@ -515,6 +522,8 @@ class DeformableDETR(Detector):
         norm_layer: Callable[[int], nn.Module] = group_norm,
         criterion: SetCriterion | None = None,
         proposals_per_object: int = 1,
+        proposals_know_classes: bool = False,
+        queries_know_features: bool = False,
         batcher: ImageBatcher | None = None,
     ) -> None:
         if transformer.two_stage and not iterative_refinement:
@@ -528,6 +537,8 @@ class DeformableDETR(Detector):
         self.iterative_refinement = iterative_refinement
         self.temperature = temperature
         self.proposals_per_object = proposals_per_object
+        self.proposals_know_classes = proposals_know_classes
+        self.queries_know_features = queries_know_features
 
         self.backbone = backbone
         self.input_proj = nn.ModuleList(
@@ -675,12 +686,14 @@ class DeformableDETR(Detector):
         # Is there an object, and where?
         tokens = memory.tokens.masked_fill(~usable[..., None], 0)
         tokens = self.transformer.enc_output_norm(self.transformer.enc_output(tokens))
-        logits = self.class_embed[-1](tokens)[..., 0].float()  # (B, S)
+        logits = self.class_embed[-1](tokens).float()  # (B, S, K)
+        if not self.proposals_know_classes:
+            logits = logits[..., :1]  # the published weights have K, and read the first
         boxes = refine_boxes(self.bbox_embed[-1](tokens).float(), squares)  # (B, S, 4)
         boxes = boxes.masked_fill(~usable[..., None], 1.0)
 
-        chosen = logits.topk(self.num_queries, dim=1).indices  # (B, Q)
-        return Proposals(logits, boxes, chosen)
+        chosen = logits.amax(dim=-1).topk(self.num_queries, dim=1).indices  # (B, Q)
+        return Proposals(logits, boxes, tokens, chosen)
 
     def queries_from(self, proposals: Proposals) -> tuple[Tensor, Tensor, Tensor]:
         """Turn the chosen proposals into queries.
@@ -691,13 +704,17 @@ class DeformableDETR(Detector):
         Returns:
             As `learnt_queries`, but they look from boxes (B, Q, 4), through which no gradient goes.
         """
-        boxes = proposals.boxes.take_along_dim(proposals.chosen[..., None], dim=1).detach()
+        chosen = proposals.chosen[..., None]  # (B, Q, 1)
+        boxes = proposals.boxes.take_along_dim(chosen, dim=1).detach()
 
-        # A query is made of its box alone: the sine codes of x, y, w and h, side by side.
+        # A query is made of its box: the sine codes of x, y, w and h, side by side.
         hidden_dim = self.transformer.hidden_dim
         codes = sine_code(2 * math.pi * boxes, hidden_dim // 2, self.temperature)  # (B, Q, 4, C/2)
         rows = self.transformer.pos_trans_norm(self.transformer.pos_trans(codes.flatten(2)))
         positions, queries = rows.chunk(2, dim=-1)  # (B, Q, C) twice
+
+        if self.queries_know_features:
+            queries = queries + proposals.tokens.take_along_dim(chosen, dim=1)
         return queries, positions, boxes
 
     # ---- training and detecting
@@ -731,7 +748,7 @@ class DeformableDETR(Detector):
         return losses
 
     def proposal_loss(self, proposals: Proposals, targets: Sequence[Target]) -> Tensor:
-        """Judge the proposals as queries that know one class only: object.
+        """Judge the proposals as if they were queries, which may know one class only: object.
 
         Args:
             proposals: of all locations, chosen or not.
@@ -740,19 +757,17 @@ class DeformableDETR(Detector):
         Returns:
             A scalar.
         """
-        repeated = []
-        for target in targets:
-            boxes = target["boxes"].repeat(self.proposals_per_object, 1)
-            labels = target["labels"].repeat(self.proposals_per_object)
-            repeated.append({"boxes": boxes, "labels": torch.zeros_like(labels)})
+        if not self.proposals_know_classes:
+            targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
 
-        logits = proposals.logits[..., None]  # (B, S, 1)
-        gt_boxes, gt_labels, _ = pad_targets(repeated, like=proposals.boxes)
-        num_objects = normaliser(sum(len(t["labels"]) for t in repeated), logits.device)
+        copies = self.proposals_per_object
+        logits, boxes = proposals.logits, proposals.boxes
+        assigned = self.criterion.matcher.assign(logits, boxes, targets, copies)  # (B, S)
 
-        assigned = self.criterion.matcher.assign(logits, proposals.boxes, repeated)  # (B, S)
+        gt_boxes, gt_labels, _ = pad_targets(targets, like=boxes)
+        num_objects = normaliser(copies * sum(len(t["labels"]) for t in targets), logits.device)
         losses = self.criterion.layer_losses(
-            logits, proposals.boxes, assigned, gt_labels, gt_boxes, num_objects
+            logits, boxes, assigned, gt_labels, gt_boxes, num_objects
         )
         return sum(losses.values())
 

@@ -134,7 +134,7 @@ def test_same_predictions(both):
         assert_close(found.earlier_boxes[layer], earlier["pred_boxes"], atol=1e-4, rtol=0)
 
     if options.get("two_stage"):
-        logits = expected.enc_outputs_class[..., 0]
+        logits = expected.enc_outputs_class[..., :1]
         boxes = expected.enc_outputs_coord_logits.sigmoid()
         assert_close(found.proposals.logits, logits, atol=1e-4, rtol=0)
         assert_close(found.proposals.boxes, boxes, atol=1e-4, rtol=0)
