@@ -24,7 +24,8 @@ from detlearn.models.deformable_detr import (
 )
 from detlearn.models.detr import box_losses, relative_targets
 from detlearn.models.images import ImageBatcher
-from detlearn.models.small import deformable_detr_small
+from detlearn.models.small import deformable_detr_small, small_norm
+from detlearn.nets.small import SmallBackbone
 from detlearn.nets.transformer import sine_code
 from detlearn.training import fit
 
@@ -149,6 +150,16 @@ class TestPredict:
         assert memory.tokens.shape == (1, 64 + 16 + 4 + 1, 16)
         # The third of the backbone's coarsest map, the fourth of the third.
         assert [x[0].in_channels for x in model.input_proj] == [8, 12, 12, 16]
+
+    def test_a_backbone_may_keep_its_finest_map_to_itself(self):
+        for skip in (0, 1):
+            backbone = SmallBackbone((16, 16, 32), skip=skip)
+            transformer = DeformableTransformer(16, 2, 0, 1, 24, 0.0, 2, 2, True)
+            model = DeformableDETR(
+                2, backbone, transformer, iterative_refinement=True, norm_layer=small_norm
+            )
+            memory = model.eval().encode(torch.rand(1, 3, 64, 32), [(64, 32)])
+            assert memory.map_sizes == [(8, 4), (4, 2)]
 
     def test_levels_are_told_apart(self):
         model = tiny()

@@ -80,6 +80,8 @@ from detlearn.samples import Detections, Target
 
 # The score with which every class starts: almost all queries find nothing of it.
 PRIOR = 0.01
+# Finer maps of the backbone are not used: they would have most of the tokens.
+FINEST_STRIDE = 8
 # Sides of the boxes from which the finest level's proposals start, as a share of the image; each
 # coarser level has twice as much.
 PROPOSAL_SIZE = 0.05
@@ -490,8 +492,9 @@ class DeformableDETR(Detector):
 
     Args:
         num_classes: K.
-        backbone: maps images to an ordered dict of maps, finest first; has ``out_channels``. All
-            but the finest are used; further levels are made from the coarsest.
+        backbone: maps images to an ordered dict of maps, finest first; has ``out_channels`` and
+            ``strides``. Those of stride 8 and more are used; further levels are made from the
+            coarsest.
         transformer: C, L, and the layers.
         num_queries: Q, the most objects that can be found in an image.
         iterative_refinement: every decoder layer has heads of its own and corrects the boxes of
@@ -541,8 +544,10 @@ class DeformableDETR(Detector):
         self.queries_know_features = queries_know_features
 
         self.backbone = backbone
+        self.skip = sum(stride < FINEST_STRIDE for stride in backbone.strides)
+        in_channels = backbone.out_channels[self.skip :]
         self.input_proj = nn.ModuleList(
-            _projections(backbone.out_channels[1:], transformer.num_levels, hidden_dim, norm_layer)
+            _projections(in_channels, transformer.num_levels, hidden_dim, norm_layer)
         )
         self.position_encoding = PositionalEncoding2D(hidden_dim, temperature, centred=True)
         self.transformer = transformer
@@ -610,7 +615,7 @@ class DeformableDETR(Detector):
         Returns:
             The tokens of all levels as the encoder leaves them.
         """
-        _, *maps = self.backbone(images).values()
+        maps = list(self.backbone(images).values())[self.skip :]
 
         # All maps get C channels, and further ones are made from the coarsest.
         levels = [project(x) for project, x in zip(self.input_proj, maps)]
