@@ -472,14 +472,25 @@ def detr_small(
 
 
 def deformable_detr_small(
-    num_classes: int, *, num_queries: int = 20, iou_aware: bool = True
+    num_classes: int,
+    *,
+    num_queries: int = 20,
+    num_encoder_layers: int = 0,
+    iou_aware: bool = True,
+    proposals_know_classes: bool = True,
+    queries_know_features: bool = True,
 ) -> DeformableDETR:
     """Build the two-stage deformable detector as chapter 5 trains it: 320 tokens, strides 8 and 16.
+
+    It has no encoder. With one layer, AP50 was .31 after 300 steps of 0.26 seconds each on one
+    thread, and .35 without, of 0.15 seconds (one run each, before the last two arguments).
 
     Args:
         num_classes: K.
         num_queries: Q, the most objects that can be found in an image.
+        num_encoder_layers: layers in which locations look at each other.
         iou_aware: scores learn the IoU of their boxes; False for the focal loss.
+        proposals_know_classes, queries_know_features: see `DeformableDETR`.
 
     Returns:
         The detector with random weights.
@@ -487,7 +498,7 @@ def deformable_detr_small(
     transformer = DeformableTransformer(
         hidden_dim=128,
         num_heads=4,
-        num_encoder_layers=1,
+        num_encoder_layers=num_encoder_layers,
         num_decoder_layers=3,
         feedforward_dim=256,
         dropout=0.0,
@@ -497,7 +508,7 @@ def deformable_detr_small(
     )
     return DeformableDETR(
         num_classes,
-        SmallBackbone((48, 64, 96)),
+        SmallBackbone((48, 64, 96), skip=1),
         transformer,
         num_queries=num_queries,
         iterative_refinement=True,
@@ -505,4 +516,6 @@ def deformable_detr_small(
         norm_layer=small_norm,
         criterion=IoUAwareCriterion(class_weight=2.0) if iou_aware else FocalCriterion(),
         proposals_per_object=4,
+        proposals_know_classes=proposals_know_classes,
+        queries_know_features=queries_know_features,
     )
