@@ -131,7 +131,8 @@ class PyramidMemory(NamedTuple):
 
     Attributes:
         tokens: (B, S, C) what each location is.
-        positions: (B, S, C) where it stands, in its image and on which level.
+        positions: (B, S, C) where it stands, in its image and on which level; (1, S, C) if no image
+            is padded.
         padding: (B, S) bool, true in the padding; None if no image is padded.
         valid: (B, L, 2) what share of each map is no padding, in x and in y.
         map_sizes: height and width of each of the L maps.
@@ -628,11 +629,13 @@ class DeformableDETR(Detector):
         tokens, positions, paddings, valid = [], [], [], []
         for level, x in enumerate(levels):
             padding = padding_mask(sizes, x, tuple(images.shape[-2:]))  # (B, h, w) or None
-            position = self.position_encoding(x, padding).flatten(2).mT  # (B, h·w, C)
+            # Without padding, locations stand at the same places in all images.
+            like = x if padding is not None else x[:1]
+            position = self.position_encoding(like, padding).flatten(2).mT  # (B or 1, h·w, C)
             tokens.append(x.flatten(2).mT)  # (B, h·w, C)
             positions.append(position + self.transformer.level_embed[level])
             paddings.append(padding)
-            valid.append(_valid_shares(padding, like=position))
+            valid.append(_valid_shares(padding, like=position).expand(len(x), -1))
 
         padding = None
         if paddings[0] is not None:
@@ -828,10 +831,10 @@ def _valid_shares(padding: Tensor | None, like: Tensor) -> Tensor:
 
     Args:
         padding: (B, h, w) bool, true in the padding, which lies below and to the right; or None.
-        like: (B, …), of the dtype and device wanted.
+        like: (B, …) or without padding (1, …), of the dtype and device wanted.
 
     Returns:
-        (B, 2).
+        (B, 2) or without padding (1, 2).
     """
     if padding is None:
         return like.new_ones(len(like), 2)
