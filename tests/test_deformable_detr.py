@@ -12,6 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 from detlearn import models, plotting
 from detlearn.data import ToyTown
 from detlearn.matching import HungarianMatcher
+from detlearn.models.dab_detr import IoUAwareCriterion
 from detlearn.models.deformable_detr import (
     DeformableDETR,
     DeformableOutputs,
@@ -588,10 +589,8 @@ def test_drawn():
 
 def test_small():
     model = deformable_detr_small(10)
-    assert (
-        model.criterion.iou_aware
-        and not deformable_detr_small(1, iou_aware=False).criterion.iou_aware
-    )
+    assert isinstance(model.criterion, IoUAwareCriterion) and model.criterion.class_weight == 2
+    assert isinstance(deformable_detr_small(1, iou_aware=False).criterion, FocalCriterion)
     outputs = model.eval().predict(torch.rand(1, 3, 128, 128))
     assert outputs.class_logits.shape == (1, 20, 10)
     assert outputs.proposals.logits.shape[:2] == (1, 16 * 16 + 8 * 8)
