@@ -482,8 +482,11 @@ def deformable_detr_small(
 ) -> DeformableDETR:
     """Build the two-stage deformable detector as chapter 5 trains it: 320 tokens, strides 8 and 16.
 
-    It has no encoder. With one layer, AP50 was .31 after 300 steps of 0.26 seconds each on one
-    thread, and .35 without, of 0.15 seconds (one run each, before the last two arguments).
+    After 300 steps of the backbone and 500 of all AP50 was .46 with proposals that say "object" and
+    queries made of a box, as published, and .69 with proposals that know classes and queries that
+    know their features. It has no encoder: with one layer AP50 was .31 after 300 steps of 0.26
+    seconds each on one thread, and .35 without, of 0.15 seconds, both as published and without the
+    backbone's steps (one run each, on 150 scenes).
 
     Args:
         num_classes: K.

@@ -68,7 +68,7 @@ RECIPES = {
     "fcos": Recipe(steps=1100),
     "centernet": Recipe(steps=1400),
     "detr": Recipe(steps=1500, lr=8e-4, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
-    "deformable_detr": Recipe(steps=500, lr=1e-3, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
+    "deformable_detr": Recipe(steps=650, lr=2e-3, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
 }
 
 
