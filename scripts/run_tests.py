@@ -82,7 +82,10 @@ def parts(command: str, notebooks: list[str]) -> list[Part]:
         ],
     )
     alone = Part("unit tests, one by one", [*without_browser, "-m", "alone"])
-    book = Part("in a browser", [*side_by_side, "tests/browser", "tests/explore"])
+    book = Part(
+        "in a browser",
+        [*side_by_side, "--dist=loadgroup", "tests/browser", "tests/explore"],  # pages are shared
+    )
 
     # An old matplotlib beside a new pyparsing warns, and neither is ours.
     shared_lenient = Part(shared.name, [*shared.arguments, warnings_pass])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+SCHEMES = ("light", "dark")
 
 # Run in the page: what a reader would see go wrong.
 LOOK = """
@@ -50,8 +55,26 @@ def serve(folder: Path) -> ThreadingHTTPServer:
     return server
 
 
-def faults_of_page(browser, address: str, width: int, scheme: str, screenshot=None) -> list[str]:
-    """Opens the page at the given width and colour scheme; returns one sentence per fault.
+@dataclass
+class Visit:
+    """A page that is open in the browser.
+
+    Attributes:
+        page: playwright's.
+        faults: what went wrong so far, one sentence each.
+        files: what it loaded so far, with the size on disk.
+    """
+
+    page: object
+    faults: list[str] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def visiting(
+    browser, address: str, width: int, scheme: str, site: Path | None = None
+) -> Iterator[Visit]:
+    """Opens a page at a width and a colour scheme, until the network is quiet.
 
     Requests to any other host are recorded and stopped before they leave this machine.
 
@@ -60,31 +83,54 @@ def faults_of_page(browser, address: str, width: int, scheme: str, screenshot=No
         address: the page's full address.
         width: of the window, in CSS pixels.
         scheme: `light` or `dark`, what the reader's system prefers.
-        screenshot: where to keep a picture of the whole page, if anywhere.
-
-    Returns:
-        the faults; empty for a page that is in order.
+        site: the folder that is served; without it no files are noted.
     """
-    faults: list[str] = []
-    home = urlsplit(address).netloc
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, is_mobile=width < 600
     )
     try:
-        page = context.new_page()
-        page.set_default_timeout(120_000)  # milliseconds; other tests may keep the machine busy
-        _listen(page, home, faults)
-        page.goto(address, wait_until="networkidle")
-        seen = page.evaluate(LOOK)
-        faults += _faults_seen(seen)
-        shown = page.evaluate("document.documentElement.dataset.theme")
-        if shown != scheme:
-            faults.append(f"shown in the {shown} theme where the reader's system prefers {scheme}")
-        if screenshot is not None:
-            page.screenshot(path=screenshot, full_page=True)
+        visit = Visit(context.new_page())
+        visit.page.set_default_timeout(120_000)  # milliseconds; other tests may keep us waiting
+        _listen(visit.page, urlsplit(address).netloc, visit.faults)
+        if site is not None:
+            visit.page.on("request", lambda request: _note_file(request.url, site, visit.files))
+        visit.page.goto(address, wait_until="networkidle")
+        yield visit
     finally:
         context.close()
-    return faults
+
+
+def _note_file(address: str, site: Path, files: dict[str, int]) -> None:
+    path = site / unquote(urlsplit(address).path).lstrip("/")
+    if path.is_file():
+        files[path.relative_to(site).as_posix()] = path.stat().st_size
+
+
+def loaded_files(visit: Visit) -> dict[str, int]:
+    """The size of every file that the page loads before anybody scrolls, formulas included."""
+    visit.page.evaluate(
+        "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => 0)"
+    )
+    visit.page.wait_for_load_state("networkidle")
+    return dict(visit.files)
+
+
+def look(visit: Visit, scheme: str) -> list[str]:
+    """All faults of an open page; empty for one that is in order. It loads what was waiting."""
+    seen = visit.page.evaluate(LOOK)
+    visit.faults += _faults_seen(seen)
+    shown = visit.page.evaluate("document.documentElement.dataset.theme")
+    if shown != scheme:
+        visit.faults.append(
+            f"shown in the {shown} theme where the reader's system prefers {scheme}"
+        )
+    return list(visit.faults)
+
+
+def faults_of_page(browser, address: str, width: int, scheme: str) -> list[str]:
+    """Opens a page as `visiting` does and returns its faults."""
+    with visiting(browser, address, width, scheme) as visit:
+        return look(visit, scheme)
 
 
 def _listen(page, home: str, faults: list[str]) -> None:

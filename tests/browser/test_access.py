@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from book_access import STILL, faults_by_axe, poor_rings
+from book_found import found_by_a_visit
 from book_pages import html_files
-from book_visit import serve
+from book_visit import SCHEMES, serve
 
-STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 REDIRECT = "index.html"
+# The tests of one width and scheme ask the same worker, which opens every page once.
+DESK = pytest.mark.parametrize(
+    "scheme",
+    [pytest.param(each, marks=pytest.mark.xdist_group(f"1280-{each}")) for each in SCHEMES],
+)
 
 
 def open_page(browser, address: str, scheme: str = "light", width: int = 1280, touch: bool = False):
@@ -29,90 +35,35 @@ def open_page(browser, address: str, scheme: str = "light", width: int = 1280, t
 # ---- axe-core ----
 
 
-def faults_by_axe(page) -> list[str]:
-    """What axe-core calls critical or serious, one sentence a rule."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{fault['impact']} {fault['id']}: {[node['html'][:120] for node in fault['nodes'][:3]]}"
-        for fault in found
-        if fault["impact"] in ("critical", "serious")
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    site: Path, book_address: str, browser: object, scheme: str
-) -> None:
+@DESK
+def test_axe_finds_nothing_serious(site: Path, found_on: Callable, scheme: str) -> None:
+    pytest.importorskip("axe_playwright_python.sync_playwright")
     faults = []
     for path in html_files(site):
         name = path.relative_to(site).as_posix()
         if name != REDIRECT:
-            page = open_page(browser, f"{book_address}/{name}", scheme)
-            faults += [f"{name}: {fault}" for fault in faults_by_axe(page)]
-            page.context.close()
+            found = found_on(name, 1280, scheme)
+            faults += [f"{name}: {fault}" for fault in found.by_axe]
     assert not faults, "\n".join(faults)
 
 
 # ---- the keyboard ----
 
-# Goes through every control that the Tab key reaches and measures the ring around it: its width and
-# its contrast with the ground behind it.
-RINGS = """
-() => {
-  const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => {
-    const part = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-  };
-  const ground = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = numbers(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0.9) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  let seen = 0;
-  const all = document.querySelectorAll(
-    "a[href], button, input, select, textarea, summary, [tabindex='0'], [role=button]");
-  for (const element of all) {
-    if (!element.checkVisibility({visibilityProperty: true}) || element.disabled) continue;
-    element.focus({preventScroll: true, focusVisible: true});
-    if (document.activeElement !== element) continue;
-    seen += 1;
-    const style = getComputedStyle(element);
-    const a = light(numbers(style.outlineColor));
-    const b = light(ground(element.parentElement));
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2 || contrast < 3) {
-      poor.push(`${element.outerHTML.slice(0, 90)}: ${style.outline}, ${contrast.toFixed(1)} : 1`);
-    }
-  }
-  return [seen, poor];
-}
-"""
-
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_control_shows_its_focus(
-    site: Path, book_address: str, browser: object, scheme: str
-) -> None:
+@pytest.mark.timeout(1800)
+@DESK
+def test_every_control_shows_its_focus(site: Path, found_on: Callable, scheme: str) -> None:
     faults = []
     for path in html_files(site):
         name = path.relative_to(site).as_posix()
         if name == REDIRECT:
             continue
-        page = open_page(browser, f"{book_address}/{name}", scheme)
-        page.keyboard.press("Tab")  # from now on the focus is the keyboard's
-        seen, poor = page.evaluate(RINGS)
-        assert seen > 15, name
-        faults += [f"{name}: {fault}" for fault in poor]
-        page.context.close()
+        found = found_on(name, 1280, scheme)
+        assert found.controls > 15, name
+        faults += [f"{name}: {fault}" for fault in found.poor_rings]
     assert not faults, "\n".join(faults)
 
 
@@ -329,7 +280,27 @@ def test_a_poor_focus_is_found(wrong_page: tuple[Path, str], browser: object, st
         "<a href='#x'>x</a> <button style='outline: 2px solid black'>fine</button>"
     )
     page = open_page(browser, address)
-    page.keyboard.press("Tab")
-    seen, poor = page.evaluate(RINGS)
+    seen, poor = poor_rings(page)
     assert seen == 2 and len(poor) == 1 and poor[0].startswith("<a")
     page.context.close()
+
+
+def test_one_visit_finds_it_all(wrong_page: tuple[Path, str], browser: object) -> None:
+    path, address = wrong_page
+    path.write_text(
+        "<!doctype html><html lang=en data-theme=light><title>t</title>"
+        "<link rel=icon href='data:,'>"
+        "<style>a:focus { outline: none }</style><main><p style='color:#ccc'>pale</p>"
+        "<a href='#x'>a link</a><script>console.error('no')</script>"
+        "<div style='height: 9000px'></div><img src='page.html' alt='none' loading='lazy'></main>"
+    )
+    found = found_by_a_visit(browser, address, 1280, "light", path.parent)
+    assert list(found.files) == ["page.html"]
+    assert any("console error" in fault for fault in found.faults)
+    assert any("image does not load" in fault for fault in found.faults)
+    assert any("color-contrast" in fault for fault in found.by_axe)
+    assert found.controls == 1 and found.poor_rings[0].startswith("<a")
+
+    found = found_by_a_visit(browser, address, 390, "dark", path.parent)
+    assert any("shown in the light theme" in fault for fault in found.faults)
+    assert (found.by_axe, found.controls, found.poor_rings) == ([], 0, [])

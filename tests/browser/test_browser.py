@@ -5,29 +5,35 @@ under CI both are failures. The last tests open pages that are wrong on purpose.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from book_pages import broken_links, html_files
-from book_visit import faults_of_page, serve
+from book_visit import SCHEMES, faults_of_page, serve
 
 WIDTHS = {"phone": 390, "desk": 1280}
 REDIRECT = "index.html"  # sends the reader on to the start page, which is tested itself
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS.keys())
-def test_every_page_is_in_order(
-    site: Path, book_address: str, browser: object, width: int, scheme: str
-) -> None:
+# The tests of one width and scheme ask the same worker, which opens every page once.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        pytest.param(
+            width, scheme, id=f"{name}-{scheme}", marks=pytest.mark.xdist_group(f"{width}-{scheme}")
+        )
+        for name, width in WIDTHS.items()
+        for scheme in SCHEMES
+    ],
+)
+def test_every_page_is_in_order(site: Path, found_on: Callable, width: int, scheme: str) -> None:
     faults = []
     for path in html_files(site):
         name = path.relative_to(site).as_posix()
         if name != REDIRECT:
-            found = faults_of_page(browser, f"{book_address}/{name}", width, scheme)
-            faults += [f"{name}: {fault}" for fault in found]
+            faults += [f"{name}: {fault}" for fault in found_on(name, width, scheme).faults]
     assert not faults, "\n".join(faults)
 
 

@@ -59,25 +59,55 @@ async () => {
 """
 
 
+# The tests of a chapter ask the same worker, which opens it once at each width.
+EACH_CHAPTER = pytest.mark.parametrize(
+    "chapter", [pytest.param(each, marks=pytest.mark.xdist_group(each)) for each in CHAPTERS]
+)
+
+
+def open_page(browser: object, address: str, width: int = 1280, scheme: str = "light") -> object:
+    """Opens an address in a context of its own, and waits until its formulas are set."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, is_mobile=width < 600
+    )
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(address)
+    page.evaluate(SETTLED)
+    return page
+
+
 @pytest.fixture
 def visit(browser: object) -> Iterator[Callable]:
-    """Opens an address at a width and in a scheme, and waits until its formulas are set."""
-    contexts = []
+    """Opens an address at a width and in a scheme, for a test that touches what it sees."""
+    pages = []
 
     def visit(address: str, width: int = 1280, scheme: str = "light") -> object:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, is_mobile=width < 600
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(120_000)
-        page.goto(address)
-        page.evaluate(SETTLED)
-        return page
+        pages.append(open_page(browser, address, width, scheme))
+        return pages[-1]
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
+
+
+@pytest.fixture(scope="module")
+def chapter_page(browser: object, book_address: str) -> Iterator[Callable]:
+    """Gives a chapter's page at a width to tests that only read it: opened once, kept a while."""
+    kept: dict[tuple[str, int], object] = {}
+
+    def chapter_page(chapter: str, width: int = 1280) -> object:
+        if (chapter, width) not in kept:
+            if len(kept) == len(WIDTHS):  # a page takes 100 MB
+                kept.pop(next(iter(kept))).context.close()
+            kept[chapter, width] = open_page(
+                browser, f"{book_address}/chapters/{chapter}.html", width
+            )
+        return kept[chapter, width]
+
+    yield chapter_page
+    for page in kept.values():
+        page.context.close()
 
 
 def too_wide(page: object, phone: bool) -> list[str]:
@@ -91,14 +121,14 @@ def too_wide(page: object, phone: bool) -> list[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_nothing_is_cut_off(visit: Callable, book_address: str, chapter: str, width: int) -> None:
-    page = visit(f"{book_address}/chapters/{chapter}.html", width)
+@EACH_CHAPTER
+def test_nothing_is_cut_off(chapter_page: Callable, chapter: str, width: int) -> None:
+    page = chapter_page(chapter, width)
     faults = too_wide(page, phone=width < 600)
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@EACH_CHAPTER
 def test_figures_are_numbered_and_said_in_words(site: Path, chapter: str) -> None:
     text = (site / "chapters" / f"{chapter}.html").read_text(encoding="utf-8")
     figures = re.findall(r'<figure class="[^"]*numbered.*?</figure>', text, re.S)
@@ -115,11 +145,11 @@ def test_figures_are_numbered_and_said_in_words(site: Path, chapter: str) -> Non
         assert any(len(word) > 15 for word in words), figure[:300]
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@EACH_CHAPTER
 def test_headings_and_sidebars_carry_the_chapter_s_number(
-    visit: Callable, book_address: str, chapter: str
+    chapter_page: Callable, chapter: str
 ) -> None:
-    page = visit(f"{book_address}/chapters/{chapter}.html")
+    page = chapter_page(chapter)
     number = int(chapter[:2])
     texts = page.locator("article h1, article h2").all_inner_texts()
     assert texts[0].startswith(f"{number} ")
@@ -131,9 +161,9 @@ def test_headings_and_sidebars_carry_the_chapter_s_number(
     assert re.search(rf"^{number} \w", page.locator(".bd-sidebar-primary").inner_text(), re.M)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_an_exercise_stands_in_a_frame(visit: Callable, book_address: str, chapter: str) -> None:
-    page = visit(f"{book_address}/chapters/{chapter}.html")
+@EACH_CHAPTER
+def test_an_exercise_stands_in_a_frame(chapter_page: Callable, chapter: str) -> None:
+    page = chapter_page(chapter)
     frames = page.locator("section.exercise")
     assert frames.count() >= 4
     for index in range(frames.count()):
@@ -149,9 +179,9 @@ def test_an_exercise_stands_in_a_frame(visit: Callable, book_address: str, chapt
         assert not frame.locator("div.cell.solution > .cell_input").is_visible(), title
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_folded_code_is_folded_and_named(visit: Callable, book_address: str, chapter: str) -> None:
-    page = visit(f"{book_address}/chapters/{chapter}.html")
+@EACH_CHAPTER
+def test_folded_code_is_folded_and_named(chapter_page: Callable, chapter: str) -> None:
+    page = chapter_page(chapter)
     folds = page.locator("details.hide")
     assert folds.count() >= 5
     assert all(text.startswith("Code") for text in folds.locator("> summary").all_inner_texts())
@@ -160,12 +190,12 @@ def test_folded_code_is_folded_and_named(visit: Callable, book_address: str, cha
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("chapter", CHAPTERS[:2])
-def test_a_table_with_many_columns_fits(
-    visit: Callable, book_address: str, chapter: str, width: int
-) -> None:
+@pytest.mark.parametrize(
+    "chapter", [pytest.param(each, marks=pytest.mark.xdist_group(each)) for each in CHAPTERS[:2]]
+)
+def test_a_table_with_many_columns_fits(chapter_page: Callable, chapter: str, width: int) -> None:
     """COCO's twelve numbers: beside each other at a desk, below each other on a phone."""
-    page = visit(f"{book_address}/chapters/{chapter}.html", width)
+    page = chapter_page(chapter, width)
     table = page.locator("article table", has_text="ar_medium").first
     assert table.evaluate("(e) => e.parentElement.scrollWidth - e.parentElement.clientWidth") <= 1
     assert table.locator("tr").count() == (12 if width == 390 else 2)
@@ -262,12 +292,10 @@ IN_FIGURES = """
 """
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_words_in_figures_can_be_read_on_a_phone(
-    visit: Callable, book_address: str, chapter: str
-) -> None:
+@EACH_CHAPTER
+def test_words_in_figures_can_be_read_on_a_phone(chapter_page: Callable, chapter: str) -> None:
     """Words of ten points, the smallest in a figure, are nine pixels high or more."""
-    page = visit(f"{book_address}/chapters/{chapter}.html", 390)
+    page = chapter_page(chapter, 390)
     sizes = page.evaluate(IN_FIGURES)
     assert len(sizes) > 20
     assert not [(figure, round(size, 1)) for figure, size in sizes if size < 9]
@@ -293,7 +321,7 @@ def test_print_is_light_without_controls_and_fits(visit: Callable, book_address:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@EACH_CHAPTER
 def test_printed_pictures_keep_their_proportions(
     visit: Callable, book_address: str, chapter: str
 ) -> None:

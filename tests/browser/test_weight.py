@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from book_pages import html_files
-from book_visit import serve
+from book_visit import loaded_files, serve, visiting
 
 LIMIT = 2_500_000  # of a page, at a desk and on a phone
-
-
-def loaded_files(browser, address: str, site: Path, width: int = 1280) -> dict[str, int]:
-    """The size on disk of every file that the page loads until the network is quiet."""
-    files: dict[str, int] = {}
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-
-    def note(request) -> None:
-        path = site / unquote(urlsplit(request.url).path).lstrip("/")
-        if path.is_file():
-            files[path.relative_to(site).as_posix()] = path.stat().st_size
-
-    page.on("request", note)
-    page.goto(address, wait_until="networkidle")  # the start page leads on to another
-    page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => 0)")
-    page.wait_for_load_state("networkidle")
-    context.close()
-    return files
 
 
 def heaviest(files: dict[str, int]) -> str:
@@ -39,14 +18,18 @@ def heaviest(files: dict[str, int]) -> str:
     return f"{sum(files.values()):,} bytes: " + ", ".join(f"{n} {s:,}" for n, s in largest)
 
 
+# The tests of one width and scheme ask the same worker, which opens every page once.
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("width", [390, 1280])
-def test_first_load_is_light(site: Path, book_address: str, browser: object, width: int) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "width",
+    [pytest.param(each, marks=pytest.mark.xdist_group(f"{each}-light")) for each in (390, 1280)],
+)
+def test_first_load_is_light(site: Path, found_on: Callable, width: int) -> None:
     heavy = []
     for path in html_files(site):
         name = path.relative_to(site).as_posix()
-        files = loaded_files(browser, f"{book_address}/{name}", site, width)
+        files = found_on(name, width, "light").files  # the start page leads on to another
         print(name, heaviest(files))
         if sum(files.values()) > LIMIT:
             heavy.append(f"{name}: {heaviest(files)}")
@@ -136,6 +119,7 @@ def test_a_lazy_image_is_not_counted(
         "<!doctype html><link rel='icon' href='data:,'><img src='near.svg' width=9 height=9>"
         f"<div style='height: 9000px'></div><img src='far.svg' loading='{loading}' height=9>"
     )
-    files = loaded_files(browser, address, folder)
+    with visiting(browser, address, 1280, "light", folder) as visit:
+        files = loaded_files(visit)
     assert files["near.svg"] > 1000
     assert ("far.svg" in files) == counted
