@@ -455,6 +455,8 @@ def detr_small(
             num_queries=num_queries,
             iou_aware=iou_aware,
             denoising_groups=denoising_groups,
+            # At first boxes fit badly, so that hardly a score is to be high: their loss is small.
+            criterion=IoUAwareCriterion(class_weight=4.0) if iou_aware else None,
         )
 
     if iterative_refinement or iou_aware or denoising_groups:
