@@ -555,6 +555,7 @@ class TestSmall:
         assert model.transformer.decoder.iterative_refinement and not model.iou_aware
         model = detr_small(10, anchor_queries=True, iou_aware=True)
         assert model.iou_aware and not model.transformer.decoder.iterative_refinement
+        assert type(model.criterion) is IoUAwareCriterion and model.criterion.class_weight == 4
         model = detr_small(10, anchor_queries=True, denoising_groups=3)
         assert model.denoising_groups == 3 and model.label_embed.weight.shape == (11, 128)
 
