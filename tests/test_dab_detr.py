@@ -313,6 +313,10 @@ class TestIoUAwareCriterion:
         assigned = torch.tensor([[1, -1, 0]])
         goals = iou_goals(torch.zeros(1, 3, 2), pred, assigned, torch.tensor([[1, 0]]), gt_boxes)
         assert_close(goals, torch.tensor([[[1.0, 0], [0, 0], [0, 0.5]]]))
+        goals = iou_goals(
+            torch.zeros(1, 3, 2), pred.requires_grad_(), assigned, torch.tensor([[1, 0]]), gt_boxes
+        )
+        assert not goals.requires_grad
 
     def test_against_a_loop(self):
         logits, boxes = torch.randn(2, 6, 3), random_boxes(2, 6).requires_grad_()
