@@ -398,6 +398,8 @@ class TestDenoising:
 
     def test_more_groups_are_an_average(self, noiseless):
         one, three = tiny(denoising_groups=1), tiny(denoising_groups=3)
+        for model in (one, three):
+            nn.init.constant_(model.bbox_embed.layers[-1].bias, 0.3)
         assert_close(self.loss(one), self.loss(three))
 
     def test_the_other_images_do_not_matter(self, noiseless):
@@ -445,13 +447,14 @@ class TestDenoising:
         assert real.tolist() == [[True] * 3, [True, False, False]]
 
     def test_true_labels_and_boxes_are_the_goal(self, monkeypatch):
-        """With all labels wrong, a network that answers what it was told is told off."""
+        """With all of it wrong, a network that answers what it was told is told off."""
 
         def lie(boxes, labels, real, num_classes, *, num_groups):
             made = noisy_objects(
                 boxes, labels, real, num_classes, num_groups=num_groups, box_noise=0, label_noise=0
             )
-            return made._replace(labels=(made.labels + 1) % num_classes)
+            moved = made.boxes + torch.tensor([0.01, 0, 0, 0])
+            return made._replace(labels=(made.labels + 1) % num_classes, boxes=moved)
 
         model = tiny(denoising_groups=1)
 
@@ -465,7 +468,10 @@ class TestDenoising:
         monkeypatch.setattr(dab_detr, "noisy_objects", honest)
         assert self.loss(model) < 1e-3
         monkeypatch.setattr(dab_detr, "noisy_objects", lie)
-        assert self.loss(model) == pytest.approx(2 * 20, rel=1e-3)
+        corners = torch.cat([one["boxes"] for one in TARGETS])
+        moved = corners + 0.01 * torch.tensor([48.0, 0, 48, 0])
+        giou = generalized_box_iou_loss(moved, corners).mean().item()
+        assert self.loss(model) == pytest.approx(2 * (20 + 5 * 0.01 + 2 * giou), rel=1e-3)
 
     def test_it_is_one_more_term_of_the_loss_in_training(self):
         model = tiny(**ALL).train()
