@@ -539,7 +539,7 @@ def test_learns_a_batch_by_heart(iou_aware, denoising_groups):
     )  # fmt: skip
     samples = two_colours()
     fit(
-        model, samples, steps=200, batch_size=4, lr=1e-3, clip_norm=1.0, augment=None,
+        model, samples, steps=300, batch_size=4, lr=1e-3, clip_norm=1.0, augment=None,
         ema=None, progress=False,
     )  # fmt: skip
     images, targets = zip(*samples)
