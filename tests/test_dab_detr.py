@@ -529,17 +529,15 @@ def test_bfloat16():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("denoising_groups", [0, 2])
-@pytest.mark.parametrize("iou_aware", [False, True])
-def test_learns_a_batch_by_heart(iou_aware, denoising_groups):
+def test_learns_a_batch_by_heart():
     torch.manual_seed(0)
     model = detr_small(
-        2, num_queries=6, anchor_queries=True, iterative_refinement=True, iou_aware=iou_aware,
-        denoising_groups=denoising_groups,
+        2, num_queries=6, anchor_queries=True, iterative_refinement=True, iou_aware=True,
+        denoising_groups=2,
     )  # fmt: skip
     samples = two_colours()
     fit(
-        model, samples, steps=300, batch_size=4, lr=1e-3, clip_norm=1.0, augment=None,
+        model, samples, steps=200, batch_size=4, lr=1e-3, clip_norm=1.0, augment=None,
         ema=None, progress=False,
     )  # fmt: skip
     images, targets = zip(*samples)
