@@ -13,7 +13,7 @@ from torch import Tensor
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
-from detlearn.nets.transformer import attention_step
+from detlearn.nets.transformer import attention_step, split_heads
 
 Function = Callable[..., Any]
 
@@ -582,5 +582,6 @@ ATTENTION_STEP = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("values", "weights"),
     narrow=_show,
+    solution=(attention_step, split_heads),
     counted="queries",
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from detlearn.check.engine import Exercise, Misconception
 from detlearn.check.engine.arguments import written
 from detlearn.check.engine.cases import Case, Fault
-from detlearn.nets.transformer import sine_positions
+from detlearn.nets.transformer import sine_code, sine_positions
 
 Function = Callable[..., Tensor]
 
@@ -353,5 +353,6 @@ SINE_POSITIONS = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("the code",),
     narrow=_show,
+    solution=(sine_code, sine_positions),
     counted="cells",
 )
