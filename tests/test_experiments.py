@@ -172,7 +172,7 @@ def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
     "name",
     [
         *("bccd_boxes", "box_losses", "point_choices", "point_preview", "two_stage"),
-        *("yolo_cells", "yolo_preview", "yolo_multi_scale", "yolo_fastest_photo"),
+        *("yolo_cells", "yolo_preview", "yolo_multi_scale", "yolo_fastest_photo", "detr_ladder"),
     ],
 )
 def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name):
