@@ -679,7 +679,8 @@ class DeformableDETR(Detector):
         Returns:
             All proposals and which were chosen.
         """
-        # The squares. In the last hundredth of the image σ⁻¹ becomes steep.
+        # The squares. In the last hundredth of the image σ⁻¹ becomes steep, and in the padding a
+        # centre lies beyond 1.
         centres = location_centres(memory.map_sizes, memory.valid)  # (B, S, 2)
         sizes = [
             centres.new_full((height * width,), PROPOSAL_SIZE * 2**level)
@@ -688,8 +689,6 @@ class DeformableDETR(Detector):
         sizes = torch.cat(sizes)[None, :, None].expand_as(centres)  # (B, S, 2)
         squares = torch.cat((centres, sizes), dim=-1)  # (B, S, 4)
         usable = ((squares > 0.01) & (squares < 0.99)).all(dim=-1)  # (B, S)
-        if memory.padding is not None:
-            usable = usable & ~memory.padding
 
         # Is there an object, and where?
         tokens = memory.tokens.masked_fill(~usable[..., None], 0)

@@ -486,9 +486,10 @@ def deformable_detr_small(
 
     After 300 steps of the backbone and 500 of all AP50 was .46 with proposals that say "object" and
     queries made of a box, as published, and .69 with proposals that know classes and queries that
-    know their features. It has no encoder: with one layer AP50 was .31 after 300 steps of 0.26
-    seconds each on one thread, and .35 without, of 0.15 seconds, both as published and without the
-    backbone's steps (one run each, on 150 scenes).
+    know their features; after 650 steps at twice the learning rate, its recipe, .79 and AP .51, in
+    111 seconds on one thread. It has no encoder: with one layer AP50 was .31 after 300 steps of
+    0.26 seconds each on one thread, and .35 without, of 0.15 seconds, both as published and without
+    the backbone's steps (one run each, on 150 scenes).
 
     Args:
         num_classes: K.
