@@ -36,7 +36,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 ALONE = [point_flow(), two_stage_flow()]
 IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows, *transformer_flow().flows]
-IN_ROWS += [deformable_detr_flow(num_encoder_layers=0)]
+IN_ROWS += [deformable_detr_flow(num_encoder_layers=1)]
 FIRST_IN_ROWS = tuple(f"Data flow of {name}." for name in ("YOLOv1", "RetinaNet", "DETR"))
 FLOWS = pytest.mark.parametrize("flow", ALONE + IN_ROWS)
 

@@ -478,7 +478,7 @@ def centernet_flow() -> Flow:
 
 
 def transformer_flow(
-    num_queries: tuple[int, int] = (10, 20), num_encoder_layers: int = 1
+    num_queries: tuple[int, int] = (10, 20), num_encoder_layers: int = 0
 ) -> FlowRow:
     """Draw chapter 5's two detectors, for images of 128 × 128 pixels and ten classes.
 
@@ -537,7 +537,7 @@ def detr_flow(num_queries: int = 10) -> Flow:
     return flow
 
 
-def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 1) -> Flow:
+def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 0) -> Flow:
     """Draw the two-stage Deformable DETR, the right one of `transformer_flow`.
 
     Args:
