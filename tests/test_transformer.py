@@ -147,7 +147,9 @@ class TestPositionalEncoding:
 
     def test_half_precision_features_get_full_precision_positions(self):
         features = torch.zeros(1, 3, 4, 4, dtype=torch.bfloat16)
-        assert PositionalEncoding2D(8)(features).dtype == torch.float32
+        found = PositionalEncoding2D(8)(features)
+        assert found.dtype == torch.float32
+        assert found.equal(PositionalEncoding2D(8)(features.float()))
 
 
 # ---- attention -----------------------------------------------------------------------------------
