@@ -443,8 +443,10 @@ class TestAssign:
     def test_drawn(self):
         torch.manual_seed(0)
         image, objects = ToyTown(1, seed=0)[0]
-        ax = plotting.show_assignment(models.create("detr", 10), image, objects)
-        assert ax.get_title() == f"queries: {len(objects['labels'])} of 20 learn"
+        model = models.create("detr", 10)
+        ax = plotting.show_assignment(model, image, objects)
+        num_queries = model.query_embed.num_embeddings
+        assert ax.get_title() == f"queries: {len(objects['labels'])} of {num_queries} learn"
 
 
 # ---- detections ----------------------------------------------------------------------------------

@@ -205,6 +205,12 @@ def test_private_names_are_found(tmp_path: Path) -> None:
     assert private_names(path) == {"detlearn.cli._parser", "detlearn.nms._greedy"}
 
 
+def test_no_two_test_files_have_one_name(root: Path) -> None:
+    """They are imported by their names alone, so the second would be the first again."""
+    names = [path.name for path in (root / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_a_private_name_is_the_business_of_one_test_file(root: Path) -> None:
     """Two files that reach for it say that it wants to be public."""
     users: dict[str, set[str]] = {}
