@@ -485,8 +485,11 @@ def _read_threads() -> list[int]:
 
 
 def _is_dead(thread: threading.Thread) -> bool:
-    """Return whether a thread has ended without leaving the list, as one that was told twice."""
-    return type(thread) is threading.Thread and not thread.is_alive()
+    """Return whether a thread has ended without leaving the list, as one that was told twice.
+
+    `is_alive` says so too early: a `join` that is interrupted notes that the thread has ended.
+    """
+    return type(thread) is threading.Thread and thread.ident not in sys._current_frames()
 
 
 def _end_threads(before: list[int]) -> None:
