@@ -55,7 +55,6 @@ from detlearn.models.detr import (
     MLP,
     DETROutputs,
     SetCriterion,
-    box_losses,
     relative_targets,
 )
 from detlearn.models.images import ImageBatcher
@@ -320,7 +319,7 @@ class IoUAwareCriterion(SetCriterion):
             giou_weight=giou_weight,
         )
 
-    def layer_losses(
+    def classification(
         self,
         class_logits: Tensor,
         pred_boxes: Tensor,
@@ -328,16 +327,10 @@ class IoUAwareCriterion(SetCriterion):
         gt_labels: Tensor,
         gt_boxes: Tensor,
         num_objects: float,
-    ) -> dict[str, Tensor]:
-        """Judge one layer; see `SetCriterion.layer_losses`. Here class_logits are (B, Q, K)."""
+    ) -> Tensor:
+        """Judge the classes; see `SetCriterion.classification`. Here class_logits are (B, Q, K)."""
         goals = iou_goals(class_logits, pred_boxes, assigned, gt_labels, gt_boxes)  # (B, Q, K)
-        classification = varifocal_loss(class_logits, goals, reduction="sum") / num_objects
-        l1, giou = box_losses(pred_boxes, assigned, gt_boxes, num_objects)
-        return {
-            "class": self.class_weight * classification,
-            "l1": self.l1_weight * l1,
-            "giou": self.giou_weight * giou,
-        }
+        return varifocal_loss(class_logits, goals, reduction="sum") / num_objects
 
 
 @torch.no_grad()

@@ -61,9 +61,9 @@ from detlearn.models.detr import (
     PublishedBackbone,
     QueryTargets,
     SetCriterion,
-    box_losses,
     image_scales,
     padding_mask,
+    query_targets,
     relative_targets,
 )
 from detlearn.models.faster_rcnn import pretrained_resnet50
@@ -454,7 +454,7 @@ class FocalCriterion(SetCriterion):
             giou_weight=giou_weight,
         )
 
-    def layer_losses(
+    def classification(
         self,
         class_logits: Tensor,
         pred_boxes: Tensor,
@@ -462,22 +462,15 @@ class FocalCriterion(SetCriterion):
         gt_labels: Tensor,
         gt_boxes: Tensor,
         num_objects: float,
-    ) -> dict[str, Tensor]:
-        """Judge one layer; see `SetCriterion.layer_losses`. Here class_logits are (B, Q, K)."""
+    ) -> Tensor:
+        """Judge the classes; see `SetCriterion.classification`. Here class_logits are (B, Q, K)."""
         image, query = (assigned >= 0).nonzero(as_tuple=True)  # (M,) twice
         objects = assigned[image, query]  # (M,)
 
         # Yes to the object's class, no to all others; without an object, no to all.
         goals = torch.zeros_like(class_logits)
         goals[image, query, gt_labels[image, objects]] = 1.0
-        classification = sigmoid_focal_loss(class_logits, goals, reduction="sum") / num_objects
-
-        l1, giou = box_losses(pred_boxes, assigned, gt_boxes, num_objects)
-        return {
-            "class": self.class_weight * classification,
-            "l1": self.l1_weight * l1,
-            "giou": self.giou_weight * giou,
-        }
+        return sigmoid_focal_loss(class_logits, goals, reduction="sum") / num_objects
 
 
 # ---- the detector --------------------------------------------------------------------------------
@@ -729,15 +722,10 @@ class DeformableDETR(Detector):
     @torch.no_grad()
     def assign(self, outputs: DeformableOutputs, targets: list[Target]) -> QueryTargets:
         """Say who learns what in the last layer, by the lowest sum of costs; see `Detector`."""
-        relative = relative_targets(targets, outputs.sizes)
-        assigned = self.criterion.matcher.assign(
-            outputs.class_logits, outputs.pred_boxes, relative
-        )  # (B, Q)
-
-        scales = image_scales(outputs.sizes, like=outputs.pred_boxes)  # (B, 4)
-        points = outputs.pred_boxes[..., :2] * scales[:, None, :2]  # (B, Q, 2)
-        strides = points.new_full((points.shape[1],), torch.inf)
-        return QueryTargets(assigned, points, strides)
+        matcher = self.criterion.matcher
+        return query_targets(
+            matcher, outputs.class_logits, outputs.pred_boxes, outputs.sizes, targets
+        )
 
     def compute_loss(self, outputs: DeformableOutputs, targets: list[Target]) -> dict[str, Tensor]:
         """Compare outputs with annotations; see `Detector`.

@@ -117,6 +117,37 @@ def relative_targets(targets: Sequence[Target], sizes: Sequence[tuple[int, int]]
     return relative
 
 
+# ---- who learns what -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def query_targets(
+    matcher: HungarianMatcher,
+    class_logits: Tensor,
+    pred_boxes: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    targets: Sequence[Target],
+) -> QueryTargets:
+    """Give each object the query with which the sum of costs is lowest.
+
+    Args:
+        matcher: knows the costs.
+        class_logits: (B, Q, K + 1), or (B, Q, K) where the matcher takes yes-or-no scores.
+        pred_boxes: (B, Q, 4) cxcywh in [0, 1].
+        sizes: height and width of each image, without the padding.
+        targets: per image ``{"boxes": (N, 4) xyxy in pixels, "labels": (N,)}``.
+
+    Returns:
+        The object of each query.
+    """
+    assigned = matcher.assign(class_logits, pred_boxes, relative_targets(targets, sizes))  # (B, Q)
+
+    scales = image_scales(sizes, like=pred_boxes)  # (B, 4)
+    points = pred_boxes[..., :2] * scales[:, None, :2]  # (B, Q, 2)
+    strides = points.new_full((points.shape[1],), torch.inf)
+    return QueryTargets(assigned, points, strides)
+
+
 # ---- the loss of a set ---------------------------------------------------------------------------
 
 
@@ -240,14 +271,34 @@ class SetCriterion:
         Returns:
             ``"class"``, ``"l1"`` and ``"giou"``, weighted.
         """
-        labels = query_labels(assigned, gt_labels, no_object=class_logits.shape[-1] - 1)  # (B, Q)
-        classification = set_classification_loss(class_logits, labels, self.no_object_weight)
+        classification = self.classification(
+            class_logits, pred_boxes, assigned, gt_labels, gt_boxes, num_objects
+        )
         l1, giou = box_losses(pred_boxes, assigned, gt_boxes, num_objects)
         return {
             "class": self.class_weight * classification,
             "l1": self.l1_weight * l1,
             "giou": self.giou_weight * giou,
         }
+
+    def classification(
+        self,
+        class_logits: Tensor,
+        pred_boxes: Tensor,
+        assigned: Tensor,
+        gt_labels: Tensor,
+        gt_boxes: Tensor,
+        num_objects: float,
+    ) -> Tensor:
+        """Judge the classes of one layer: what criteria of other scores say in another way.
+
+        Args: as for `layer_losses`; boxes and their number are for those others.
+
+        Returns:
+            A scalar.
+        """
+        labels = query_labels(assigned, gt_labels, no_object=class_logits.shape[-1] - 1)  # (B, Q)
+        return set_classification_loss(class_logits, labels, self.no_object_weight)
 
 
 # ---- the network ---------------------------------------------------------------------------------
@@ -401,15 +452,10 @@ class DETR(Detector):
     @torch.no_grad()
     def assign(self, outputs: DETROutputs, targets: list[Target]) -> QueryTargets:
         """Say who learns what in the last layer, by the lowest sum of costs; see `Detector`."""
-        relative = relative_targets(targets, outputs.sizes)
-        assigned = self.criterion.matcher.assign(
-            outputs.class_logits, outputs.pred_boxes, relative
-        )  # (B, Q)
-
-        scales = image_scales(outputs.sizes, like=outputs.pred_boxes)  # (B, 4)
-        points = outputs.pred_boxes[..., :2] * scales[:, None, :2]  # (B, Q, 2)
-        strides = points.new_full((points.shape[1],), torch.inf)
-        return QueryTargets(assigned, points, strides)
+        matcher = self.criterion.matcher
+        return query_targets(
+            matcher, outputs.class_logits, outputs.pred_boxes, outputs.sizes, targets
+        )
 
     def compute_loss(self, outputs: DETROutputs, targets: list[Target]) -> dict[str, Tensor]:
         """Compare outputs with annotations; see `Detector`.
