@@ -80,6 +80,25 @@ def test_nothing_harms_the_kernel(number, capsys, monkeypatch):
     assert said.err == ""
 
 
+@pytest.mark.alone
+def test_a_thread_whose_join_was_interrupted_is_ended(monkeypatch, capsys):
+    """Python notes such a thread as ended while it runs on, and slows all that comes after."""
+    monkeypatch.setattr(engine, "SECONDS", 0.5)
+    monkeypatch.setattr(sandbox, "RETRY", 0.05)
+    check.box_iou(hostile.waits_for_a_thread)
+
+    # Its last exception may be on its way.
+    deadline = time.monotonic() + 10
+    while _runs(hostile.loops) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(hostile.loops)
+
+
+def _runs(function):
+    """Whether a thread is in a function just now."""
+    return any(frame.f_code is function.__code__ for frame in sys._current_frames().values())
+
+
 def test_there_are_enough_of_them():
     assert len(HERE) >= 100
 
