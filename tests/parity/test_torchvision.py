@@ -8,12 +8,12 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from dense import freeze_norms
 from torch import nn
 from torch.testing import assert_close
 from torchvision.models import detection
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FrozenBatchNorm2d as TheirFrozenBatchNorm2d
 
 from detlearn import pretrained
 from detlearn.models import faster_rcnn
@@ -64,15 +64,6 @@ def theirs(name, num_classes=6, frozen=False):
     if frozen:  # as in the published weights
         freeze_norms(model.backbone.body)
     return spread(model)
-
-
-def freeze_norms(module: nn.Module) -> None:
-    """Replace batch normalisation by torchvision's frozen one."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, TheirFrozenBatchNorm2d(child.num_features))
-        else:
-            freeze_norms(child)
 
 
 def images_and_targets():
