@@ -456,16 +456,21 @@ def _check_bins(logits: Tensor, targets: Tensor, reduction: str) -> None:
 
 
 def _check_labels(logits: Tensor, labels: Tensor, background: bool = True) -> None:
+    # Tensors of the right kind …
     for name, tensor in (("logits", logits), ("labels", labels)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64, got {labels.dtype}; convert them with .long()")
+
+    # … and shape …
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ValueError(
             "labels must hold one class for each place, the shape of the logits without its last "
             f"dimension; got labels {tuple(labels.shape)} and logits {tuple(logits.shape)}"
         )
+
+    # … that name classes, or what else a loss knows.
     wrong = (labels < (IGNORED if background else 0)) | (labels >= logits.shape[-1])
     if wrong.any():
         others = (

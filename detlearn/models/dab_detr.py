@@ -394,6 +394,8 @@ class AnchorTransformer(Transformer):
             feedforward_dim=feedforward_dim,
             dropout=0.0,
         )
+
+        # In the place of DETR's decoder, whose layers were left out above.
         layers = [
             AnchorDecoderLayer(hidden_dim, num_heads, feedforward_dim)
             for _ in range(num_decoder_layers)
@@ -401,6 +403,8 @@ class AnchorTransformer(Transformer):
         self.decoder = AnchorDecoder(
             layers, hidden_dim, temperature, iterative_refinement=iterative_refinement
         )
+
+        # As `Transformer` does with its own layers.
         for parameter in self.decoder.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)

@@ -357,6 +357,7 @@ def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = 
     Returns:
         The detector with random weights.
     """
+    # One convolution a tower, where the paper has four; its norm is the small detectors' own.
     backbone = small_pyramid()
     head = FCOSHead(
         backbone.out_channels[0],
@@ -366,6 +367,7 @@ def fcos_small(num_classes: int, *, assign_by: str = "fcos", centerness: bool = 
         norm_layer=small_norm,
         centerness=centerness,
     )
+
     return FCOS(
         num_classes,
         backbone,
@@ -501,6 +503,7 @@ def deformable_detr_small(
     Returns:
         The detector with random weights.
     """
+    # Without an encoder the decoder reads the backbone's two maps as they are, projected alone.
     transformer = DeformableTransformer(
         hidden_dim=128,
         num_heads=4,
@@ -512,6 +515,8 @@ def deformable_detr_small(
         num_points=4,
         two_stage=True,
     )
+
+    # The backbone hands out two of its three maps; the finest, of stride 4, would be 1024 tokens.
     return DeformableDETR(
         num_classes,
         SmallBackbone((48, 64, 96), skip=1),
