@@ -174,6 +174,7 @@ class TestTrain:
         [
             (["--steps", "3"], "'total': 2}, this one has {'total': 3}"),
             (["--min-size", "40", "--max-size", "60"], "'min_size': None"),
+            (["--num-queries", "7"], "'num_queries': None}, this one has {'num_queries': 7}"),
             (["--augment"], "'augment': ['hflip']}, this one has {'augment': []}"),
             (["--split", "test"], "'split': 'train'"),
         ],

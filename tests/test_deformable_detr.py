@@ -597,6 +597,22 @@ def test_small():
     assert isinstance(models.create("deformable_detr", 3), DeformableDETR)
 
 
+def test_no_more_queries_than_locations():
+    # 32 × 32 pixels: 16 locations of stride 8 and 4 of stride 16.
+    model = models.create("deformable_detr", 3, num_queries=40).eval()
+    assert model.predict(torch.rand(2, 3, 32, 32)).class_logits.shape == (2, 20, 3)
+    assert model.predict(torch.rand(2, 3, 64, 64)).class_logits.shape == (2, 40, 3)
+
+
+@pytest.mark.parametrize("name", models.WITH_QUERIES)
+def test_the_number_of_queries(name):
+    assert models.create(name, 3, num_queries=7).num_queries == 7
+    with pytest.raises(ValueError, match="num_queries is 0: a query finds one object at most"):
+        models.create(name, 3, num_queries=0)
+    with pytest.raises(ValueError, match=r"num_queries is 9, but 'fcos' has no queries"):
+        models.create("fcos", 3, num_queries=9)
+
+
 @pytest.mark.parametrize(
     "options, millions",
     [({}, 40.1), ({"iterative_refinement": True}, 40.85)],

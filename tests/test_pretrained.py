@@ -50,6 +50,18 @@ def test_files_that_hold_no_detector(tmp_path):
         load_detector(tmp_path / "unknown")
 
 
+@pytest.mark.parametrize("name", models.WITH_QUERIES)
+def test_round_trip_with_another_number_of_queries(tmp_path, name):
+    model = models.create(name, len(NAMES), num_queries=7).eval()
+    path = tmp_path / "detector.safetensors"
+    save_detector(path, model, name, NAMES)
+    loaded = load_detector(path).model
+    image = torch.rand(1, 3, 64, 64)
+    found = loaded.predict(image)
+    assert found.pred_boxes.shape == (1, 7, 4)
+    assert torch.equal(found.pred_boxes, model.predict(image).pred_boxes)
+
+
 @pytest.mark.parametrize("key", ["model", "class_names", "options", "min_size", "max_size"])
 def test_a_file_that_does_not_say_all(tmp_path, key):
     info = {name: value for name, value in INFO.items() if name != key}

@@ -32,7 +32,16 @@ A training that was stopped goes on where it was when the same command is given 
 AUGMENTATIONS = ("hflip", "vflip", "color", "crop")
 CHECKPOINT_FILE = "training.safetensors"
 # What decides a training but does not stand in its checkpoint.
-RECORDED = ("model", "data", "split", "min_size", "max_size", "augment", "recipe")
+RECORDED = (
+    "model",
+    "data",
+    "split",
+    "min_size",
+    "max_size",
+    "num_queries",
+    "augment",
+    "recipe",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--min-size", type=int, help="resize the shorter side to this …")
     parser.add_argument("--max-size", type=int, help="… and the longer to at most this")
+    parser.add_argument(
+        "--num-queries",
+        type=int,
+        help="of detr and deformable_detr: the most objects that can be found in an image "
+        "(default: 10 and 20)",
+    )
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--workers", type=int, default=0, help="processes that load images")
 
@@ -134,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
         len(train.class_names),
         min_size=options.min_size,
         max_size=options.max_size,
+        num_queries=options.num_queries,
     )
     history = fit(
         model,

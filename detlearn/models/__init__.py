@@ -61,8 +61,17 @@ BUILDERS: dict[str, Callable[..., Detector]] = {
 }
 
 
+# Those whose answer is a fixed number of queries.
+WITH_QUERIES = ("detr", "deformable_detr")
+
+
 def create(
-    name: str, num_classes: int, *, min_size: int | None = None, max_size: int | None = None
+    name: str,
+    num_classes: int,
+    *,
+    min_size: int | None = None,
+    max_size: int | None = None,
+    num_queries: int | None = None,
 ) -> Detector:
     """Build a detector sized for ToyTown and a CPU.
 
@@ -71,18 +80,30 @@ def create(
         num_classes: K; labels are 0 … K−1.
         min_size: resize images so that the shorter side has this many pixels …
         max_size: … and the longer side at most this many. By default images keep their size.
+        num_queries: of a detector that has queries, the most objects that it can find in an image.
+            By default as many as are enough for ToyTown.
 
     Returns:
         The detector, with random weights, in training mode.
 
     Raises:
         ValueError: for an unknown name (the message lists the known ones), for one of the two
-            sizes alone, or for sizes where the detector has a fixed one.
+            sizes alone, for sizes where the detector has a fixed one, or for a number of queries
+            where it has none.
     """
     if name not in BUILDERS:
         raise ValueError(f"no detector called {name!r}; there are: {', '.join(sorted(BUILDERS))}")
 
-    model = BUILDERS[name](num_classes)
+    if num_queries is None:
+        model = BUILDERS[name](num_classes)
+    elif name in WITH_QUERIES:
+        model = BUILDERS[name](num_classes, num_queries=num_queries)
+    else:
+        raise ValueError(
+            f"num_queries is {num_queries}, but {name!r} has no queries; those that have: "
+            f"{', '.join(WITH_QUERIES)}"
+        )
+
     if min_size is not None or max_size is not None:
         model.batcher.set_sizes(min_size, max_size)
     return model

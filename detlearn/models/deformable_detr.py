@@ -61,6 +61,7 @@ from detlearn.models.detr import (
     PublishedBackbone,
     QueryTargets,
     SetCriterion,
+    check_num_queries,
     image_scales,
     padding_mask,
     query_targets,
@@ -490,7 +491,8 @@ class DeformableDETR(Detector):
             ``strides``. Those of stride 8 and more are used; further levels are made from the
             coarsest.
         transformer: C, L, and the layers.
-        num_queries: Q, the most objects that can be found in an image.
+        num_queries: Q, the most objects that can be found in an image. In two stages no more than
+            the image has locations.
         iterative_refinement: every decoder layer has heads of its own and corrects the boxes of
             the one before. Otherwise all have the same heads and start from the first points.
         temperature: of the sine codes; see `detlearn.nets.transformer.sine_code`.
@@ -504,7 +506,7 @@ class DeformableDETR(Detector):
 
     Raises:
         ValueError: for two stages without iterative refinement: proposals are boxes, and to start
-            from a box is to correct it.
+            from a box is to correct it; or if there is no query.
     """
 
     def __init__(
@@ -529,6 +531,7 @@ class DeformableDETR(Detector):
                 "start from boxes, which the decoder corrects"
             )
         super().__init__(num_classes, batcher)
+        check_num_queries(num_queries)
         hidden_dim = transformer.hidden_dim
         self.num_queries = num_queries
         self.iterative_refinement = iterative_refinement
@@ -692,7 +695,9 @@ class DeformableDETR(Detector):
         boxes = refine_boxes(self.bbox_embed[-1](tokens).float(), squares)  # (B, S, 4)
         boxes = boxes.masked_fill(~usable[..., None], 1.0)
 
-        chosen = logits.amax(dim=-1).topk(self.num_queries, dim=1).indices  # (B, Q)
+        # A small image may have fewer locations than there are to be queries.
+        num_chosen = min(self.num_queries, logits.shape[1])
+        chosen = logits.amax(dim=-1).topk(num_chosen, dim=1).indices  # (B, Q)
         return Proposals(logits, boxes, tokens, chosen)
 
     def queries_from(self, proposals: Proposals) -> tuple[Tensor, Tensor, Tensor]:

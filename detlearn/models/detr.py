@@ -352,6 +352,15 @@ def padding_mask(
     return F.interpolate(mask[None], size=features.shape[-2:])[0].bool()
 
 
+def check_num_queries(num_queries: int) -> None:
+    """Raise a ValueError for a detector that could find nothing."""
+    if num_queries < 1:
+        raise ValueError(
+            f"num_queries is {num_queries}: a query finds one object at most, so give as many as "
+            "an image can have"
+        )
+
+
 class DETR(Detector):
     """A backbone, a transformer, and a set of queries with a class and a box each.
 
@@ -364,6 +373,9 @@ class DETR(Detector):
         temperature: of the positions; see `detlearn.nets.transformer.sine_code`.
         criterion: matching and losses; with the paper's weights by default.
         batcher: see `Detector`.
+
+    Raises:
+        ValueError: if there is no query.
     """
 
     def __init__(
@@ -378,6 +390,8 @@ class DETR(Detector):
         batcher: ImageBatcher | None = None,
     ) -> None:
         super().__init__(num_classes, batcher)
+        check_num_queries(num_queries)
+        self.num_queries = num_queries
         hidden_dim = transformer.hidden_dim
 
         self.backbone = backbone

@@ -39,6 +39,8 @@ def save_detector(
     """
     # To what size it brings its images is no weight, but it belongs to them.
     options = {"min_size": model.batcher.min_size, "max_size": model.batcher.max_size}
+    if name in models.WITH_QUERIES:
+        options["num_queries"] = model.num_queries
     info = {"model": name, "class_names": list(class_names), "options": options}
     save_tensors(path, model.state_dict(), info)
 
@@ -69,7 +71,13 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
             "train again"
         ) from error
 
-    model = models.create(name, len(class_names), min_size=min_size, max_size=max_size)
+    model = models.create(
+        name,
+        len(class_names),
+        min_size=min_size,
+        max_size=max_size,
+        num_queries=options.get("num_queries"),
+    )
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
