@@ -7,6 +7,7 @@ continues where it was stopped when the script is started again.
     python benchmarks/experiments/bccd.py faster_rcnn
     python benchmarks/experiments/bccd.py yolov8
     python benchmarks/experiments/bccd.py fcos
+    python benchmarks/experiments/bccd.py deformable_detr
 """
 
 import argparse
@@ -26,14 +27,21 @@ SIZES = {
     "faster_rcnn": "--min-size 160 --max-size 214",
     "yolov8": "--min-size 160 --max-size 214",
     "fcos": "--min-size 160 --max-size 214",
+    "deformable_detr": "--min-size 160 --max-size 214",
 }
 OUT = {
     "point": "runs/bccd",
     "faster_rcnn": "runs/bccd_faster_rcnn",
     "yolov8": "runs/bccd_yolov8",
     "fcos": "runs/bccd_fcos",
+    "deformable_detr": "runs/bccd_deformable_detr",
 }
 LENGTH = "--epochs 60 --batch-size 8 --lr 4e-3 --augment hflip vflip color"
+# An image has up to 28 cells, and a query finds one at most.
+OF_QUERIES = (
+    "--num-queries 40 --epochs 60 --batch-size 8 --lr 2e-3 --warmup 100 --clip-norm 1 "
+    "--backbone-steps 300 --augment hflip vflip color"
+)
 
 
 def experiment(model: str) -> runner.Experiment:
@@ -41,7 +49,8 @@ def experiment(model: str) -> runner.Experiment:
     out = OUT[model]
     # The point detector is the command's default.
     choice = "" if model == "point" else f"--model {model} "
-    train = f"detlearn train {choice}--data bccd {SIZES[model]} {LENGTH} --out {out}"
+    length = OF_QUERIES if model == "deformable_detr" else LENGTH
+    train = f"detlearn train {choice}--data bccd {SIZES[model]} {length} --out {out}"
     evaluate = f"detlearn evaluate {out} --data bccd --split test"
 
     def run(variant: str, seed: int) -> dict:
