@@ -16,6 +16,7 @@ from detlearn.models.faster_rcnn import (
     fasterrcnn_resnet50_fpn_v2,
 )
 from detlearn.models.fcos import FCOS, FCOSHead, fcos_resnet50_fpn
+from detlearn.models.group_detr import GroupDETR
 from detlearn.models.images import ImageBatcher
 from detlearn.models.point import PointDetector
 from detlearn.models.retinanet import RetinaNet, RetinaNetHead, retinanet_resnet50_fpn
@@ -124,6 +125,7 @@ __all__ = [
     "FCOSHead",
     "FasterRCNN",
     "FeaturePyramidNetwork",
+    "GroupDETR",
     "ImageBatcher",
     "PointDetector",
     "PositionalEncoding2D",

@@ -22,6 +22,7 @@ from detlearn.models.deformable_detr import (
 from detlearn.models.detr import DETR
 from detlearn.models.faster_rcnn import FasterRCNN, roi_pooler
 from detlearn.models.fcos import FCOS, FCOSHead
+from detlearn.models.group_detr import GroupDETR
 from detlearn.models.point import PointDetector
 from detlearn.models.retinanet import RetinaNet, RetinaNetHead
 from detlearn.models.roi_heads import NormalisedHead, RoIHeads
@@ -413,6 +414,7 @@ def detr_small(
     num_classes: int,
     *,
     num_queries: int = 10,
+    query_groups: int = 1,
     anchor_queries: bool = False,
     iterative_refinement: bool = False,
     iou_aware: bool = False,
@@ -427,6 +429,7 @@ def detr_small(
     Args:
         num_classes: K.
         num_queries: Q, the most objects that can be found in an image.
+        query_groups: groups of Q queries in training; see `detlearn.models.group_detr`.
         anchor_queries: queries are boxes; see `detlearn.models.dab_detr`, and for the next three.
         iterative_refinement: each decoder layer starts from the boxes of the last.
         iou_aware: a score says how well the box fits.
@@ -436,7 +439,8 @@ def detr_small(
         The detector with random weights.
 
     Raises:
-        ValueError: for one of the last three without anchor queries, from which they start.
+        ValueError: for one of the last three without anchor queries, from which they start, or for
+            groups of anchor queries.
     """
     # Of three maps it hands out the coarsest alone, and so is warmed up on what the queries ask.
     backbone = SmallBackbone((48, 64, 128), skip=2)
@@ -447,6 +451,8 @@ def detr_small(
         "num_decoder_layers": 3,
         "feedforward_dim": 256,
     }
+    if anchor_queries and query_groups > 1:
+        raise ValueError("query_groups are of DETR's own queries: leave anchor_queries out")
     if anchor_queries:
         return DABDETR(
             num_classes,
@@ -466,10 +472,21 @@ def detr_small(
             "iterative_refinement, iou_aware and denoising_groups need anchor_queries=True: they "
             "start from queries that are boxes"
         )
+
+    transformer = Transformer(**widths, dropout=0.0)
+    if query_groups > 1:
+        return GroupDETR(
+            num_classes,
+            backbone,
+            transformer,
+            num_queries=num_queries,
+            num_groups=query_groups,
+            temperature=DETR_TEMPERATURE,
+        )
     return DETR(
         num_classes,
         backbone,
-        Transformer(**widths, dropout=0.0),
+        transformer,
         num_queries=num_queries,
         temperature=DETR_TEMPERATURE,
     )
