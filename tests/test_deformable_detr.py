@@ -12,13 +12,17 @@ from torchvision.ops import sigmoid_focal_loss
 from detlearn import models, plotting
 from detlearn.data import ToyTown
 from detlearn.matching import HungarianMatcher
+from detlearn.models import deformable_detr
 from detlearn.models.dab_detr import IoUAwareCriterion
 from detlearn.models.deformable_detr import (
+    DeformableDecoderLayer,
     DeformableDETR,
+    DeformableEncoderLayer,
     DeformableOutputs,
     DeformableTransformer,
     FocalCriterion,
     Proposals,
+    PyramidMemory,
     deformable_detr_resnet50,
     location_centres,
     on_padded_maps,
@@ -26,6 +30,7 @@ from detlearn.models.deformable_detr import (
 from detlearn.models.detr import box_losses, relative_targets
 from detlearn.models.images import ImageBatcher
 from detlearn.models.small import deformable_detr_small, small_norm
+from detlearn.nets.resnet import FrozenBatchNorm2d
 from detlearn.nets.small import SmallBackbone
 from detlearn.nets.transformer import sine_code
 from detlearn.training import fit
@@ -103,7 +108,83 @@ def test_on_padded_maps_by_hand():
     assert_close(boxes, torch.tensor([[[[0.4, 0.4, 0.1, 0.6], [0.2, 0.2, 0.05, 0.3]]]]))
 
 
+# ---- layers --------------------------------------------------------------------------------------
+
+
+class TestLayers:
+    """Both layers, on maps of 2 × 2 and of one location."""
+
+    def memory(self):
+        tokens, positions = torch.randn(2, 2, 5, 16)
+        return PyramidMemory(tokens, positions, None, torch.ones(2, 2, 2), [(2, 2), (1, 1)])
+
+    def make(self, kind, dropout):
+        torch.manual_seed(0)
+        layer = kind(16, 2, 24, dropout, 2, 2)
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        return layer
+
+    def test_an_encoder_layer_step_by_step(self):
+        layer, memory = self.make(DeformableEncoderLayer, 0.0), self.memory()
+        references = torch.rand(2, 5, 2, 2)
+        tokens, positions = memory.tokens, memory.positions
+        found = layer(memory, references)
+
+        answers = layer.self_attn(tokens + positions, references, tokens, memory.map_sizes)
+        x = layer.norm1(tokens + answers)
+        hidden = layer.linear1(x).clamp(min=0)
+        assert_close(found.tokens, layer.norm2(x + layer.linear2(hidden)))
+        assert found.positions is positions
+
+    def test_a_decoder_layer_step_by_step(self):
+        layer, memory = self.make(DeformableDecoderLayer, 0.0), self.memory()
+        queries, positions = torch.randn(2, 2, 3, 16)
+        references = torch.rand(2, 3, 2, 4)
+        found = layer(queries, positions, references, memory)
+
+        answers, _ = layer.self_attn(queries, positions, queries, positions)
+        x = layer.norm2(queries + answers)
+        x = layer.norm1(
+            x + layer.cross_attn(x + positions, references, memory.tokens, memory.map_sizes)
+        )
+        hidden = layer.linear1(x).clamp(min=0)
+        assert_close(found, layer.norm3(x + layer.linear2(hidden)))
+
+    def test_what_is_dropped(self):
+        """The result of each step, and the hidden channels: without all only the norms are left."""
+        memory, dropped = self.memory(), []
+
+        def note(module, given, left):
+            dropped.append(given[0].shape[-1])
+
+        layer = self.make(DeformableEncoderLayer, 1.0)
+        layer.dropout.register_forward_hook(note)
+        found = layer(memory, torch.rand(2, 5, 2, 2)).tokens
+        assert_close(found, layer.norm2(layer.norm1(memory.tokens)))
+        assert dropped == [16, 24, 16]
+
+        layer = self.make(DeformableDecoderLayer, 1.0)
+        layer.dropout.register_forward_hook(note)
+        queries, positions = torch.randn(2, 2, 3, 16)
+        found = layer(queries, positions, torch.rand(2, 3, 2, 2), memory)
+        assert_close(found, layer.norm3(layer.norm1(layer.norm2(queries))))
+        assert dropped[3:] == [16, 16, 24, 16] and layer.self_attn.dropout == 1.0
+
+
 # ---- the network ---------------------------------------------------------------------------------
+
+
+class Watch(nn.Module):
+    """A layer of the encoder that changes nothing and notes from where it was to look."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, memory, references):
+        self.seen.append(references)
+        return memory
 
 
 class TestPredict:
@@ -173,6 +254,34 @@ class TestPredict:
         assert_close(memory.positions[:, 16:], coarse - 1)
         assert model.position_encoding.centred
 
+    def test_the_temperature_is_that_of_the_positions(self):
+        assert tiny(temperature=20.0).position_encoding.temperature == 20.0
+
+    def test_fewer_levels_than_maps(self):
+        """The finest are taken."""
+        memory = tiny(num_levels=1).encode(torch.rand(1, 3, 64, 32), [(64, 32)])
+        assert memory.map_sizes == [(8, 4)]
+
+    def test_all_encoder_layers_look_about_from_the_same_places(self):
+        model = tiny()
+        seen = []
+        model.transformer.encoder.layers = nn.ModuleList([Watch(seen) for _ in range(3)])
+        memory = model.encode(torch.rand(2, 3, 32, 64), [(32, 64), (32, 32)])
+        centres = location_centres(memory.map_sizes, memory.valid)
+        for references in seen:
+            assert_close(references, on_padded_maps(centres, memory.valid))
+        assert len(seen) == 3
+
+    def test_learnt_queries_by_hand(self):
+        """A row of the table: first the position, of which the point is made, then the query."""
+        model = tiny(two_stage=False)
+        rows = model.query_embed.weight
+        queries, positions, points = model.learnt_queries(3)
+        assert queries.shape == positions.shape == (3, 5, 16) and points.shape == (3, 5, 2)
+        for i in range(3):
+            assert positions[i].equal(rows[:, :16]) and queries[i].equal(rows[:, 16:])
+            assert_close(points[i], model.transformer.reference_points(rows[:, :16]).sigmoid())
+
     def test_two_stages_need_refinement(self):
         with pytest.raises(ValueError, match="needs iterative_refinement=True"):
             tiny(refine=False, two_stage=True)
@@ -184,6 +293,8 @@ class TestPredict:
             found = model.predict(images, [(32, 48), (20, 48)])
         assert found.class_logits.dtype == found.pred_boxes.dtype == torch.float32
         assert found.pred_boxes.isfinite().all()
+        if variant["two_stage"]:
+            assert found.proposals.logits.dtype == found.proposals.boxes.dtype == torch.float32
 
 
 class TestStart:
@@ -200,6 +311,13 @@ class TestStart:
     def test_scores_start_at_the_prior(self, variant):
         for head in self.make(**variant).class_embed:
             assert_close(head.bias.sigmoid(), torch.full((3,), 0.01))
+
+    def test_projections_of_the_maps(self, variant):
+        for convolution, _ in self.make(**variant).input_proj:
+            channels, inputs = convolution.weight.shape[:2]
+            bound = math.sqrt(6 / (channels + inputs))
+            assert 0.9 * bound < convolution.weight.abs().max() <= bound
+            assert not convolution.bias.any()
 
     def test_boxes_start_where_the_references_are(self, variant):
         model = self.make(**variant)
@@ -338,10 +456,13 @@ class TestProposals:
         """The best is then the one that is surest of its class, and labels are the objects'."""
         plain, knowing = tiny(), tiny(proposals_know_classes=True)
         memory = plain.encode(torch.rand(2, 3, 32, 64), [(32, 64)] * 2)
+        # Tokens for which now one class is the surest, now another.
+        memory = memory._replace(tokens=torch.randn(2, 40, 16))
         first, second = plain.propose(memory), knowing.propose(memory)
         assert first.logits.shape == (2, 40, 1) and second.logits.shape == (2, 40, 3)
         assert_close(first.logits, second.logits[..., :1])
         assert_close(second.chosen, second.logits.amax(dim=-1).topk(5).indices)
+        assert not second.chosen.equal(first.chosen)
 
         shares = relative_targets([target([[4, 4, 30, 20]], [2])] * 2, [(32, 64)] * 2)
         found = knowing.proposal_loss(second, shares)
@@ -511,6 +632,23 @@ class TestLoss:
         )
         assert_close(found, sum(expected.values()))
 
+    def test_proposals_are_matched_by_the_criterion_given(self):
+        """By the class alone proposal 0 has the object, by the box alone proposal 1."""
+        goal = {"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "labels": torch.tensor([2])}
+        boxes = torch.tensor([[[0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0.2, 0.2]]])
+        logits = torch.tensor([[[5.0], [-5.0]]])
+        proposals = Proposals(logits, boxes, torch.zeros(1, 2, 16), torch.zeros(1, 1).long())
+        by_class, by_box = (
+            tiny(
+                num_classes=4,
+                criterion=FocalCriterion(
+                    HungarianMatcher(*costs, focal=True), class_weight=0, l1_weight=1, giou_weight=0
+                ),
+            ).proposal_loss(proposals, [goal])
+            for costs in ((1, 0, 0), (0, 1, 0))
+        )
+        assert by_class.item() == pytest.approx(1) and by_box.item() == 0
+
     def test_the_callers_targets_stay(self):
         given = [{k: v.clone() for k, v in t.items()} for t in TARGETS]
         model = tiny(num_classes=4)
@@ -568,6 +706,17 @@ def test_decode_by_hand():
     assert_close(found["boxes"], torch.tensor([[10.0, 10, 30, 30]]).repeat(3, 1))
 
 
+def test_each_image_has_its_size_and_boxes_end_at_it():
+    logits = torch.full((2, 1, 1), 9.0)
+    boxes = torch.tensor([[[0.5, 0.5, 1.0, 1.0]], [[0.9, 0.1, 0.4, 0.4]]])
+    outputs = DeformableOutputs(
+        logits, boxes, logits[None][:0], boxes[None][:0], [], None, [(40, 80), (60, 20)]
+    )
+    first, second = tiny(num_classes=1).decode(outputs)
+    assert first["boxes"].tolist() == [[0, 0, 80, 40]]
+    assert_close(second["boxes"], torch.tensor([[14.0, 0, 20, 18]]))
+
+
 def test_contract(variant):
     model = tiny(**variant)
     model.score_threshold = 0.0
@@ -623,6 +772,29 @@ def test_full_size(options, millions):
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
     assert model.num_classes == 91 and model.num_queries == 300
     assert (model.batcher.min_size, model.batcher.max_size) == (800, 1333)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_arguments_reach_the_parts(monkeypatch, pretrained):
+    """With a small backbone in the place of the ResNet."""
+    bodies, norms = {False: Patches(), True: Patches()}, []
+    for builder, body in (("resnet50", bodies[False]), ("pretrained_resnet50", bodies[True])):
+        monkeypatch.setattr(
+            deformable_detr, builder, lambda norm, body=body: norms.append(norm) or body
+        )
+    model = deformable_detr_resnet50(
+        3,
+        num_queries=7,
+        iterative_refinement=True,
+        two_stage=True,
+        min_size=48,
+        max_size=96,
+        pretrained_backbone=pretrained,
+    )
+    assert model.backbone[0]["body"] is bodies[pretrained] and norms == [FrozenBatchNorm2d]
+    assert model.num_queries == 7 and model.num_classes == 3
+    assert model.iterative_refinement and model.transformer.two_stage
+    assert (model.batcher.min_size, model.batcher.max_size) == (48, 96)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from detlearn.models.detr import (
     DETROutputs,
     SetCriterion,
     box_losses,
+    detr_resnet50,
     image_scales,
     padding_mask,
     query_labels,
@@ -27,6 +28,7 @@ from detlearn.models.detr import (
 )
 from detlearn.models.images import ImageBatcher
 from detlearn.models.small import detr_small
+from detlearn.nets.resnet import FrozenBatchNorm2d
 from detlearn.nets.transformer import Memory, Transformer
 from detlearn.training import fit
 
@@ -101,6 +103,18 @@ class TestRelativeTargets:
         given = target([[20, 10, 60, 20]])
         relative_targets([given], [(40, 80)])
         assert given["boxes"].tolist() == [[20, 10, 60, 20]]
+
+    def test_what_else_a_target_holds_stays(self):
+        (found,) = relative_targets([target([[20, 10, 60, 20]]) | {"image_id": 7}], [(40, 80)])
+        assert found["image_id"] == 7
+
+    def test_shares_are_in_full_precision(self):
+        """In float16 a third of an image of 600 pixels is a pixel off."""
+        given = target([[0, 0, 400, 400]])
+        given["boxes"] = given["boxes"].half()
+        (found,) = relative_targets([given], [(600, 600)])
+        assert found["boxes"].dtype == torch.float32
+        torch.testing.assert_close(found["boxes"], torch.tensor([[1 / 3, 1 / 3, 2 / 3, 2 / 3]]))
 
     def test_each_image_has_its_size(self):
         both = [target([[0, 0, 8, 8]]), target([[0, 0, 8, 8]])]
@@ -397,6 +411,18 @@ class TestNetwork:
         for layer in model.transformer.decoder.layers:
             assert not layer.multihead_attn._forward_hooks
 
+        # The first is the first layer's: it is what a decoder of that layer alone has.
+        model.transformer.decoder.layers = model.transformer.decoder.layers[:1]
+        torch.testing.assert_close(model.attention_maps(images, [(32, 48), (16, 32)]), maps[:1])
+
+    def test_a_question_that_fails_leaves_nothing_behind(self):
+        model = tiny_detr()
+        model.bbox_embed = nn.Linear(1, 1)
+        with pytest.raises(RuntimeError):
+            model.attention_maps(torch.rand(1, 3, 32, 48))
+        for layer in model.transformer.decoder.layers:
+            assert not layer.multihead_attn._forward_hooks
+
 
 # ---- who learns what -----------------------------------------------------------------------------
 
@@ -411,6 +437,11 @@ class TestAssign:
         assert found.assigned.tolist() == [[-1, 0]]
         assert found.points.tolist() == [[[8, 20], [60, 10]]]
         assert found.strides.tolist() == [math.inf] * 2 and found.anchors is None
+
+    def test_it_has_no_gradient(self):
+        outputs = random_outputs(5)._replace(pred_boxes=torch.rand(2, 6, 4, requires_grad=True))
+        found = tiny_detr(num_classes=4).assign(outputs, [target([[8, 4, 24, 20]])] * 2)
+        assert not found.points.requires_grad
 
     def test_it_is_what_the_last_layer_is_trained_on(self):
         outputs = random_outputs(3)
@@ -439,6 +470,22 @@ class TestAssign:
         }
         best = min(totals, key=totals.get)
         assert [assigned.index(0), assigned.index(1)] == list(best)
+
+    def test_the_criterion_is_the_one_given(self):
+        """By the class alone query 0 has the object, by the box alone query 1."""
+        outputs = outputs_of(
+            [[[5, 0], [0, 5]]], [[[0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0.2, 0.2]]], [(10, 10)]
+        )
+        objects = [target([[4, 4, 6, 6]])]
+        for matcher, wanted in (
+            (HungarianMatcher(1, 0, 0), [0, -1]),
+            (HungarianMatcher(0, 1, 0), [-1, 0]),
+        ):
+            model = tiny_detr(num_classes=1, criterion=SetCriterion(matcher, l1_weight=7.0))
+            assert model.assign(outputs, objects).assigned.tolist() == [wanted]
+            distance = outputs.pred_boxes[0, wanted.index(0)] - torch.tensor([0.5, 0.5, 0.2, 0.2])
+            losses = model.compute_loss(outputs, objects)
+            assert losses["l1"].item() == pytest.approx(7 * distance.abs().sum().item(), abs=1e-5)
 
     def test_drawn(self):
         torch.manual_seed(0)
@@ -587,3 +634,20 @@ class TestSmall:
 
     def test_a_number_of_queries(self):
         assert detr_small(10, num_queries=7).query_embed.weight.shape == (7, 128)
+
+
+class TestFullSize:
+    @pytest.mark.parametrize("pretrained", [False, True])
+    def test_what_it_is_made_of(self, monkeypatch, pretrained):
+        """With a small backbone in the place of the ResNet, which takes seconds to build."""
+        bodies, norms = {False: Patches(), True: Patches()}, []
+        monkeypatch.setattr(detr, "resnet50", lambda norm: norms.append(norm) or bodies[False])
+        monkeypatch.setattr(
+            detr, "pretrained_resnet50", lambda norm: norms.append(norm) or bodies[True]
+        )
+        model = detr_resnet50(
+            3, num_queries=7, min_size=48, max_size=96, pretrained_backbone=pretrained
+        )
+        assert model.backbone[0]["body"] is bodies[pretrained] and norms == [FrozenBatchNorm2d]
+        assert model.query_embed.weight.shape == (7, 256) and model.num_classes == 3
+        assert (model.batcher.min_size, model.batcher.max_size) == (48, 96)

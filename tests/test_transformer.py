@@ -481,6 +481,23 @@ class TestLayers:
         layer.eval()
         assert layer(*arguments).equal(layer(*arguments))
 
+    @pytest.mark.parametrize("kind", [EncoderLayer, DecoderLayer])
+    def test_what_is_dropped(self, kind):
+        """The result of each step, and the hidden channels: without all only the norms are left."""
+        layer, memory = spread(kind(8, 2, 12, dropout=1.0)).train(), random_memory()
+        rest = (memory,) if kind is DecoderLayer else (memory.padding,)
+        dropped = []
+        layer.dropout.register_forward_hook(
+            lambda module, given, left: dropped.append(given[0].shape[-1])
+        )
+        found = layer(memory.tokens, memory.positions, *rest)
+
+        expected = layer.norm2(layer.norm1(memory.tokens))
+        if kind is DecoderLayer:
+            expected = layer.norm3(expected)
+        torch.testing.assert_close(found, expected)
+        assert dropped == ([8, 8, 12, 8] if kind is DecoderLayer else [8, 12, 8])
+
 
 class TestEncoderAndDecoder:
     def test_positions_come_in_at_every_layer(self):

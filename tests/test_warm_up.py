@@ -171,10 +171,21 @@ class TestInFit:
         with pytest.raises(ValueError, match=r"backbone's steps took 1 s of 1 s.*fewer backbone"):
             fit(detector(), Samples(size=32), minutes=1 / 60, backbone_steps=10, **SMALL)
 
+    def test_all_processes_go_by_their_mean_time(self, monkeypatch):
+        """They are to stop after the same step: one that took 2 s counts 3 s, as the other does."""
+        monkeypatch.setattr(loop, "warm_up", lambda *_, **settings: training.History(seconds=2.0))
+        monkeypatch.setattr(
+            loop.distributed, "mean_over_processes", lambda x, device: 3.0 if x == 2 else float(x)
+        )
+        history = fit(detector(), Samples(size=32), steps=1, backbone_steps=7, **SMALL)
+        assert history.backbone_seconds == 3.0 and history.seconds > 3.0
+
     @pytest.mark.parametrize("steps", [-1, -100])
     def test_a_length_that_is_none(self, steps):
         with pytest.raises(ValueError, match=f"backbone's steps are {steps}: expected a positive"):
             fit(detector(), Samples(size=32), steps=1, backbone_steps=steps, **SMALL)
+        with pytest.raises(ValueError, match="backbone's steps are 0: expected a positive"):
+            warm_up(detector(), Samples(size=32), steps=0, **SMALL)
 
     def test_a_detector_without_such_a_backbone(self):
         with pytest.raises(ValueError, match=r"Foreign has no backbone .*leave backbone_steps out"):
@@ -183,6 +194,13 @@ class TestInFit:
         model = detector()
         model.backbone = nn.Conv2d(3, 4, 3)  # has out_channels, but no strides
         with pytest.raises(ValueError, match="PointDetector has no backbone"):
+            warm_up(model, Samples(size=32), steps=2, **SMALL)
+
+    @pytest.mark.parametrize("name", ["num_classes", "batcher"])
+    def test_a_detector_that_does_not_say_what_the_head_needs(self, name):
+        model = detector()
+        delattr(model, name)
+        with pytest.raises(ValueError, match="expected a detector of this package"):
             warm_up(model, Samples(size=32), steps=2, **SMALL)
 
 
@@ -253,6 +271,21 @@ class TestOnTheWayBack:
         history = fit(detector(), Samples(size=32), checkpoint=path, **OPTIONS)
         assert history.backbone_seconds == pytest.approx(0.6)
         assert history.seconds == pytest.approx(1.5)
+
+    def test_the_backbone_s_file_outlives_a_failure_at_the_end(self, tmp_path, monkeypatch):
+        """It goes only once the whole training is in the other."""
+        save = loop.Trainer.save
+
+        def fails(trainer, path, finished=False):
+            if finished and "backbone" not in path.name:
+                raise Stop
+            save(trainer, path, finished)
+
+        path = tmp_path / "state.safetensors"
+        with monkeypatch.context() as patch, pytest.raises(Stop):
+            patch.setattr(loop.Trainer, "save", fails)
+            fit(detector(), Samples(size=32), checkpoint=path, **OPTIONS)
+        assert (tmp_path / "state.backbone.safetensors").exists()
 
     def test_another_length_of_the_warm_up_is_another_training(self, tmp_path):
         path = tmp_path / "state.safetensors"

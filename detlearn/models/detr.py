@@ -120,7 +120,6 @@ def relative_targets(targets: Sequence[Target], sizes: Sequence[tuple[int, int]]
 # ---- who learns what -----------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def query_targets(
     matcher: HungarianMatcher,
     class_logits: Tensor,

@@ -117,8 +117,6 @@ def fit(
         if multi_scale is not None:
             multi_scale = complete(multi_scale)
             _check_multi_scale(multi_scale, batch_size, model)
-        if backbone_steps:
-            _check_backbone(backbone_steps, model)
         batches = StepBatches(train, batch_size, seed, augment, multi_scale)
 
         # All that decides the result. A checkpoint continues only under the same settings.
