@@ -4,17 +4,34 @@ The scripts under ``benchmarks/experiments`` write them, the chapters read and c
 """
 
 from detlearn.results.comparison import Comparison, compare
+from detlearn.results.detection_table import DetectionTable, detection_comparison
+from detlearn.results.failure_matrix import (
+    FailureMatrix,
+    Interval,
+    expected_range,
+    failure_matrix,
+    interval,
+)
+from detlearn.results.machines import one_machine
 from detlearn.results.pictures import Picture, figure, store_picture
 from detlearn.results.stored import Result, as_tensors, load, provenance, store
 
 __all__ = [
     "Comparison",
+    "DetectionTable",
+    "FailureMatrix",
+    "Interval",
     "Picture",
     "Result",
     "as_tensors",
     "compare",
+    "detection_comparison",
+    "expected_range",
+    "failure_matrix",
     "figure",
+    "interval",
     "load",
+    "one_machine",
     "provenance",
     "store",
     "store_picture",

@@ -1,0 +1,179 @@
+"""The failure-mode matrix: AP of each detector on each scenario, relative to its own mean.
+
+A detector that is good everywhere has higher AP everywhere; what it is *relatively* bad at shows
+when its AP on a scenario is divided by its mean over all scenarios. This is done seed by seed, and
+the seeds give an interval: mean ± t · s / √n, with s the standard deviation (n − 1) of n seeds and
+t Student's for n − 1 degrees of freedom. With three seeds t is 4.3, so the intervals are wide.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scipy import stats
+
+from detlearn.results.machines import one_machine
+from detlearn.results.stored import Result, load
+
+NAME = "comparison_matrix"
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and how sure it is.
+
+    Attributes:
+        mean: of the numbers.
+        low, high: the ends of the interval of the mean; both NaN where there is one number.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(numbers: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Return the mean of some numbers and Student's interval of it.
+
+    Args:
+        numbers: one a seed.
+        confidence: how often the interval holds the true mean, if the numbers are normal.
+
+    Raises:
+        ValueError: if there is no number.
+    """
+    if len(numbers) == 0:
+        raise ValueError("got no numbers: an interval needs at least one, and two for its ends")
+    mean = statistics.fmean(numbers)
+    if len(numbers) == 1:
+        return Interval(mean, math.nan, math.nan)
+
+    t = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1))
+    half = t * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    return Interval(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class FailureMatrix:
+    """The numbers of every detector, scenario and seed.
+
+    Attributes:
+        detectors: the rows.
+        scenarios: the columns.
+        numbers: detector → scenario → one AP a seed.
+        source: where the numbers are from, in a sentence.
+    """
+
+    detectors: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    numbers: dict[str, dict[str, list[float]]]
+    source: str
+
+    def relative(self, detector: str, scenario: str) -> list[float]:
+        """Return AP on a scenario divided by the detector's mean over all, one number a seed.
+
+        NaN for a seed in which the detector found nothing at all.
+        """
+        ratios = []
+        for seed, ap in enumerate(self.numbers[detector][scenario]):
+            mean = statistics.fmean(self.numbers[detector][name][seed] for name in self.scenarios)
+            ratios.append(ap / mean if mean > 0 else math.nan)
+        return ratios
+
+    def cell(self, detector: str, scenario: str) -> Interval:
+        """Return the interval of the relative AP of a cell."""
+        return interval(self.relative(detector, scenario))
+
+    def difference(self, first: Sequence[str], second: Sequence[str], scenario: str) -> Interval:
+        """Compare two groups of detectors on a scenario: relative AP of the first − the second.
+
+        Args:
+            first, second: names of detectors; each group's mean is taken, seed by seed.
+            scenario: one of the columns.
+
+        Raises:
+            ValueError: if a group is empty or a detector is not there.
+        """
+        for group in (first, second):
+            unknown = [name for name in group if name not in self.detectors]
+            if unknown or not group:
+                raise ValueError(
+                    f"got the group {list(group)}: expected some of {', '.join(self.detectors)}"
+                )
+
+        means = []
+        for group in (first, second):
+            rows = [self.relative(name, scenario) for name in group]
+            means.append([statistics.fmean(column) for column in zip(*rows)])
+        return interval([a - b for a, b in zip(*means)])
+
+
+def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatrix:
+    """Return the stored failure-mode matrix.
+
+    Args:
+        result: of another name than the book's.
+        key: which number of the cells.
+
+    Raises:
+        FileNotFoundError: if it is not stored; ``make comparison`` makes it.
+        ValueError: if its runs come from several machines, or detectors differ in their seeds.
+    """
+    result = load(NAME) if result is None else result
+    machine = one_machine([result])
+
+    numbers: dict[str, dict[str, list[float]]] = {}
+    for detector in result.variants():
+        runs = result.runs(detector)
+        scenarios = list(runs[0]["scenarios"])
+        numbers[detector] = {
+            scenario: [run["scenarios"][scenario][key] for run in runs] for scenario in scenarios
+        }
+
+    seeds = {detector: [run["seed"] for run in result.runs(detector)] for detector in numbers}
+    if len({tuple(found) for found in seeds.values()}) > 1:
+        raise ValueError(
+            f"{result['name']} is not complete, its detectors have the seeds {seeds}: run "
+            f"{result['provenance']['command']} to its end"
+        )
+
+    count = len(next(iter(seeds.values())))
+    source = f"{result['name']}.json: {result['provenance']['command']}, {count} seeds, {machine}"
+    return FailureMatrix(tuple(numbers), tuple(scenarios), numbers, source)
+
+
+def expected_range(result: Result, detector: str, scenario: str) -> tuple[float, float]:
+    """Return the range in which one more seed's AP is expected, 95 times of 100.
+
+    The spread of a cell is known badly from three seeds, so it is pooled: the mean of the variances
+    of all detectors on this scenario. For a new number beside the mean of n the range is
+    mean ± t · s · √(1 + 1/n), t Student's for the pooled degrees of freedom.
+
+    Args:
+        result: with "scenarios" in each run.
+        detector, scenario: the cell.
+
+    Returns:
+        The two ends.
+
+    Raises:
+        ValueError: if no detector has two seeds, which a spread takes.
+    """
+    squares, freedom = 0.0, 0
+    for name in result.variants():
+        aps = [run["scenarios"][scenario]["ap"] for run in result.runs(name)]
+        if len(aps) > 1:
+            squares += statistics.variance(aps) * (len(aps) - 1)
+            freedom += len(aps) - 1
+    if freedom == 0:
+        raise ValueError(f"{result['name']} has one seed a detector: a spread takes two or more")
+
+    aps = [run["scenarios"][scenario]["ap"] for run in result.runs(detector)]
+    t = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    half = t * math.sqrt(squares / freedom) * math.sqrt(1 + 1 / len(aps))
+    mean = statistics.fmean(aps)
+    return mean - half, mean + half

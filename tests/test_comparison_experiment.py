@@ -1,0 +1,364 @@
+"""The comparison's scripts: who is found, Soft-NMS, equal time, and what a kill leaves."""
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from detlearn import results
+from detlearn.data import ToyTown
+from detlearn.models import create
+from detlearn.nms import soft_nms
+from detlearn.results import stored
+
+SCRIPT = "benchmarks/experiments/comparison.py"
+
+
+@pytest.fixture
+def scripts(root, monkeypatch, tmp_path):
+    """A function that imports one of the scripts; results and runs go to a folder of the test."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks" / "experiments"))
+    monkeypatch.setattr(stored, "FOLDER", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETLEARN_FAST", raising=False)
+    return importlib.import_module
+
+
+def found(boxes, scores, labels):
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+        "scores": torch.tensor(scores, dtype=torch.float32),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+    }
+
+
+def truth(boxes, labels):
+    return {key: value for key, value in found(boxes, [], labels).items() if key != "scores"}
+
+
+A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30]
+A_SHIFTED = [2, 0, 12, 10]  # IoU 8 / 12 with A
+
+
+class TestWhoIsFound:
+    """Two objects of class 0, one of class 1."""
+
+    OBJECTS = truth([A, B, C], [0, 0, 1])
+
+    def test_an_object_is_found_once(self, scripts):
+        matrix = scripts("comparison_matrix")
+        answer = found([A_SHIFTED, A, B, C], [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 1])
+        # The second finds A taken; the third has another class.
+        assert matrix.hits(answer, self.OBJECTS).tolist() == [True, False, False, True]
+
+    def test_an_iou_of_a_half_is_enough(self, scripts):
+        matrix = scripts("comparison_matrix")
+        half, less = [0, 0, 10, 5], [0, 0, 10, 4.9]
+        assert matrix.hits(found([half], [0.5], [0]), self.OBJECTS).tolist() == [True]
+        assert matrix.hits(found([less], [0.5], [0]), self.OBJECTS).tolist() == [False]
+
+    def test_where_there_is_nothing(self, scripts):
+        matrix = scripts("comparison_matrix")
+        nothing, no_object = found([], [], []), truth([], [])
+        assert matrix.hits(nothing, self.OBJECTS).tolist() == []
+        assert matrix.hits(found([A], [0.5], [0]), no_object).tolist() == [False]
+        assert matrix.best_threshold([nothing], [self.OBJECTS]) == 0
+        assert matrix.missed_share([nothing], [self.OBJECTS]) == 1
+        assert matrix.missed_share([nothing], [no_object]) == 1
+
+    def test_missed_at_as_many_detections_as_there_are_objects(self, scripts):
+        """Three objects in two images: of five detections the best three count, two are right."""
+        matrix = scripts("comparison_matrix")
+        first = found([A, [50, 50, 60, 60], B], [0.9, 0.8, 0.3], [0, 0, 0])
+        second = found([C, A], [0.7, 0.1], [1, 0])
+        targets = [truth([A, B], [0, 0]), truth([C], [1])]
+        assert matrix.missed_share([first, second], targets) == pytest.approx(1 / 3)
+
+    def test_the_best_threshold(self, scripts):
+        """F1 after 1, 2, 3, 4 detections: 2/4, 2/5, 4/6, 4/7 with three objects."""
+        matrix = scripts("comparison_matrix")
+        answer = found([A, [50, 50, 60, 60], B, [70, 70, 80, 80]], [0.9, 0.8, 0.6, 0.2], [0] * 4)
+        assert matrix.best_threshold([answer], [self.OBJECTS]) == pytest.approx(0.6)
+
+    def test_the_worst_scene(self, scripts):
+        """One object missed and one false alarm are more errors than one missed."""
+        matrix = scripts("comparison_matrix")
+        answers = [
+            found([A], [0.9], [0]),
+            found([A, [50, 50, 60, 60], [70, 70, 80, 80]], [0.9, 0.8, 0.1], [0, 0, 0]),
+        ]
+        targets = [truth([A, B], [0, 0]), truth([A, B], [0, 0])]
+        worst = matrix.worst_scene(answers, targets, threshold=0.5)
+        assert (worst["scene"], worst["missed"], worst["false"]) == (1, 1, 1)
+        assert worst["boxes"] == [A, [50, 50, 60, 60]] and worst["labels"] == [0, 0]
+        # Of equals, the first.
+        assert matrix.worst_scene(answers[:1] * 2, targets, threshold=0.5)["scene"] == 0
+
+
+class TestSoftNMS:
+    def test_classes_do_not_touch_each_other(self, scripts):
+        matrix = scripts("comparison_matrix")
+        answer = found([A, A_SHIFTED, A], [0.9, 0.8, 0.7], [0, 0, 1])
+        soft = matrix.decayed(answer, limit=100)
+        keep, scores = soft_nms(answer["boxes"][:2], answer["scores"][:2])
+        assert keep.tolist() == [0, 1]
+        assert soft["labels"].tolist() == [0, 1, 0]
+        assert soft["scores"].tolist() == pytest.approx([0.9, 0.7, float(scores[1])])
+        assert matrix.decayed(answer, limit=2)["labels"].tolist() == [0, 1]
+
+    def test_where_nothing_is_found(self, scripts):
+        nothing = found([], [], [])
+        assert scripts("comparison_matrix").decayed(nothing, limit=5) is nothing
+
+    def test_the_detector_keeps_its_settings(self, scripts):
+        matrix = scripts("comparison_matrix")
+        torch.manual_seed(0)
+        model = create("fcos", 10).eval()
+        before = model.nms_threshold, model.max_detections
+        answers = matrix.predict_soft(model, ToyTown(2, seed=3))
+        assert (model.nms_threshold, model.max_detections) == before
+        assert all(len(answer["scores"]) <= model.max_detections for answer in answers)
+        # With NMS off a box may lie on another of its class.
+        assert len(answers) == 2
+
+
+class TestEqualTime:
+    def store_calibration(self, scripts, **run):
+        steps = scripts("comparison_steps")
+        time_of = {
+            "variant": "fcos",
+            "seed": 0,
+            "seconds_per_step": 0.07,
+            "seconds_per_backbone_step": 0.0,
+            "backbone_steps": 0,
+            **run,
+        }
+        results.store("comparison_steps", {"seconds": 1}, [time_of], command="c")
+        return steps
+
+    def test_by_hand(self, scripts):
+        steps = self.store_calibration(scripts)
+        assert steps.steps_within("fcos", 120) == 1714  # 120 / 0.07 = 1714.3
+        assert steps.recipe_within("fcos", 120).steps == 1714
+        assert steps.recipe_within("fcos", 120).lr == 6e-3
+
+    def test_the_backbone_s_steps_are_part_of_the_time(self, scripts):
+        steps = self.store_calibration(scripts, seconds_per_backbone_step=0.05, backbone_steps=300)
+        assert steps.steps_within("fcos", 120) == 1500  # 105 s are left
+
+    def test_a_backbone_that_takes_it_all(self, scripts):
+        steps = self.store_calibration(scripts, seconds_per_backbone_step=0.5, backbone_steps=300)
+        with pytest.raises(ValueError, match=r"fcos alone takes 150 s of 120 s"):
+            steps.steps_within("fcos", 120)
+
+    def test_a_detector_too_slow_for_one_step_takes_one(self, scripts):
+        steps = self.store_calibration(scripts, seconds_per_step=500)
+        assert steps.steps_within("fcos", 120) == 1
+
+    def test_without_a_calibration(self, scripts):
+        with pytest.raises(FileNotFoundError, match="comparison_steps"):
+            scripts("comparison_steps").steps_within("fcos", 120)
+
+    def test_every_variant_can_be_built(self, scripts):
+        steps, sizes = scripts("comparison_steps"), scripts("comparison_sizes")
+        assert len(sizes.FULL.detectors) == 11
+        rows = sizes.FULL.variants_of_matrix()
+        assert len(rows) == 12 and rows[rows.index("yolov8") + 1] == sizes.NMS_FREE
+        two = steps.build(sizes.NMS_FREE)
+        assert two.detects_with == "one_to_one" and len(two.heads) == 2
+        assert steps.recipe(sizes.NMS_FREE) == steps.recipe("yolov8")
+        assert steps.peer_variants(sizes.TINY) == ("torchvision fcos 64",)
+
+
+class TestPeers:
+    def test_labels_go_in_and_come_out_as_ours(self, scripts):
+        peers = scripts("comparison_peers")
+        seen = []
+
+        class Theirs(torch.nn.Module):
+            def forward(self, images, targets=None):
+                if targets is not None:
+                    seen.extend(target["labels"].tolist() for target in targets)
+                    return {"loss": torch.zeros(())}
+                return [found([A, B, C], [0.9, 0.8, 0.7], [1, 0, 10])]
+
+        model = peers.Peer(Theirs())
+        target = truth([A, B], [0, 9])
+        model([torch.zeros(3, 8, 8)], [target])
+        assert seen == [[1, 10]] and target["labels"].tolist() == [0, 9]
+        (answer,) = model.eval()([torch.zeros(3, 8, 8)])
+        assert answer["labels"].tolist() == [0, 9]  # the background is nothing
+        assert answer["boxes"].tolist() == [A, C]
+
+    def test_an_unknown_one(self, scripts):
+        with pytest.raises(ValueError, match="no peer called 'ssd'; there are: fasterrcnn"):
+            scripts("comparison_peers").peer("ssd", 128)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["fasterrcnn", "fcos", "retinanet"])
+    def test_each_learns_and_detects(self, scripts, name):
+        torch.manual_seed(0)
+        model = scripts("comparison_peers").peer(name, 64)
+        town = ToyTown(2, seed=0)
+        images, targets = zip(*(town[i] for i in range(2)))
+        losses = model(list(images), list(targets))
+        sum(losses.values()).backward()
+        backbone = model.detector.backbone.body.conv1.weight
+        assert backbone.grad.abs().sum() > 0  # nothing is frozen
+        answers = model.eval()(list(images))
+        assert all((answer["labels"] < 10).all() for answer in answers)
+
+
+class TestCurve:
+    def test_it_looks_at_its_moments_and_goes_on(self, scripts, monkeypatch, tmp_path):
+        trainings = scripts("comparison_trainings")
+        values = iter([0.5, 0.85, 0.79])
+
+        class Scores:
+            def __init__(self):
+                self.ap50 = next(values)
+
+        monkeypatch.setattr(trainings.metrics, "evaluate", lambda *a, **k: Scores())
+        path = tmp_path / "curve.json"
+        curve = trainings.Curve(path, [2, 4, 6], scenes=None)
+        for step in (1, 2, 3, 4):
+            curve.look(step, model=None)
+        assert curve.points == {2: 0.5, 4: 0.85}
+
+        # Killed here; the next one knows what was measured.
+        later = trainings.Curve(path, [2, 4, 6], scenes=None)
+        assert later.reached(0.8) == 4 and later.reached(0.9) is None
+        later.look(6, model=None)
+        assert sorted(later.points) == [2, 4, 6] and later.reached(0.5) == 2
+
+
+class TestMixture:
+    def test_equal_parts_and_the_noisy_scenes_are_the_default_ones(self, scripts):
+        matrix = scripts("comparison_matrix")
+        mixed = matrix.mixture(2)
+        assert len(mixed) == 18 and len(matrix.SCENARIO_NAMES) == 9
+        assert matrix.SCENARIO_NAMES[0] == "default"
+        noisy = 2 * matrix.SCENARIO_NAMES.index("noisy_labels")
+        for i in range(2):
+            assert torch.equal(mixed[i][0], mixed[noisy + i][0])
+            assert mixed[i][1]["boxes"].shape == mixed[noisy + i][1]["boxes"].shape
+            assert not torch.equal(mixed[i][1]["boxes"], mixed[noisy + i][1]["boxes"])
+
+    def test_those_without_nms_are_named(self, scripts):
+        matrix = scripts("comparison_matrix")
+        sizes = scripts("comparison_sizes")
+        assert set(matrix.WITHOUT_NMS) < set(sizes.FULL.variants_of_matrix())
+
+
+class TestSpeed:
+    def test_all_take_turns_and_another_one_begins_each_round(self, scripts):
+        speed = scripts("comparison_speed")
+        calls = []
+        detectors = {name: (lambda images, name=name: calls.append(name)) for name in "abc"}
+        times = speed.latencies(detectors, [], rounds=4)
+        assert {name: len(own) for name, own in times.items()} == {"a": 4, "b": 4, "c": 4}
+        rounds = ["".join(calls[i : i + 3]) for i in range(0, len(calls), 3)]
+        assert rounds == ["abc", "bca", "cab", "abc", "bca", "cab", "abc"]
+
+    def test_a_peer_has_the_weights_of_its_best_rate(self, scripts):
+        speed, sizes = scripts("comparison_speed"), scripts("comparison_sizes")
+        name = "torchvision fcos 64"
+        runs = [
+            {"variant": f"{name} lr {lr}", "seed": 0, "detector": name, "ap": ap}
+            for lr, ap in (("0.0005", 0.1), ("0.001", 0.3), ("0.002", 0.2))
+        ]
+        results.store("comparison_peers", {}, runs, command="c")
+        labels = speed.chosen(sizes.TINY)
+        assert labels == {"point": "point", "yolov8": "yolov8", name: f"{name} lr 0.001"}
+
+    def test_missing_weights_are_named(self, scripts, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no weights at .*gone.*first seed of point"):
+            scripts("comparison_speed").trained("point", tmp_path / "gone.safetensors")
+
+    def test_multiply_adds_of_one_convolution(self, scripts):
+        class One(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = torch.nn.Conv2d(3, 5, 3, padding=1, bias=False)
+
+            def forward(self, images):
+                return self.conv(images[0][None])
+
+        image = torch.zeros(3, 6, 4)
+        count = scripts("comparison_speed").multiply_adds(One(), image)
+        assert count == 3 * 5 * 9 * 6 * 4
+
+
+class TestOneMachine:
+    def test_runs_of_another_machine_are_not_added_to(self, scripts):
+        comparison = scripts("comparison")
+        sizes = scripts("comparison_sizes")
+        part = comparison.experiment("table", sizes.TINY)
+        comparison.refuse_other_hardware(part)  # nothing is stored yet
+
+        run = {"variant": "point", "seed": 0, "hardware": "a computer of 1970"}
+        results.store("comparison", dict(part.settings), [run], command="c")
+        with pytest.raises(ValueError, match=r"holds runs of a computer of 1970; this is .*cores"):
+            comparison.refuse_other_hardware(part)
+        with pytest.raises(ValueError, match="must not mix machines"):
+            comparison.work(["table"], sizes.TINY)
+
+    def test_runs_of_this_machine_are(self, scripts):
+        comparison = scripts("comparison")
+        part = comparison.experiment("table", scripts("comparison_sizes").TINY)
+        here = results.provenance("", [])["hardware"]
+        run = {"variant": "point", "seed": 0, "hardware": here}
+        results.store("comparison", dict(part.settings), [run], command="c")
+        comparison.refuse_other_hardware(part)
+
+
+def test_shortened_trainings_are_refused(scripts, monkeypatch, capsys):
+    comparison = scripts("comparison")
+    monkeypatch.setenv("DETLEARN_FAST", "1")
+    with pytest.raises(SystemExit):
+        comparison.main(["--parts", "live"])
+    assert "unset DETLEARN_FAST" in capsys.readouterr().err
+
+
+def test_every_part_names_its_own_command(scripts):
+    comparison, sizes = scripts("comparison"), scripts("comparison_sizes")
+    names = set()
+    for part in comparison.PARTS:
+        one = comparison.experiment(part, sizes.FULL)
+        assert one.command == f"python {SCRIPT} --parts {part}"
+        json.dumps(dict(one.settings))
+        names.add(one.name)
+    assert len(names) == len(comparison.PARTS)
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.timeout(900)
+def test_killed_and_started_again(root, tmp_path):
+    """After a kill every run is made once, with what was stored before left as it was."""
+    folder = tmp_path / "tiny"
+    command = [sys.executable, str(root / SCRIPT), "--tiny", str(folder), "--at-a-time", "1"]
+    command += ["--parts", "steps", "live"]
+    first = subprocess.Popen(command, cwd=tmp_path)
+
+    # As soon as something is stored, end it as the system ends what takes too much memory.
+    calibrated = folder / "comparison_steps.json"
+    deadline = time.monotonic() + 400
+    while not calibrated.exists() and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = json.loads(calibrated.read_text())["runs"]
+    assert len(before) < 4
+
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=500)
+    after = json.loads(calibrated.read_text())["runs"]
+    assert len(after) == 4 and all(run in after for run in before)
+    live = json.loads((folder / "comparison_live.json").read_text())["runs"]
+    assert [(run["variant"], run["seed"]) for run in live] == [("point", 0), ("point", 1)]
+    assert not list((folder / "runs").glob("*.safetensors"))  # nothing is left over
