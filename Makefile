@@ -7,11 +7,14 @@
 #   make test-versions   the unit tests on the oldest and the newest versions that we support
 #   make notebooks       run the notebooks from top to bottom and store their outputs in place
 #   make bench           print the tables behind what is said about speed
+#   make comparison      train and measure all detectors side by side: hours, goes on after a kill
+#   make comparison-check   train three cells of its failure matrix anew and compare them
 #   make lint            ruff: check and formatting
 #   make clean           remove what the build left (the environment .venv stays)
 #
 # NOTEBOOKS="chapters/01_foundations.ipynb" narrows `notebooks` and `test` to some notebooks;
 # VERSIONS=oldest narrows `test-versions` to one of the two;
+# PARTS="matrix" narrows `comparison` to some of its parts (steps live matrix table peers labels speed);
 # BOOK_FLAGS="-W --keep-going" turns the warnings of the book's build into errors, as CI does.
 
 BIN := .venv/bin
@@ -19,8 +22,9 @@ INSTALLED := .venv/.installed
 NOTEBOOKS ?= $(sort $(wildcard chapters/*.ipynb))
 BOOK_FLAGS ?=
 VERSIONS ?= oldest newest
+PARTS ?= steps live matrix table peers labels speed
 
-.PHONY: install book quick test test-versions notebooks bench lint clean
+.PHONY: install book quick test test-versions notebooks bench comparison comparison-check lint clean
 
 # The stamp is written last: an installation that broke off is done again.
 $(INSTALLED): requirements.txt pyproject.toml scripts/make_venv.sh scripts/find_python.sh
@@ -51,6 +55,12 @@ bench: $(INSTALLED)
 	@for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
+
+comparison: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiments/comparison.py --parts $(PARTS)
+
+comparison-check: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiments/comparison.py --check
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

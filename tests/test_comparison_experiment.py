@@ -148,8 +148,10 @@ class TestEqualTime:
         assert steps.recipe_within("fcos", 120).lr == 6e-3
 
     def test_the_backbone_s_steps_are_part_of_the_time(self, scripts):
-        steps = self.store_calibration(scripts, seconds_per_backbone_step=0.05, backbone_steps=300)
-        assert steps.steps_within("fcos", 120) == 1500  # 105 s are left
+        steps = self.store_calibration(
+            scripts, seconds_per_step=1 / 16, seconds_per_backbone_step=0.05, backbone_steps=300
+        )
+        assert steps.steps_within("fcos", 120) == 1680  # 105 s are left
 
     def test_a_backbone_that_takes_it_all(self, scripts):
         steps = self.store_calibration(scripts, seconds_per_backbone_step=0.5, backbone_steps=300)

@@ -14,6 +14,7 @@ from detlearn.results.failure_matrix import (
 )
 from detlearn.results.machines import one_machine
 from detlearn.results.pictures import Picture, figure, store_picture
+from detlearn.results.published import Published, PublishedTable, published_detectors
 from detlearn.results.stored import Result, as_tensors, load, provenance, store
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "FailureMatrix",
     "Interval",
     "Picture",
+    "Published",
+    "PublishedTable",
     "Result",
     "as_tensors",
     "compare",
@@ -33,6 +36,7 @@ __all__ = [
     "load",
     "one_machine",
     "provenance",
+    "published_detectors",
     "store",
     "store_picture",
 ]

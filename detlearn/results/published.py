@@ -1,0 +1,125 @@
+"""What others published of detectors on COCO: AP as stated, with everything it depends on.
+
+The numbers stand in ``cited/detectors.json``, one row each, with the page that states them. A field
+says "not found" where no page that we could read says it; none is filled in from memory. The rows
+do not compare: backbone, input size, schedule, pretraining, year and hardware differ from one to
+the next, and speeds are given in the words of their source for that reason.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE = Path(__file__).parent / "cited" / "detectors.json"
+NOT_FOUND = "not found"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number.
+
+    Attributes:
+        method: its name.
+        ap: COCO AP in percent, None where no number was found.
+        split: on which images.
+        backbone, input_size, schedule: what it was reached with.
+        speed: latency or images a second and the hardware, in the words of the source.
+        year: of the publication or the release.
+        licence: of the official code.
+        source: the page or paper and its table.
+        url: of the source.
+        cite: key of the method in the book's references.
+        note: what else has to be known.
+    """
+
+    method: str
+    ap: float | None
+    split: str
+    backbone: str
+    input_size: str
+    schedule: str
+    speed: str
+    year: int
+    licence: str
+    source: str
+    url: str
+    cite: str
+    note: str
+
+
+TITLES = {
+    "method": "method",
+    "year": "year",
+    "ap": "AP",
+    "split": "on",
+    "backbone": "backbone",
+    "input_size": "input",
+    "schedule": "schedule",
+    "speed": "speed, as stated",
+    "licence": "licence of the code",
+}
+
+
+class PublishedTable:
+    """The rows as a table that shows itself in a notebook.
+
+    Args:
+        rows: in the order in which they are shown.
+    """
+
+    def __init__(self, rows: list[Published]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Published]:
+        return iter(self.rows)
+
+    def where(self, holds: Callable[[Published], bool]) -> PublishedTable:
+        """Return the rows of which a condition holds: ``table.where(lambda row: row.ap > 50)``."""
+        return PublishedTable([row for row in self.rows if holds(row)])
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{row.method} ({row.year}): {_text(row, 'ap')} on {row.split}; {row.source}"
+            for row in self.rows
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{title}</th>' for title in TITLES.values())
+        body = "".join(_html_row(row) for row in self.rows)
+        return (
+            '<div class="published" tabindex="0" style="overflow-x: auto"><table>'
+            f'<thead><tr>{head}<th scope="col">source</th></tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+
+def published_detectors() -> PublishedTable:
+    """Return the published numbers of the detectors that this book names, oldest first."""
+    found = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    rows = [Published(**row) for row in found]
+    return PublishedTable(sorted(rows, key=lambda row: row.year))
+
+
+def _text(row: Published, name: str) -> str:
+    value = getattr(row, name)
+    if name == "ap":
+        return NOT_FOUND if value is None else f"{value:.1f}"
+    return str(value)
+
+
+def _html_row(row: Published) -> str:
+    first, *others = TITLES
+    cells = "".join(f"<td>{html.escape(_text(row, name))}</td>" for name in others)
+    note = f" ({html.escape(row.note)})" if row.note else ""
+    link = f'<a href="{html.escape(row.url)}">{html.escape(row.source)}</a>{note}'
+    name = f'<th scope="row">{html.escape(_text(row, first))}</th>'
+    return f"<tr>{name}{cells}<td>{link}</td></tr>"

@@ -1,0 +1,298 @@
+"""The comparison as a table, the failure matrix, and what others published."""
+
+import json
+import math
+import re
+
+import pytest
+
+from detlearn import results
+from detlearn.results import published, stored
+
+HERE = "2 cores of here"
+SCORES = {"ap75": 0.5, "ap_small": 0.3, "ap_medium": 0.6, "ap_large": -1.0, "images": 16}
+
+
+def run(variant, seed, ap, ap50=0.9, steps=100, reached=50, **others):
+    return {
+        "variant": variant,
+        "seed": seed,
+        "ap": ap,
+        "ap50": ap50,
+        **SCORES,
+        "steps": steps,
+        "steps_to_80": reached,
+        "hardware": HERE,
+        **others,
+    }
+
+
+def speed(ms):
+    return {
+        "parameters": 1_234_567,
+        "multiply_adds": 5e7,
+        "ms_batch_1": ms,
+        "ms_batch_8": 4 * ms,
+        "memory_call_mib": 10.0,
+        "memory_step_mib": 50.0,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def everything(folder):
+    """Two detectors and a peer, measured by hand: 100 steps of 0.1 s in 10 s."""
+    step = {"seconds_per_step": 0.1, "seconds_per_backbone_step": 0.0, "backbone_steps": 0}
+    warm = {**step, "seconds_per_backbone_step": 0.05, "backbone_steps": 100}
+    peer = "torchvision fcos 128"
+    names = {"a": step, "b": warm, peer: step}
+    calibrated = [
+        {"variant": name, "seed": 0, **time, "hardware": HERE} for name, time in names.items()
+    ]
+    results.store("comparison_steps", {}, calibrated, command="steps.py")
+
+    runs = [
+        run("a", 0, 0.5),
+        run("a", 1, 0.7, reached=70),
+        run("b", 0, 0.4, steps=50, reached=None),
+        run("b", 1, 0.4, steps=50, reached=20),
+    ]
+    settings = {"seconds": 10.0, "train_scenes": 2000}
+    results.store("comparison", settings, runs, command="table.py")
+
+    rates = [
+        run(f"{peer} lr 0.001", 0, 0.1, detector=peer, lr=0.001, reached=None),
+        run(f"{peer} lr 0.002", 0, 0.2, detector=peer, lr=0.002, reached=None),
+    ]
+    results.store("comparison_peers", settings, rates, command="peers.py")
+
+    labels = [
+        run("a, 100 images", 0, 0.11, detector="a", train_scenes=100),
+        run("a, 500 images", 0, 0.33, detector="a", train_scenes=500),
+    ]
+    results.store("comparison_labels", settings, labels, command="labels.py")
+
+    measured = {"a": speed(2.0), "b": speed(3.0), peer: speed(40.0)}
+    fast = [{"variant": "all in turns", "seed": 0, "detectors": measured, "hardware": HERE}]
+    results.store("comparison_speed", {}, fast, command="speed.py")
+    return peer
+
+
+class TestTable:
+    def test_by_hand(self, everything):
+        table = results.detection_comparison()
+        assert list(table) == ["a", "b", everything]
+        assert table.machine == HERE
+        assert table["ap"] == pytest.approx({"a": 0.6, "b": 0.4, everything: 0.2})
+        assert table.spreads["a"]["ap"] == pytest.approx(math.sqrt(0.02))
+        # 50 and 70 steps of 0.1 s; one seed of b never got there.
+        assert table["seconds_to_80"] == {
+            "a": pytest.approx(6.0),
+            "b": "not reached",
+            everything: "not reached",
+        }
+        assert table["ap_100"] == {"a": 0.11, "b": None, everything: None}
+        assert table["ap_2000"] == {"a": 0.5, "b": 0.4, everything: None}  # of the first seed
+        assert table["ms_batch_8"] == {"a": 8.0, "b": 12.0, everything: 160.0}
+        assert table.row("a")["parameters"] == 1_234_567
+
+    def test_the_backbone_s_steps_take_time(self, everything):
+        """5 s of warming, so 50 steps of 0.1 s are left of 10 s."""
+        result = results.load("comparison")
+        result["runs"][2]["steps_to_80"] = 30
+        results.store("comparison", result["settings"], result["runs"], command="table.py")
+        assert results.detection_comparison()["seconds_to_80"]["b"] == pytest.approx(7.5)
+
+    def test_every_number_names_its_source(self, everything):
+        table = results.detection_comparison()
+        for detector, row in table.cells.items():
+            for key, value in row.items():
+                if value is None:
+                    with pytest.raises(KeyError, match="has not been measured"):
+                        table.source(detector, key)
+                else:
+                    source = table.source(detector, key)
+                    assert re.search(r"comparison\w*\.json", source) and HERE in source
+        assert "speed.py" in table.source("a", "ms_batch_1")
+        assert "seeds 0, 1 (table.py" in table.source("a", "ap")
+        assert "seed 0 (table.py" in table.source("a", "ap_2000")
+        assert "comparison_steps.json" in table.source("a", "seconds_to_80")
+        listed = " ".join(table.list_of_sources())
+        assert all(f"{part}.py" in listed for part in ("table", "peers", "labels", "speed"))
+
+    def test_how_it_is_written(self, everything):
+        table = results.detection_comparison()
+        assert table.text("a", "ap") == ".600 ±\u00a0.141"
+        assert table.text("b", "ap") == ".400 ±\u00a0.000"
+        assert table.text(everything, "ap") == ".200"
+        assert table.text("a", "ap_large") == "–" and table.text("b", "ap_100") == ""
+        assert table.text("b", "seconds_to_80") == "not reached"
+        assert table.text("a", "parameters") == "1.23"
+        assert f"measured on {HERE}" in str(table)
+
+    def test_the_html_is_a_table_with_sources(self, everything):
+        made = results.detection_comparison()._repr_html_()
+        assert made.count("<tr>") == 4 and "not reached" in made
+        assert made.count('scope="row"') == 3
+        assert 'title="not measured"' in made and "Where each number comes from" in made
+
+    def test_sorted_and_selected(self, everything):
+        table = results.detection_comparison()
+        assert list(table.sorted_by("ap")) == ["a", "b", everything]
+        assert list(table.sorted_by("ms_batch_1")) == ["a", "b", everything]
+        assert next(iter(table.sorted_by("ap_100"))) == "a"  # what is missing comes last
+        chosen = table.select([everything, "a"], ["ap", "ms_batch_1"])
+        assert list(chosen) == [everything, "a"] and len(chosen.columns) == 2
+        assert chosen.source("a", "ap") == table.source("a", "ap")
+        for ask in (
+            lambda: table["map"],
+            lambda: table.row("c"),
+            lambda: table.select(["c"]),
+            lambda: table.select(keys=["map"]),
+            lambda: table.source("a", "map"),
+        ):
+            with pytest.raises(KeyError, match="there are: a"):
+                ask()
+
+    def test_machines_are_not_mixed(self, everything):
+        result = results.load("comparison_speed")
+        result["runs"][0]["hardware"] = "another one"
+        results.store("comparison_speed", {}, result["runs"], command="speed.py")
+        with pytest.raises(ValueError, match=r"must not mix machines.*comparison_speed on another"):
+            results.detection_comparison()
+
+    def test_within_one_result_neither(self, everything):
+        result = results.load("comparison")
+        result["runs"][3]["hardware"] = "another one"
+        results.store("comparison", result["settings"], result["runs"], command="table.py")
+        with pytest.raises(ValueError, match=f"comparison on {HERE} and another one"):
+            results.detection_comparison()
+
+    def test_a_new_calibration_is_noticed(self, everything):
+        result = results.load("comparison_steps")
+        result["runs"][0]["seconds_per_step"] = 0.2
+        results.store("comparison_steps", {}, result["runs"], command="steps.py")
+        with pytest.raises(ValueError, match=r"trained a for \[100\] steps.* gives 50 to 10 s"):
+            results.detection_comparison()
+
+    def test_parts_may_be_missing_but_not_the_first(self, everything, folder):
+        for part in ("peers", "labels", "speed", "steps"):
+            (folder / f"comparison_{part}.json").unlink()
+        table = results.detection_comparison()
+        assert list(table) == ["a", "b"]
+        assert table["ms_batch_1"] == {"a": None, "b": None} == table["seconds_to_80"]
+        table._repr_html_()
+        (folder / "comparison.json").unlink()
+        with pytest.raises(FileNotFoundError, match="'comparison'"):
+            results.detection_comparison()
+
+
+def matrix_result(aps, hardware=HERE):
+    """Of detector → one dictionary of AP by scenario for each seed."""
+    runs = [
+        {
+            "variant": name,
+            "seed": seed,
+            "hardware": hardware,
+            "scenarios": {scenario: {"ap": ap} for scenario, ap in cells.items()},
+        }
+        for name, seeds in aps.items()
+        for seed, cells in enumerate(seeds)
+    ]
+    return results.Result(
+        name="m", settings={}, runs=runs, provenance={"command": "c", "hardware": hardware}
+    )
+
+
+APS = {
+    "a": [{"x": 0.6, "y": 0.2}, {"x": 0.9, "y": 0.3}],
+    "b": [{"x": 0.5, "y": 0.5}, {"x": 0.5, "y": 0.5}],
+}
+
+
+class TestMatrix:
+    def test_relative_to_the_own_mean_by_hand(self):
+        matrix = results.failure_matrix(matrix_result(APS))
+        assert matrix.detectors == ("a", "b") and matrix.scenarios == ("x", "y")
+        # Both seeds of a have three times as much on x as on y, whatever their level.
+        assert matrix.relative("a", "x") == pytest.approx([1.5, 1.5])
+        assert matrix.cell("a", "y") == pytest.approx((0.5, 0.5, 0.5))
+        assert matrix.difference(["a"], ["b"], "y") == pytest.approx((-0.5, -0.5, -0.5))
+
+    def test_the_interval_is_student_s(self):
+        """1, 2, 3: mean 2, s = 1, t = 4.3027 with two degrees of freedom, over √3."""
+        mean, low, high = results.interval([1.0, 2.0, 3.0])
+        assert mean == 2 and high - mean == pytest.approx(2.484, abs=1e-3) == mean - low
+        assert math.isnan(results.interval([1.0]).low)
+        with pytest.raises(ValueError, match="no numbers"):
+            results.interval([])
+
+    def test_a_detector_that_finds_nothing(self):
+        aps = {"a": [{"x": 0.0, "y": 0.0}, {"x": 0.5, "y": 0.5}]}
+        first, second = results.failure_matrix(matrix_result(aps)).relative("a", "x")
+        assert math.isnan(first) and second == 1
+
+    def test_groups(self):
+        matrix = results.failure_matrix(matrix_result(APS))
+        with pytest.raises(ValueError, match=r"the group \['c'\]: expected some of a, b"):
+            matrix.difference(["c"], ["a"], "x")
+        with pytest.raises(ValueError, match=r"the group \[\]"):
+            matrix.difference(["a"], [], "x")
+
+    def test_one_machine_and_all_seeds(self):
+        mixed = matrix_result(APS)
+        mixed["runs"][0]["hardware"] = "another"
+        with pytest.raises(ValueError, match="must not mix machines"):
+            results.failure_matrix(mixed)
+        partial = matrix_result({"a": APS["a"], "b": APS["b"][:1]})
+        with pytest.raises(ValueError, match=r"not complete.*'b': \[0\]"):
+            results.failure_matrix(partial)
+
+    def test_the_expected_range_by_hand(self):
+        """Variances of x: .045 and 0, pooled .0225, two degrees of freedom; beside two seeds."""
+        low, high = results.expected_range(matrix_result(APS), "a", "x")
+        half = 4.302653 * 0.15 * math.sqrt(1.5)
+        assert (low, high) == pytest.approx((0.75 - half, 0.75 + half), abs=1e-6)
+        single = matrix_result({"a": APS["a"][:1]})
+        with pytest.raises(ValueError, match="one seed a detector"):
+            results.expected_range(single, "a", "x")
+
+
+class TestPublished:
+    def test_each_row_is_complete_and_cited(self, root):
+        table = results.published_detectors()
+        keys = set(re.findall(r"^@\w+\{(\w+),", (root / "book/references.bib").read_text(), re.M))
+        assert len(table) > 25
+        for row in table:
+            assert row.ap is None or 10 < row.ap < 70
+            assert row.url.startswith("https://") and row.source and 2014 < row.year < 2027
+            assert row.cite in keys, row.cite
+            for name in ("split", "backbone", "input_size", "schedule", "speed", "licence"):
+                assert getattr(row, name), f"{row.method}: say 'not found' for {name}"
+
+    def test_all_families_to_the_newest(self):
+        methods = " ".join(row.method for row in results.published_detectors())
+        for name in (
+            *("Faster R-CNN", "Cascade", "RetinaNet", "FCOS", "ATSS", "CenterNet", "YOLOv1"),
+            *("YOLOv2", "YOLOv3", "YOLOX", "YOLOv8", "YOLO11", "YOLO26", "YOLOv10", "DETR"),
+            *("Deformable", "DAB", "DN-", "DINO", "RT-DETR", "RT-DETRv2", "D-FINE", "DEIM"),
+            *("RF-DETR", "Co-DETR"),
+        ):
+            assert name in methods
+
+    def test_oldest_first_and_a_table(self):
+        table = results.published_detectors()
+        years = [row.year for row in table]
+        assert years == sorted(years) and years[-1] == 2026
+        made = table.where(lambda row: row.ap is None)._repr_html_()
+        assert made.count("<tr>") == 3 and made.count("not found") > 4
+        assert len(table.where(lambda row: row.year > 2024)) < len(table)
+
+    def test_the_file_is_shipped(self, root):
+        assert "results/cited/*.json" in (root / "pyproject.toml").read_text()
+        assert json.loads(published.FILE.read_text("utf-8"))["rows"]
