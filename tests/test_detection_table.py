@@ -294,5 +294,5 @@ class TestPublished:
         assert len(table.where(lambda row: row.year > 2024)) < len(table)
 
     def test_the_file_is_shipped(self, root):
-        assert "results/cited/*.json" in (root / "pyproject.toml").read_text()
+        assert "results/published/*.json" in (root / "pyproject.toml").read_text()
         assert json.loads(published.FILE.read_text("utf-8"))["rows"]

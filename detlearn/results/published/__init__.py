@@ -1,6 +1,6 @@
 """What others published of detectors on COCO: AP as stated, with everything it depends on.
 
-The numbers stand in ``cited/detectors.json``, one row each, with the page that states them. A field
+The numbers stand in ``detectors.json`` beside this file, one row each, with the page that states them. A field
 says "not found" where no page that we could read says it; none is filled in from memory. The rows
 do not compare: backbone, input size, schedule, pretraining, year and hardware differ from one to
 the next, and speeds are given in the words of their source for that reason.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FILE = Path(__file__).parent / "cited" / "detectors.json"
+FILE = Path(__file__).parent / "detectors.json"
 NOT_FOUND = "not found"
 
 
