@@ -3,6 +3,7 @@
 `page` says how a figure is made and how to add one.
 """
 
+from detlearn.explore.accuracy_latency import accuracy_latency
 from detlearn.explore.anchors_and_objects import anchors_and_objects
 from detlearn.explore.centre_gaussian import centre_gaussian
 from detlearn.explore.deformable_sampling import deformable_sampling
@@ -22,6 +23,7 @@ from detlearn.explore.yolo_assignment import yolo_assignment
 __all__ = [
     "Explorable",
     "Player",
+    "accuracy_latency",
     "anchors_and_objects",
     "centre_gaussian",
     "deformable_sampling",

@@ -4,10 +4,12 @@ from functools import cache
 
 import torch
 
-from detlearn import explore
+from detlearn import explore, results
 from detlearn.boxes import box_convert
 from detlearn.data import ToyTown
+from detlearn.explore.accuracy_latency import FAMILIES
 from detlearn.nets.deformable_attention import sampling_locations
+from detlearn.results.detection_table import COLUMNS
 
 
 @cache
@@ -76,7 +78,33 @@ def attention(snapshots=4, layers=3, queries=6, cells=(8, 8), seed=0) -> dict:
     }
 
 
+def comparison() -> dict:
+    """The argument of `explore.accuracy_latency`: numbers made up, of every family."""
+    draw = torch.Generator().manual_seed(0)
+    names = [name for members in FAMILIES.values() for name in members]
+    names += ["torchvision fcos 128", "torchvision fcos 800"]
+
+    table = results.DetectionTable(COLUMNS, machine="1 core of a test")
+    for name in names:
+        ap, cost = torch.rand(2, generator=draw, dtype=torch.float64).tolist()
+        ms = 2 * 30**cost
+        table.cells[name] = {
+            **{column.key: None for column in COLUMNS},
+            "ap": 0.2 + 0.6 * ap,
+            "ms_batch_1": ms,
+            "ms_batch_8": 5 * ms,
+            "parameters": 1e6 * (1 + cost),
+            "multiply_adds": 4e7 * (1 + ap),
+        }
+        table.spreads[name] = {} if name.startswith("torchvision") else {"ap": 0.02 * cost}
+    return {"table": table}
+
+
 def figure_named(name: str) -> explore.Explorable:
     """Make a figure; what it needs of a model comes from above."""
-    needs = {"deformable_sampling": sampling, "query_attention": attention}
+    needs = {
+        "accuracy_latency": comparison,
+        "deformable_sampling": sampling,
+        "query_attention": attention,
+    }
     return getattr(explore, name)(**needs.get(name, dict)())

@@ -1,9 +1,9 @@
 """What others published of detectors on COCO: AP as stated, with everything it depends on.
 
-The numbers stand in ``detectors.json`` beside this file, one row each, with the page that states them. A field
-says "not found" where no page that we could read says it; none is filled in from memory. The rows
-do not compare: backbone, input size, schedule, pretraining, year and hardware differ from one to
-the next, and speeds are given in the words of their source for that reason.
+The numbers stand in ``detectors.json`` beside this file, one row each, with the page that states
+them. A field says "not found" where no page that we could read says it; none is filled in from
+memory. The rows do not compare: backbone, input size, schedule, pretraining, year and hardware
+differ from one to the next, and speeds are given in the words of their source for that reason.
 """
 
 from __future__ import annotations
