@@ -586,3 +586,18 @@ def _check_numbers(batch_size: int, positive_fraction: float) -> None:
             f"positive_fraction must be a share, in [0, 1], got {positive_fraction}; "
             "a quarter is 0.25"
         )
+
+
+def places_per_object(assigned: Tensor, num_objects: int) -> Tensor:
+    """Count the places that learn each object: the first thing to ask of an assignment.
+
+    Args:
+        assigned: (B, P) int64, the index of the object that each place learns; −1 for background,
+            −2 for places in no loss.
+        num_objects: N.
+
+    Returns:
+        (B, N) int64; 0 for an object that nobody learns.
+    """
+    objects = torch.arange(num_objects, device=assigned.device)
+    return (assigned[:, :, None] == objects).sum(dim=1)  # (B, P, N) -> (B, N)

@@ -18,6 +18,7 @@ from detlearn.explore.scores_to_ap import scores_to_ap
 from detlearn.explore.source import source
 from detlearn.explore.training_steps import training_steps
 from detlearn.explore.two_boxes import two_boxes
+from detlearn.explore.who_learns_what import who_learns_what
 from detlearn.explore.yolo_assignment import yolo_assignment
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "source",
     "training_steps",
     "two_boxes",
+    "who_learns_what",
     "yolo_assignment",
 ]

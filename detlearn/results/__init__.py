@@ -4,13 +4,18 @@ The scripts under ``benchmarks/experiments`` write them, the chapters read and c
 """
 
 from detlearn.results.comparison import Comparison, compare
-from detlearn.results.detection_table import DetectionTable, detection_comparison
+from detlearn.results.detection_table import (
+    DetectionTable,
+    cost_front,
+    detection_comparison,
+)
 from detlearn.results.failure_matrix import (
     FailureMatrix,
     Interval,
     expected_range,
     failure_matrix,
     interval,
+    relative_interval,
 )
 from detlearn.results.machines import one_machine
 from detlearn.results.pictures import Picture, figure, store_picture
@@ -28,6 +33,7 @@ __all__ = [
     "Result",
     "as_tensors",
     "compare",
+    "cost_front",
     "detection_comparison",
     "expected_range",
     "failure_matrix",
@@ -37,6 +43,7 @@ __all__ = [
     "one_machine",
     "provenance",
     "published_detectors",
+    "relative_interval",
     "store",
     "store_picture",
 ]

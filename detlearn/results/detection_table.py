@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from detlearn.results.machines import one_machine
 from detlearn.results.stored import Result, load
 
@@ -275,6 +277,25 @@ class DetectionTable:
     def _check(kind: str, name: str, known: list[str]) -> None:
         if name not in known:
             raise KeyError(f"no {kind} {name!r}; there are: {', '.join(known)}")
+
+
+def cost_front(costs: Tensor, aps: Tensor) -> Tensor:
+    """Say which detectors no other beats: what is worth buying, whatever the budget.
+
+    A detector is beaten if another costs no more and is no less accurate, and is better in at least
+    one of the two. Equal twins do not beat each other.
+
+    Args:
+        costs: (N,) milliseconds, say; less is better.
+        aps: (N,) more is better.
+
+    Returns:
+        (N,) bool, True for those that nobody beats.
+    """
+    no_dearer = costs[None, :] <= costs[:, None]  # (N, N): is the column no dearer than the row?
+    no_worse = aps[None, :] >= aps[:, None]
+    better = (costs[None, :] < costs[:, None]) | (aps[None, :] > aps[:, None])
+    return ~(no_dearer & no_worse & better).any(dim=1)
 
 
 # ---- joining what is stored ----------------------------------------------------------------------

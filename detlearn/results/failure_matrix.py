@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from scipy import stats
+from torch import Tensor
 
 from detlearn.results.machines import one_machine
 from detlearn.results.stored import Result, load
@@ -55,6 +57,23 @@ def interval(numbers: Sequence[float], confidence: float = CONFIDENCE) -> Interv
     t = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1))
     half = t * statistics.stdev(numbers) / math.sqrt(len(numbers))
     return Interval(mean, mean - half, mean + half)
+
+
+def relative_interval(aps: Tensor, t: float) -> Tensor:
+    """Return the interval of AP relative to the detector's own mean, for each scenario.
+
+    Args:
+        aps: (S, N) AP of one detector, S seeds (two or more), N scenarios; no seed is 0 throughout.
+        t: Student's for S − 1 degrees of freedom.
+
+    Returns:
+        (N, 3): the mean over seeds of AP divided by that seed's mean over scenarios, then the lower
+        and the upper end, mean ± t · s / √S, with s of S − 1 degrees of freedom.
+    """
+    relative = aps / aps.mean(dim=1, keepdim=True)  # (S, N), each seed by its own mean
+    mean = relative.mean(dim=0)  # (N,)
+    half = t * relative.std(dim=0) / math.sqrt(len(aps))
+    return torch.stack((mean, mean - half, mean + half), dim=1)
 
 
 @dataclass(frozen=True)

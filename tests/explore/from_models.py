@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 
-from detlearn import explore, results
+from detlearn import explore, models, results
 from detlearn.boxes import box_convert
 from detlearn.data import ToyTown
 from detlearn.explore.accuracy_latency import FAMILIES
@@ -100,11 +100,27 @@ def comparison() -> dict:
     return {"table": table}
 
 
+@cache
+def ways() -> dict[str, models.Detector]:
+    """One detector of each form of assignment, with weights as they begin."""
+    torch.manual_seed(0)
+    return {name: models.create(name, 10).eval() for name in ("retinanet", "fcos", "detr")}
+
+
+def assigned() -> dict:
+    """The arguments of `explore.who_learns_what`."""
+    image, target = scene()
+    kept = {key: target[key][:5] for key in ("boxes", "labels")}
+    names = ToyTown.class_names
+    return {"image": image, "target": kept, "detectors": ways(), "class_names": names}
+
+
 def figure_named(name: str) -> explore.Explorable:
     """Make a figure; what it needs of a model comes from above."""
     needs = {
         "accuracy_latency": comparison,
         "deformable_sampling": sampling,
         "query_attention": attention,
+        "who_learns_what": assigned,
     }
     return getattr(explore, name)(**needs.get(name, dict)())
