@@ -1,5 +1,6 @@
 """The comparison's scripts: who is found, Soft-NMS, equal time, and what a kill leaves."""
 
+import dataclasses
 import importlib
 import json
 import signal
@@ -174,7 +175,7 @@ class TestEqualTime:
         two = steps.build(sizes.NMS_FREE)
         assert two.detects_with == "one_to_one" and len(two.heads) == 2
         assert steps.recipe(sizes.NMS_FREE) == steps.recipe("yolov8")
-        assert steps.peer_variants(sizes.TINY) == ("torchvision fcos 64",)
+        assert steps.peer_variants(sizes.TINY) == ("torchvision fcos 128",)
 
 
 class TestPeers:
@@ -214,6 +215,45 @@ class TestPeers:
         assert backbone.grad.abs().sum() > 0  # nothing is frozen
         answers = model.eval()(list(images))
         assert all((answer["labels"] < 10).all() for answer in answers)
+
+
+class TestPeersAtSeveralRates:
+    @pytest.fixture
+    def part(self, scripts, monkeypatch, tmp_path):
+        trainings = scripts("comparison_trainings")
+        monkeypatch.setattr(trainings, "CHECKPOINTS", tmp_path / "runs")
+        how = trainings.Recipe(steps=7, lr_warmup=100)
+        monkeypatch.setattr(trainings.comparison_steps, "recipe_within", lambda *a: how)
+        sizes = dataclasses.replace(scripts("comparison_sizes").TINY, peer_lrs=(1e-3, 1.0))
+        return trainings, trainings.peers(sizes, "c")
+
+    def test_each_rate_is_a_training_and_a_short_one_leaves_its_warm_up(self, part, monkeypatch):
+        trainings, experiment = part
+        seen = []
+
+        def row(name, variant, seed, how, scenes, sizes, moments):
+            seen.append((name, variant, how.lr, how.lr_warmup, moments))
+            return torch.nn.Linear(1, 1), {"ap": 0.1}
+
+        monkeypatch.setattr(trainings, "row", row)
+        for label in experiment.seeds:
+            numbers = experiment.run(label, 0)
+            assert numbers["detector"] == "torchvision fcos 128" and numbers["ap"] == 0.1
+            assert trainings.weights_file(label).is_file()
+        assert seen == [
+            ("comparison_peers 0.001", "torchvision fcos 128", 1e-3, 1, 2),
+            ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 2),
+        ]
+
+    def test_one_that_diverges_finds_nothing(self, part, monkeypatch):
+        trainings, experiment = part
+
+        def row(*args):
+            raise FloatingPointError("the loss is not finite")
+
+        monkeypatch.setattr(trainings, "row", row)
+        numbers = experiment.run("torchvision fcos 128 lr 1", 0)
+        assert numbers["diverged"] and numbers["ap"] == 0 and numbers["steps_to_80"] is None
 
 
 class TestCurve:
@@ -269,7 +309,7 @@ class TestSpeed:
 
     def test_a_peer_has_the_weights_of_its_best_rate(self, scripts):
         speed, sizes = scripts("comparison_speed"), scripts("comparison_sizes")
-        name = "torchvision fcos 64"
+        name = "torchvision fcos 128"
         runs = [
             {"variant": f"{name} lr {lr}", "seed": 0, "detector": name, "ap": ap}
             for lr, ap in (("0.0005", 0.1), ("0.001", 0.3), ("0.002", 0.2))

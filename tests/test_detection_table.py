@@ -5,8 +5,10 @@ import math
 import re
 
 import pytest
+import torch
 
 from detlearn import results
+from detlearn.matching import places_per_object
 from detlearn.results import published, stored
 
 HERE = "2 cores of here"
@@ -296,3 +298,22 @@ class TestPublished:
     def test_the_file_is_shipped(self, root):
         assert "results/published/*.json" in (root / "pyproject.toml").read_text()
         assert json.loads(published.FILE.read_text("utf-8"))["rows"]
+
+
+class TestWhatTheExercisesAsk:
+    def test_the_interval_is_that_of_the_matrix(self):
+        aps = {"a": [{"x": 0.6, "y": 0.2}, {"x": 0.5, "y": 0.3}, {"x": 0.7, "y": 0.1}]}
+        matrix = results.failure_matrix(matrix_result(aps))
+        rows = torch.tensor([[0.6, 0.2], [0.5, 0.3], [0.7, 0.1]])
+        found = results.relative_interval(rows, 4.302653)
+        for scenario, row in zip("xy", found.tolist()):
+            assert row == pytest.approx(matrix.cell("a", scenario), abs=1e-5)
+
+    def test_whom_nobody_beats_by_hand(self):
+        costs, aps = torch.tensor([4.0, 9.0, 6.0, 4.0]), torch.tensor([0.5, 0.7, 0.4, 0.5])
+        assert results.cost_front(costs, aps).tolist() == [True, True, False, True]
+        assert results.cost_front(costs[:0], aps[:0]).tolist() == []
+
+    def test_who_learns_an_object_is_counted(self):
+        assigned = torch.tensor([[0, 2, -1, 0], [-2, -1, 1, 1]])
+        assert places_per_object(assigned, 3).tolist() == [[2, 0, 1], [0, 2, 0]]

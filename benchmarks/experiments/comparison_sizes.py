@@ -72,7 +72,8 @@ TINY = Sizes(
     detectors=("point", "yolov8"),
     peers=("fcos",),
     peer_lrs=(1e-3,),
-    peer_sides=(64,),
+    # At 64 pixels torchvision's FCOS under bfloat16 has gradients that are not finite.
+    peer_sides=(128,),
     seeds=(0, 1),
     live=("point",),
     live_seeds=(0, 1),

@@ -196,10 +196,15 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
         full_size = variant.endswith(" 800")
         moments = FULL_SIZE_MOMENTS if full_size else sizes.moments
 
-        # One checkpoint each: the rates of one detector are different trainings.
-        model, numbers = row(
-            f"{name} {lr:g}", variant, seed, how, sizes.train_scenes, sizes, moments
-        )
+        # One checkpoint each: the rates of one detector are different trainings. A rate that is
+        # too high for a detector ends it, which is a result.
+        try:
+            model, numbers = row(
+                f"{name} {lr:g}", variant, seed, how, sizes.train_scenes, sizes, moments
+            )
+        except FloatingPointError:
+            forget(f"{name} {lr:g}", variant, seed)
+            return {"detector": variant, "lr": lr, **diverged(how)}
         save_tensors(weights_file(label), model.state_dict(), {"variant": variant})
         forget(f"{name} {lr:g}", variant, seed)
         return {"detector": variant, "lr": lr, **numbers}
@@ -218,6 +223,12 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
         seeds=dict.fromkeys(variants, sizes.seeds[:1]),
         run=run,
     )
+
+
+def diverged(how: Recipe) -> dict[str, Any]:
+    """Return the row of a training whose loss did not stay finite: it finds nothing."""
+    nothing = dict.fromkeys(KEYS, 0.0)
+    return {**nothing, "steps": how.steps, "steps_to_80": None, "curve": [], "diverged": True}
 
 
 def fewer_labels(sizes: Sizes, command: str) -> runner.Experiment:

@@ -26,7 +26,7 @@ def test_the_places_are_those_of_the_detectors(open_figures) -> None:
         assert got["name"] == name and got["counts"] == counts
         assert [place["object"] for place in got["shown"]] == objects
         points = found.points.view(-1, 2)[learns]
-        shown = torch.tensor([place["at"] for place in got["shown"]])
+        shown = torch.tensor([place["at"] for place in got["shown"]], dtype=torch.float32)
         assert torch.allclose(shown, points.float(), atol=0.06)
         assert all(("anchor" in place) == (name == "retinanet") for place in got["shown"])
 
