@@ -4,4 +4,4 @@ from detlearn.check.comparison.cost_front import COST_FRONT
 from detlearn.check.comparison.places_per_object import PLACES_PER_OBJECT
 from detlearn.check.comparison.relative_interval import RELATIVE_INTERVAL
 
-EXERCISES = (PLACES_PER_OBJECT, RELATIVE_INTERVAL, COST_FRONT)
+EXERCISES = (PLACES_PER_OBJECT, COST_FRONT, RELATIVE_INTERVAL)

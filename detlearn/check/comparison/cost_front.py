@@ -1,4 +1,4 @@
-"""Exercise 7.3: which detectors nobody beats in both accuracy and latency."""
+"""Exercise 7.2: which detectors nobody beats in both accuracy and latency."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ MISCONCEPTIONS = (
 )
 
 COST_FRONT = Exercise(
-    number="7.3",
+    number="7.2",
     name="cost_front",
     reference=cost_front,
     cases=_cases,

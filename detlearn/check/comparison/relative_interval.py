@@ -1,4 +1,4 @@
-"""Exercise 7.2: AP relative to the detector's own mean, with an interval over the seeds."""
+"""Exercise 7.3: AP relative to the detector's own mean, with an interval over the seeds."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ MISCONCEPTIONS = (
 )
 
 RELATIVE_INTERVAL = Exercise(
-    number="7.2",
+    number="7.3",
     name="relative_interval",
     reference=relative_interval,
     cases=_cases,

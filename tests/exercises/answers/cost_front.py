@@ -1,4 +1,4 @@
-"""Exercise 7.3: answers."""
+"""Exercise 7.2: answers."""
 
 import numpy as np
 import torch
