@@ -259,6 +259,9 @@ def test_the_ladder_of_detr_changes_one_thing_at_a_time(runner):
         "refinement": (True, "DABDETR", True, False, 0),
         "IoU-aware": (True, "DABDETR", True, True, 0),
         "denoising": (True, "DABDETR", True, True, 3),
+        # Beside the ladder.
+        "groups": (True, "GroupDETR", False, False, 0),
+        "two-stage": (True, "DeformableDETR", False, False, 0),
     }
 
 

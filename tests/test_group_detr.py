@@ -167,7 +167,8 @@ def test_small():
     model = detr_small(10, query_groups=3)
     assert isinstance(model, GroupDETR) and isinstance(model, models.DETR)
     assert (model.num_queries, model.num_groups) == (10, 3)
-    assert not isinstance(detr_small(10), GroupDETR)
+    assert detr_small(10).num_groups == 3
+    assert not isinstance(detr_small(10, query_groups=1), GroupDETR)
     images = torch.rand(1, 3, 128, 128)
     assert model.train().predict(images).pred_boxes.shape == (1, 30, 4)
     assert model.eval().predict(images).pred_boxes.shape == (1, 10, 4)

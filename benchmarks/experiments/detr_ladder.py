@@ -7,6 +7,13 @@
 * ``IoU-aware``: besides, a score says how well the box fits.
 * ``denoising``: besides, queries made of noisy objects are trained.
 
+Two stand beside the ladder:
+
+* ``groups``: as ``warm backbone``, and in training three groups of queries are matched, each by
+  itself. In use it is the same network as without.
+* ``two-stage``: chapter 5's two-stage deformable detector, by its own recipe with 2.5 times the
+  learning rate.
+
 A step of one costs more than a step of the other, so each has as many as took 120 seconds, the
 backbone's included, on one thread of the machine that the runs name. At eight moments it is
 measured on 300 scenes of another seed: "curve" holds the seconds of training until then (without
@@ -15,7 +22,7 @@ the learning rate falls to 0 at the end only, so that a curve's middle is not wh
 training would end. The seed decides the initial weights, the order of the images and how they are
 augmented. All variants of a seed share the backbone's warm-up, which counts in each.
 
-    python benchmarks/experiments/detr_ladder.py                # all: twelve trainings
+    python benchmarks/experiments/detr_ladder.py                # all: sixteen trainings
     python benchmarks/experiments/detr_ladder.py --seeds 0      # some
 """
 
@@ -32,14 +39,15 @@ import torch
 from detlearn import metrics, training
 from detlearn.data import ToyTown
 from detlearn.models import Detector
-from detlearn.models.small import detr_small
+from detlearn.models.small import deformable_detr_small, detr_small
 
 NAME = "detr_ladder"
 KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium")
 CHECKPOINTS = Path("runs") / "experiments"
 TEST_SCENES = 300
 MOMENTS = 8
-RECIPE = replace(training.recipe("detr"), backbone_steps=0)
+# Of the recipe, with the learning rate that suits a DETR without groups.
+RECIPE = replace(training.recipe("detr"), lr=8e-4, backbone_steps=0)
 
 
 class Rung(NamedTuple):
@@ -48,20 +56,24 @@ class Rung(NamedTuple):
     build: Callable[[int], Detector]
     steps: int
     backbone_steps: int
+    lr: float = RECIPE.lr
 
 
+plain = partial(detr_small, query_groups=1)
 anchors = partial(detr_small, anchor_queries=True)
 refined = partial(anchors, iterative_refinement=True)
 aware = partial(refined, iou_aware=True)
 denoised = partial(aware, denoising_groups=3)
 
 LADDER = {
-    "plain": Rung(detr_small, 1300, 0),
-    "warm backbone": Rung(detr_small, 1120, 300),
+    "plain": Rung(plain, 1300, 0),
+    "warm backbone": Rung(plain, 1120, 300),
     "anchor queries": Rung(anchors, 950, 300),
     "refinement": Rung(refined, 950, 300),
     "IoU-aware": Rung(aware, 950, 300),
     "denoising": Rung(denoised, 610, 300),
+    "groups": Rung(partial(detr_small, query_groups=3), 970, 300),
+    "two-stage": Rung(deformable_detr_small, 650, 300, lr=training.recipe("deformable_detr").lr),
 }
 
 
@@ -87,7 +99,7 @@ def run(variant: str, seed: int) -> dict:
             curve.append(point(model, test, rung, step, seconds))
             measuring += time.perf_counter() - before
 
-    settings = replace(RECIPE, steps=rung.steps).settings()
+    settings = replace(RECIPE, steps=rung.steps, lr=rung.lr).settings()
     history = training.fit(model, train, seed=seed, progress=False, after_step=look, **settings)
     seconds = warming + history.seconds - measuring
     curve.append(point(model, test, rung, rung.steps, seconds))
@@ -108,7 +120,8 @@ def warm_up(model: Detector, train: ToyTown, steps: int, seed: int) -> float:
     Returns:
         The seconds that it took then.
     """
-    path = CHECKPOINTS / f"{NAME} backbone {steps} {seed}.safetensors"
+    channels = "-".join(str(number) for number in model.backbone.out_channels)
+    path = CHECKPOINTS / f"{NAME} backbone {channels} {steps} {seed}.safetensors"
     history = training.warm_up(
         model, train, steps=steps, seed=seed, progress=False, checkpoint=path
     )

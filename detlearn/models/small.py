@@ -414,7 +414,7 @@ def detr_small(
     num_classes: int,
     *,
     num_queries: int = 10,
-    query_groups: int = 1,
+    query_groups: int | None = None,
     anchor_queries: bool = False,
     iterative_refinement: bool = False,
     iou_aware: bool = False,
@@ -424,12 +424,13 @@ def detr_small(
 
     An image of ToyTown has at most 6 objects, 3.5 in the mean. Of 10 queries each learns an object
     in every third image, of 20 in every sixth: AP50 was .09 after 600 steps with 10 and .07 after
-    700 with 20 (one run each).
+    700 with 20 (one run each). With three groups of 10 it was .14 after 600.
 
     Args:
         num_classes: K.
         num_queries: Q, the most objects that can be found in an image.
-        query_groups: groups of Q queries in training; see `detlearn.models.group_detr`.
+        query_groups: groups of Q queries in training; see `detlearn.models.group_detr`. By default
+            3 of DETR's own queries and 1 of anchor queries, which cannot have more.
         anchor_queries: queries are boxes; see `detlearn.models.dab_detr`, and for the next three.
         iterative_refinement: each decoder layer starts from the boxes of the last.
         iou_aware: a score says how well the box fits.
@@ -451,7 +452,9 @@ def detr_small(
         "num_decoder_layers": 3,
         "feedforward_dim": 256,
     }
-    if anchor_queries and query_groups > 1:
+    if query_groups is None:
+        query_groups = 1 if anchor_queries else 3
+    elif anchor_queries and query_groups > 1:
         raise ValueError("query_groups are of DETR's own queries: leave anchor_queries out")
     if anchor_queries:
         return DABDETR(

@@ -67,7 +67,7 @@ RECIPES = {
     "retinanet": Recipe(steps=1050),
     "fcos": Recipe(steps=1100),
     "centernet": Recipe(steps=1400),
-    "detr": Recipe(steps=1500, lr=8e-4, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
+    "detr": Recipe(steps=1450, lr=1.4e-3, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
     "deformable_detr": Recipe(steps=650, lr=2e-3, clip_norm=1.0, lr_warmup=100, backbone_steps=300),
 }
 
