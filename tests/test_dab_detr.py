@@ -118,6 +118,28 @@ class TestSideBySideAttention:
         assert_close(answers, moved)
 
 
+def spread(module):
+    """Give every parameter a random value, so that none can be left out unseen."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+def test_a_layer_step_by_step():
+    layer, memory = spread(AnchorDecoderLayer(16, 2, 24)), some_memory()
+    content, positions, looking = torch.randn(3, 2, 5, 16)
+    padding = torch.tensor([[False] * 4 + [True]] * 2)
+    blocked = torch.eye(5).roll(1, dims=0).bool()
+    found = layer(content, positions, looking, memory, padding, blocked)
+
+    answers, _ = layer.self_attn(content, positions, content, positions, padding, blocked)
+    x = layer.norm1(content + answers)
+    answers, _ = layer.multihead_attn(x, looking, memory)
+    x = layer.norm2(x + answers)
+    hidden = layer.linear1(x).clamp(min=0)
+    assert_close(found, layer.norm3(x + layer.linear2(hidden)))
+
+
 def decoder(num_layers=2, refine=False):
     layers = [AnchorDecoderLayer(16, 2, 24) for _ in range(num_layers)]
     return AnchorDecoder(layers, 16, iterative_refinement=refine)
@@ -154,6 +176,19 @@ class TestWhereToLook:
         codes = anchor_codes(anchors, 16, dab_detr.ANCHOR_TEMPERATURE)
         assert model.where_to_look(torch.randn(1, 1, 16), codes, anchors).isfinite().all()
 
+    def test_no_anchor_counts_as_narrower_than_a_fiftieth(self):
+        model = decoder()
+        content = torch.randn(1, 1, 16).expand(1, 4, 16)
+        centre = torch.tensor([0.4, 0.7]).expand(1, 4, 2)
+        sides = torch.tensor([[[0.02, 0.02], [0.01, 0.001], [0.0, 0.02], [0.03, 0.02]]])
+        anchors = torch.cat((centre, sides), dim=-1)
+        codes = anchor_codes(anchors, 16, dab_detr.ANCHOR_TEMPERATURE)
+        smallest, narrower, none, wider = model.where_to_look(content, codes, anchors)[0]
+        assert_close(narrower, smallest)
+        assert_close(none, smallest)
+        assert_close(wider[:8], smallest[:8])
+        assert_close(wider[8:], smallest[8:] * 2 / 3)
+
     def test_what_is_learnt_comes_from_the_content(self):
         model = decoder()
         anchors = torch.tensor([[[0.5, 0.5, 0.2, 0.3]]])
@@ -177,6 +212,24 @@ class Deltas(nn.Module):
 
 
 class TestDecoder:
+    @pytest.mark.parametrize("refine", [False, True])
+    def test_layer_by_layer(self, refine):
+        """Heads see the queries normalised, the next layer sees them as they are."""
+        model, memory = spread(decoder(3, refine)), some_memory()
+        content, anchors = torch.randn(2, 5, 16), random_boxes(2, 5)
+        head = spread(nn.Linear(16, 4))
+        states, boxes = model(content, anchors, memory, head)
+
+        for i, layer in enumerate(model.layers):
+            codes = anchor_codes(anchors, 16, dab_detr.ANCHOR_TEMPERATURE)
+            positions = model.position_mlp(codes.flatten(-2))
+            looking = model.where_to_look(content, codes, anchors)
+            content = layer(content, positions, looking, memory)
+            assert_close(states[i], model.norm(content))
+            assert_close(boxes[i], refine_boxes(head(model.norm(content)), anchors))
+            if refine:
+                anchors = boxes[i]
+
     def test_without_refinement_all_layers_start_from_the_anchors(self):
         deltas, anchors = torch.randn(2, 2, 5, 4), random_boxes(2, 5)
         _, boxes = decoder()(torch.zeros(2, 5, 16), anchors, some_memory(), Deltas(deltas))
@@ -250,6 +303,17 @@ class TestNetwork:
         assert_close(outputs.pred_boxes, anchors.expand(2, -1, -1), rtol=0, atol=1e-4)
         assert_close(anchors[:, 2:], torch.full((5, 2), dab_detr.FIRST_SIDE))
         assert len(anchors[:, 0].unique()) == 5
+
+    def test_the_transformer(self):
+        """Without dropout; its matrices start as those of DETR do."""
+        transformer = AnchorTransformer(64, 4, 1, 2, 128)
+        assert transformer.encoder.layers[0].dropout.p == 0
+        assert transformer.encoder.layers[0].self_attn.dropout == 0
+        assert len(transformer.decoder.layers) == 2
+        for name, parameter in transformer.named_parameters():
+            if parameter.ndim > 1:
+                bound = math.sqrt(6 / sum(parameter.shape))
+                assert 0.9 * bound < parameter.abs().max() <= bound, name
 
     def test_anchors_are_learnt(self):
         assert tiny().query_embed.weight.requires_grad
@@ -346,6 +410,7 @@ class TestIoUAwareCriterion:
         matcher = tiny(iou_aware=True).criterion.matcher
         wanted = dab_detr.HungarianMatcher(cost_class=2.0, focal=True)
         assert vars(matcher) == vars(wanted)
+        assert IoUAwareCriterion(matcher).matcher is matcher
         assert type(tiny().criterion) is SetCriterion
 
     def test_a_criterion_of_ones_own(self):
@@ -473,8 +538,9 @@ class TestDenoising:
         giou = generalized_box_iou_loss(moved, corners).mean().item()
         assert self.loss(model) == pytest.approx(2 * (20 + 5 * 0.01 + 2 * giou), rel=1e-3)
 
-    def test_it_is_one_more_term_of_the_loss_in_training(self):
-        model = tiny(**ALL).train()
+    @pytest.mark.parametrize("groups", [1, 2])
+    def test_it_is_one_more_term_of_the_loss_in_training(self, groups):
+        model = tiny(iou_aware=True, denoising_groups=groups).train()
         torch.manual_seed(1)
         losses = model(list(IMAGES), TARGETS)
         assert set(losses) == {"class", "l1", "giou", "auxiliary", "denoising"}

@@ -36,6 +36,21 @@ def test_each_group_has_noise_of_its_own():
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert (groups[:, one] != groups[:, other])[REAL].all()
 
+    many = torch.full((1, 100), 2)
+    made = noisy_objects(
+        BOXES[:1, :1].expand(1, 100, 4), many, many > 0, 50, num_groups=2, label_noise=0.5
+    )
+    first, second = (made.labels != 2).view(2, 100)
+    assert 0 < (first & second).sum() < min(first.sum(), second.sum())
+
+
+def test_the_papers_numbers_are_the_defaults():
+    """λ of centres and sides .4, γ .2, five groups."""
+    usual = noisy_objects(BOXES, LABELS, REAL, 5)
+    torch.manual_seed(0)
+    wanted = noisy_objects(BOXES, LABELS, REAL, 5, num_groups=5, box_noise=0.4, label_noise=0.2)
+    assert usual.boxes.equal(wanted.boxes) and usual.labels.equal(wanted.labels)
+
 
 def test_noise_by_hand(monkeypatch):
     """Random numbers of 1, 0 and ¾: as far right, as far left, and half of the way to the right."""

@@ -1,5 +1,7 @@
 """The figure of a query's attention: its maps are the tensors', to the eight bits stored."""
 
+import re
+
 import pytest
 import torch
 from from_models import attention
@@ -143,6 +145,25 @@ def test_it_is_small_and_has_a_still_picture() -> None:
     assert figure.still.count("<path") == 10 * 10 + 2
 
 
+def test_the_still_picture_is_the_last_layer_at_the_end() -> None:
+    """A shade on every cell, row by row, then the box twice, the second time on its casing."""
+    given = attention(cells=(4, 8))
+    given["image"] = given["image"][:, :, :96]  # not square
+    still = explore.query_attention(**given, query=3).still
+
+    light = given["maps"][-1, -1, 3] / given["maps"][-1, -1, 3].max()
+    cells = re.findall(r'd="M(\S+) (\S+)h12v32h-12Z" opacity="(\S+)"', still)
+    wanted = [(12 * x, 32 * y, 0.82 * (1 - light[y, x])) for y in range(4) for x in range(8)]
+    assert [[float(n) for n in cell] for cell in cells] == [
+        pytest.approx([x, y, float(opacity)], abs=0.006) for x, y, opacity in wanted
+    ]
+
+    x, y, width, height = (given["boxes"][-1, -1, 3] * torch.tensor([96, 128, 96, 128])).tolist()
+    sides = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    x1, y1, x2, y2 = re.findall(r'd="M(\S+) (\S+)H(\S+?)V(\S+?)H', still)[1]
+    assert [float(n) for n in (x1, y1, x2, y2)] == pytest.approx(sides, abs=0.05)
+
+
 def test_a_map_without_any_weight_is_dark(open_figures) -> None:
     given = attention()
     given["maps"][3, 0, 0] = 0
@@ -159,8 +180,10 @@ def test_a_map_without_any_weight_is_dark(open_figures) -> None:
         (lambda given: {"boxes": given["boxes"][:2]}, r"boxes .* expected \(4, 3, 6, 4\)"),
         (lambda given: {"scores": given["scores"][0]}, r"scores .* expected \(4, 3, 6\)"),
         (lambda given: {"labels": given["labels"] + 1}, "there are 10 class names"),
+        (lambda given: {"labels": given["labels"] - 1}, "labels go from -1"),
         (lambda given: {"steps": [0, 250]}, r"steps have shape \(2,\).* expected \(4,\)"),
         (lambda given: {"query": 6}, "query is 6: expected 0 … 5"),
+        (lambda given: {"query": -1}, "query is -1: expected 0 … 5"),
         (lambda given: attention(cells=(40, 40)), "bytes of the page, .* give fewer snapshots"),
     ],
 )
