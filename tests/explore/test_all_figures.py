@@ -77,6 +77,16 @@ def test_the_still_picture_gives_way_to_the_living_one(open_figures, name: str) 
     assert living.locator("input:visible").count() > 0
 
 
+def test_all_of_them_are_spoken(open_figures) -> None:
+    """A screen reader says in a sentence what is to be seen, once the reader's hand is at rest."""
+    page = open_figures(*[figure_named(name) for name in FIGURES]).page
+    page.wait_for_timeout(1000)
+    spoken = page.locator("[aria-live]").all_text_contents()
+    assert {name: len(said) > 20 for name, said in zip(FIGURES, spoken, strict=True)} == {
+        name: True for name in FIGURES
+    }
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_comment_of_the_source_travels_along(name: str) -> None:
     made = figure_named(name)._repr_html_()

@@ -88,6 +88,26 @@ def test_what_is_drawn(open_figures) -> None:
     assert f"layer 3: {last['name']} {last['score']:.2f}" in page.locator("body").inner_text()
 
 
+def test_cells_have_their_places_and_boxes_their_scores(open_figures) -> None:
+    """On a map of another shape than its image; the fainter a query's box, the lower its score."""
+    given = attention(cells=(4, 8))
+    given["image"] = given["image"][:, :, :96]
+    figure = open_figures(explore.query_attention(**given, query=2))
+    shades = figure.page.evaluate(
+        "() => [...document.querySelector('g.shades').children].map((cell) => "
+        "['x', 'y', 'width', 'height'].map((name) => Number(cell.getAttribute(name))))"
+    )
+    assert shades == [[12 * x, 32 * y, 12, 32] for y in range(4) for x in range(8)]
+
+    opacities = figure.page.evaluate(
+        "() => [...document.querySelectorAll('svg[role=img] g[opacity]')].map((box) => "
+        "Number(box.getAttribute('opacity')))"
+    )
+    scores = given["scores"][-1, -1].tolist()
+    del scores[2]  # the chosen one has its full colour
+    assert opacities == pytest.approx([0.15 + 0.85 * score for score in scores], abs=1e-3)
+
+
 def test_a_query_is_chosen_by_its_box_or_by_keys(open_figures) -> None:
     figure = open_figures(explore.query_attention(**attention()))
     page = figure.page
@@ -100,9 +120,12 @@ def test_a_query_is_chosen_by_its_box_or_by_keys(open_figures) -> None:
 
     # Of several boxes around the place the smallest, else the nearest: of the last layer.
     boxes = attention()["boxes"][3, 2] * 128
-    for x, y in ((20, 100), (64, 64), (96, 96), (110, 20), (2, 2), (126, 126), (44, 40)):
+    lonely = ((20, 100), (64, 64), (96, 96), (110, 20), (2, 2), (126, 126), (44, 40))
+    shared = ((92, 52), (84, 72))  # by a smaller box that comes later, and one that comes earlier
+    for x, y in (*lonely, *shared):
         away = (boxes[:, :2] - torch.tensor([x, y])).abs()
         around = (away <= boxes[:, 2:] / 2).all(dim=1)
+        assert around.sum() == 2 if (x, y) in shared else around.sum() < 2
         area = boxes[:, 2:].prod(dim=1).masked_fill(~around, torch.inf)
         wanted = area.argmin() if around.any() else away.norm(dim=1).argmin()
         assert click(x, y) == wanted
@@ -130,6 +153,12 @@ def test_the_training_runs(open_figures) -> None:
     assert moving.page.get_by_role("button", name="pause").is_visible()
     moving.page.get_by_role("slider", name="training").press("ArrowRight")
     assert moving.page.get_by_role("button", name="train").is_visible()
+
+
+def test_a_single_moment_stays(open_figures) -> None:
+    figure = open_figures(explore.query_attention(**attention(snapshots=1)), still=True)
+    figure.page.get_by_role("button", name="train").click()
+    assert figure.get()["moment"] == 0
 
 
 @pytest.mark.parametrize("width", [390, 1280])
