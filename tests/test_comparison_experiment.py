@@ -359,6 +359,25 @@ class TestOneMachine:
         comparison.refuse_other_hardware(part)
 
 
+def test_it_goes_on_however_many_threads_it_is_called_with(scripts, monkeypatch):
+    """The runs are made with one thread, and say so; the one who starts them has two."""
+    comparison, sizes = scripts("comparison"), scripts("comparison_sizes")
+    before = torch.get_num_threads()
+    shared = []
+    monkeypatch.setattr(comparison, "share", lambda *args: shared.append(args))
+    try:
+        torch.set_num_threads(1)
+        here = results.provenance("", [])["hardware"]
+        part = comparison.experiment("table", sizes.FULL)
+        run = {"variant": "point", "seed": 0, "hardware": here}
+        results.store("comparison", dict(part.settings), [run], command="c")
+        torch.set_num_threads(2)
+        comparison.main(["--parts", "table"])
+    finally:
+        torch.set_num_threads(before)
+    assert shared == [("table", 2, None)]
+
+
 def test_shortened_trainings_are_refused(scripts, monkeypatch, capsys):
     comparison = scripts("comparison")
     monkeypatch.setenv("DETLEARN_FAST", "1")

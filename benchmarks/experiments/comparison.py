@@ -83,7 +83,6 @@ def refuse_other_hardware(part: runner.Experiment) -> None:
 
 def work(parts: Sequence[str], sizes: Sizes) -> None:
     """Make in this process what is missing of some parts, one run after the other."""
-    torch.set_num_threads(1)
     for part in parts:
         one = experiment(part, sizes)
         refuse_other_hardware(one)
@@ -131,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.at_a_time < 1:
         parser.error(f"--at-a-time is {options.at_a_time}: expected at least 1")
 
+    # Threads are part of a machine's description: the same here as in the processes that work.
+    torch.set_num_threads(1)
     sizes = FULL
     if options.tiny is not None:
         sizes = TINY
@@ -138,7 +139,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         if options.check:
-            torch.set_num_threads(1)
             sys.exit(0 if comparison_check.check(sizes) else 1)
         for part in (part for part in PARTS if part in options.parts):
             if options.at_a_time == 1 or part in ALONE:
