@@ -87,11 +87,11 @@ class TestWhoIsFound:
         assert matrix.best_threshold([answer], [self.OBJECTS]) == pytest.approx(0.6)
 
     def test_the_worst_scene(self, scripts):
-        """One object missed and one false alarm are more errors than one missed."""
+        """One object missed and one false alarm are more errors than one missed; .5 counts."""
         matrix = scripts("comparison_matrix")
         answers = [
             found([A], [0.9], [0]),
-            found([A, [50, 50, 60, 60], [70, 70, 80, 80]], [0.9, 0.8, 0.1], [0, 0, 0]),
+            found([A, [50, 50, 60, 60], [70, 70, 80, 80]], [0.75, 0.5, 0.125], [0, 0, 0]),
         ]
         targets = [truth([A, B], [0, 0]), truth([A, B], [0, 0])]
         worst = matrix.worst_scene(answers, targets, threshold=0.5)
