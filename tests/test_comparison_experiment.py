@@ -245,6 +245,14 @@ class TestPeersAtSeveralRates:
             ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 2),
         ]
 
+    def test_at_full_size_one_rate_is_tried(self, scripts):
+        trainings, sizes = scripts("comparison_trainings"), scripts("comparison_sizes")
+        labels = list(trainings.peers(sizes.FULL, "c").seeds)
+        assert len(labels) == 3 * 3 + 3
+        assert [label for label in labels if " 800 " in label] == [
+            f"torchvision {name} 800 lr 0.001" for name in ("fasterrcnn", "fcos", "retinanet")
+        ]
+
     def test_one_that_diverges_finds_nothing(self, part, monkeypatch):
         trainings, experiment = part
 

@@ -1,8 +1,9 @@
 """The trainings on ToyTown's default scenes: the table, its peers, and fewer labelled images.
 
 * The table: each detector of the book, as many steps as take 120 seconds (``comparison_steps.py``).
-* The peers: torchvision's detectors for as long, at two image sizes, each at several learning
-  rates; the table shows the best, so that nothing is lost to a rate that we chose badly.
+* The peers: torchvision's detectors for as long, at two image sizes; at that of the images each at
+  several learning rates, of which the table shows the best, so that nothing is lost to a rate that
+  we chose badly. At torchvision's own size the time is a few steps, so one rate is tried.
 * Fewer labels: each detector for as long, on 100 and 500 images instead of 2000.
 
 A training is measured on 500 scenes of another seed at its end, and a few times on the way on 100
@@ -33,6 +34,7 @@ from detlearn.training import History, Recipe
 
 KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 ENOUGH = 0.8  # the AP50 to which the time is measured
+FULL_SIZE = 800  # pixels, torchvision's default
 FULL_SIZE_MOMENTS = 2  # of torchvision's detectors at 800 pixels, which take long to measure
 
 
@@ -184,7 +186,7 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
     name = "comparison_peers"
     variants = {}
     for variant in comparison_steps.peer_variants(sizes):
-        for lr in sizes.peer_lrs:
+        for lr in rates_of(variant, sizes):
             variants[f"{variant} lr {lr:g}"] = (variant, lr)
 
     def run(label: str, seed: int) -> dict[str, Any]:
@@ -193,8 +195,7 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
 
         # A training of a few steps never leaves the warm-up of a hundred.
         how = replace(how, lr_warmup=max(1, min(how.lr_warmup, how.steps // 4)))
-        full_size = variant.endswith(" 800")
-        moments = FULL_SIZE_MOMENTS if full_size else sizes.moments
+        moments = FULL_SIZE_MOMENTS if is_full_size(variant) else sizes.moments
 
         # One checkpoint each: the rates of one detector are different trainings. A rate that is
         # too high for a detector ends it, which is a result.
@@ -223,6 +224,17 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
         seeds=dict.fromkeys(variants, sizes.seeds[:1]),
         run=run,
     )
+
+
+def is_full_size(variant: str) -> bool:
+    """Return whether one of torchvision's detectors enlarges images as torchvision does."""
+    return variant.endswith(f" {FULL_SIZE}")
+
+
+def rates_of(variant: str, sizes: Sizes) -> tuple[float, ...]:
+    """Return the learning rates to try: the middle one alone where the time is a few steps."""
+    rates = sizes.peer_lrs
+    return rates[len(rates) // 2 :][:1] if is_full_size(variant) else rates
 
 
 def diverged(how: Recipe) -> dict[str, Any]:

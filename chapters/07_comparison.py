@@ -1,0 +1,836 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Side by side
+#
+# **You put all eleven detectors of this book into one table, trained for equal time on the same scenes, ask which of the things that people say about them are true, and learn to answer the question that comes first in practice: what is my latency budget?**
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+# Makes sure that the package detlearn is here: in Colab, say, it installs it.
+import importlib
+import os
+import subprocess
+import sys
+
+REPOSITORY = "https://github.com/detlearn/detlearn"
+RELEASE = f"{REPOSITORY}/archive/refs/tags/v0.1.0.tar.gz"
+
+try:
+    import detlearn
+except ImportError:
+    wanted = os.environ.get("DETLEARN_SPEC") or RELEASE
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, wanted], check=False)
+    importlib.invalidate_caches()
+
+try:
+    import torchvision
+
+    import detlearn
+except (ImportError, RuntimeError) as problem:
+    advice = "install detlearn as the book's start page says"
+    if "torchvision::nms" in str(problem):
+        advice = "install a torch and a torchvision that belong together"
+    sentence = f"detlearn does not start ({problem}); {advice}, then restart."
+    raise ImportError(sentence) from None
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Imports
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown
+
+from detlearn import (
+    check,
+    explore,
+    metrics,
+    models,
+    plotting,
+    results,
+    training,
+)
+from detlearn.data import ToyTown
+from detlearn.explore.accuracy_latency import family_of
+
+torch.manual_seed(0)
+plotting.use_style()
+
+# Everything measured comes from these; no number of this page is typed.
+table = results.detection_comparison()
+matrix = results.failure_matrix()
+stored_matrix = results.load("comparison_matrix")
+steps_of = results.load("comparison_steps")
+published = results.published_detectors()
+ours = [name for name in table if not name.startswith("torchvision")]
+theirs = [name for name in table if name.startswith("torchvision")]
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The figure of accuracy against latency
+explore.accuracy_latency(table)
+
+# %% [markdown]
+# *Every detector of this book, and three of torchvision's. Upwards: AP on 500 scenes that none has seen, with one standard deviation over the seeds; to the right: the milliseconds of one call, decoding and NMS included. Move the budget: the line below names the most accurate detector within it. The dashed line joins those that no other beats in both.*
+#
+# An engineer who needs a detector does not ask for the best one. The question is: *I have so many milliseconds, so many labelled images, objects of such a size, and a lawyer. Which?* This chapter answers it with measurements: the same data, the same trainer, equal time for everybody, and intervals where seeds differ.
+#
+# You need the [average precision](01_foundations.ipynb) of chapter 1, and of the other chapters as much as you want to compare: every detector is recalled in a line. The chapter trains two small detectors live; all other trainings are stored, with the command that makes them. The [status page](../book/status.md) has the measured times. The three exercises carry their level and minutes; until one is solved, the package's function stands in.
+#
+# **If you only read**: read everything but the exercise frames; each *Guess first* has its answer folded below it. If you have little time, read *Equal time*, *The table*, *What people say*, and *When to use what*.
+
+# %% [markdown]
+# ## The whole before the parts: who learns what, all ways
+#
+# All eleven look at the same pixels, and most of them share the same backbone. What tells them apart is the answer to one question, asked in every chapter: **which part of the network is trained on which object?** Here are all answers for one scene, one click apart.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The figure: one scene, every assignment
+torch.manual_seed(0)
+fresh = {name: models.create(name, 10).eval() for name in models.BUILDERS}
+crowded = ToyTown(1, seed=41, num_objects=(2, 3), nested_pairs=(1, 1))
+shown_image, shown_target = crowded[0]
+keep = slice(0, 5)  # the figure has five colours
+shown_target = {key: shown_target[key][keep] for key in ("boxes", "labels")}
+explore.who_learns_what(
+    shown_image, shown_target, fresh, crowded.class_names
+)
+
+# %% [markdown]
+# *One scene under eleven rules. Squares are cells, locations or anchors that learn an object, in its colour; circles are queries. Four rules look at what the network predicts (`yolov1` for its two boxes a cell, `yolov8`, `detr`, `deformable_detr`); here they look at networks as they begin, so their choice among equals says nothing yet.*
+#
+# * **Anchors by IoU** (`faster_rcnn`, `cascade_rcnn`, `retinanet`; `yolov3` takes the one best): a list of boxes, and an object is learned by those that happen to fit.
+# * **Cells by the centre** (`yolov1`, `centernet`): one cell learns an object, that with its centre.
+# * **Points inside** (`point`, `fcos`, `yolov8`): several locations inside an object learn it, chosen by distance, by size, or by how well they do already.
+# * **Queries by matching** (`detr`, `deformable_detr`): one query an object, whichever is cheapest in a one-to-one matching.
+#
+# How many places learn an object is the first thing to know of a rule. An object that nobody learns will not be found, and it costs nothing in the loss, so no training curve shows it.
+
+# %% [markdown]
+# ### Exercise 7.1: places per object
+#
+# Level ●○○ · 10 minutes
+#
+# The target: for the assignment `[[0, 0, 1, -1, -2, 1, 0]]` and two objects the answer is `[[3, 2]]`.
+
+# %%
+def places_per_object(assigned, num_objects):
+    """How many places learn each object.
+
+    assigned: (B, P) int64, the index of the object that each of P places
+    learns; -1 for background, -2 for places that are in no loss.
+    num_objects: N, the same for all images.
+    Returns (B, N) int64; 0 for an object that nobody learns. B, P and N may
+    be 0. No loop over places.
+    """
+    raise NotImplementedError("Exercise 7.1")
+
+
+# %%
+places_per_object = check.places_per_object(places_per_object)
+
+# %%
+check.solution("places_per_object")
+
+# %% [markdown]
+# With it we count on 200 scenes: how many places learn an object under each rule that does not ask the network, and how many objects nobody learns.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Places per object, rule by rule
+by_geometry = (
+    "faster_rcnn", "retinanet", "yolov3", "point", "fcos", "centernet",
+)
+counting = ToyTown(200, seed=2)
+
+
+def counts_of(model, scenes):
+    """How many places learn each object of some scenes, one number each."""
+    counts = []
+    for image, target in scenes:
+        goal = {key: target[key] for key in ("boxes", "labels")}
+        with torch.no_grad():
+            batch, goals = model.batcher([image], [goal])
+            outputs = model.predict(batch.images, batch.sizes)
+            assigned = model.assign(outputs, goals).assigned
+        counts.append(places_per_object(assigned, len(goal["labels"]))[0])
+    return torch.cat(counts)
+
+
+rows = ["| rule of | median | most | objects that nobody learns |"]
+rows.append("|---|--:|--:|--:|")
+for name in by_geometry:
+    counts = counts_of(fresh[name], counting)
+    nobody = (counts == 0).float().mean()
+    rows.append(
+        f"| `{name}` | {counts.median()} | {counts.max()} | {nobody:.1%} |"
+    )
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# The table shows two ways to lose an object. Where one cell learns an object, two centres in one cell leave one of them with nobody. Where places have to lie inside the object, or to fit it, a small or a long one may have none.
+#
+# ## Equal time
+#
+# How do we compare a detector whose step takes long with one whose step is quick? Papers train each method by its own schedule, and a table of papers then compares schedules, too. Here everybody gets **the same seconds**: each detector's step was timed alone, on one thread of one machine, and the time was turned into a fixed number of steps. Reruns take the steps, not the clock, so that a table does not depend on what else the machine was doing.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title What equal time is in steps
+budget = results.load("comparison")["settings"]["seconds"]
+rows = [
+    f"| detector | ms a step of 16 | steps in {budget:g} s | images seen |",
+    "|---|--:|--:|--:|",
+]
+trained = results.load("comparison")
+for name in ours:
+    time, run = steps_of.run(name), trained.run(name)
+    rows.append(
+        f"| `{name}` | {1000 * time['seconds_per_step']:.0f} "
+        f"| {run['steps']} | {run['images']} |"
+    )
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# **Guess first.** In equal time, the quickest detector sees several times as many images as the slowest. Does that decide the table?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# The next section says it: sort by images seen, then by AP, and compare the two orders. With few thousand images the number seen matters a great deal (chapter 1); once everybody has seen tens of thousands, what is learned from an image matters, too.
+#
+# </details>
+#
+# ## The table
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The table: accuracy
+accuracy_columns = (
+    "ap", "ap50", "ap75", "ap_small", "ap_medium", "seconds_to_80",
+)
+table.select(ours, accuracy_columns).sorted_by("ap")
+
+# %% [markdown]
+# Mean ± standard deviation over the seeds. *s to AP50 .8* is the training time after which AP50 was first at least .8, measured at sixteen moments of the training, by the calibrated time of a step; *not reached* is a value. The learning rate falls to 0 at the end only, so a training planned shorter may get there sooner. No object of ToyTown at 128 pixels is large (96² pixels or more), hence no such column.
+#
+# What it costs:
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The table: what a detector costs
+cost_columns = (
+    "ms_batch_1", "ms_batch_8", "parameters", "multiply_adds",
+    "memory_call_mib", "memory_step_mib",
+)
+table.select(ours, cost_columns).sorted_by("ms_batch_1")
+
+# %% [markdown]
+# Latency is a whole call, from a list of images to a list of detections: decoding and NMS are in it. All detectors took turns, and the median of their rounds counts, so that whatever slowed the machine for a while slowed all. Multiply-adds are those of convolutions and matrix products; memory is what a fresh process needs beyond Python and torch.
+#
+# Every number knows where it comes from:
+
+# %%
+one = table.sorted_by("ap").select(ours)
+best_of_ours = next(iter(one.sorted_by("ap")))
+print(table.source(best_of_ours, "ap"))
+print(table.source(best_of_ours, "ms_batch_1"))
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Multiply-adds are not milliseconds: the two orders
+by_work = list(table.select(ours).sorted_by("multiply_adds"))
+by_time = list(table.select(ours).sorted_by("ms_batch_1"))
+moved = {
+    name: by_time.index(name) - by_work.index(name) for name in by_work
+}
+farthest = max(moved, key=lambda name: abs(moved[name]))
+ways = "slower" if moved[farthest] > 0 else "quicker"
+Markdown(
+    f"Sorted by multiply-adds and by milliseconds the detectors stand in "
+    f"different orders: `{farthest}` is {abs(moved[farthest])} places "
+    f"{ways} than its multiply-adds say. What costs time without "
+    "multiplying is memory traffic, many small operations, sorting and NMS."
+)
+
+# %% [markdown]
+# ### Exercise 7.2: whom nobody beats
+#
+# Level ●●○ · 15 minutes
+#
+# The dashed line of the first figure is a *front*: the detectors that no other beats in both accuracy and latency. The target: for 4, 9, 6 and 12 ms with AP .5, .7, .4 and .6 the answer is `[True, True, False, False]`.
+
+# %%
+def cost_front(costs, aps):
+    """Say which detectors no other beats.
+
+    costs: (N,) float32, less is better. aps: (N,) float32, more is better.
+    A detector is beaten if another costs no more and is no less accurate,
+    and is better in at least one of the two; equal twins do not beat each
+    other. Returns (N,) bool, True for those that nobody beats. N may be 0.
+    """
+    raise NotImplementedError("Exercise 7.2")
+
+
+# %%
+cost_front = check.cost_front(cost_front)
+
+# %%
+check.solution("cost_front")
+
+# %%
+latency = torch.tensor([table["ms_batch_1"][name] for name in ours])
+accuracy = torch.tensor([table["ap"][name] for name in ours])
+front = cost_front(latency, accuracy)
+print("nobody beats", [n for n, stays in zip(ours, front) if stays])
+
+# %% [markdown]
+# ## Fewer labels
+#
+# Labels cost more than milliseconds. Each detector was trained for as long on 100, on 500 and on 2000 labelled scenes (one seed, so differences of a few points mean nothing):
+
+# %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "AP against the number of labelled images, 100, 500 and 2000, one line a detector. All lines rise."}} tags=["hide-input"]
+#@title AP against the number of labelled images
+counts = sorted(
+    int(column.key.removeprefix("ap_"))
+    for column in table.columns
+    if column.key.removeprefix("ap_").isdigit()
+)
+fig, ax = plt.subplots(figsize=(6.4, 4.6))
+for name in ours:
+    points = [
+        (count, table[f"ap_{count}"][name])
+        for count in counts
+        if table[f"ap_{count}"][name] is not None
+    ]
+    if points:
+        ax.plot(*zip(*points), marker="o", label=name)
+ax.set(xscale="log", xlabel="labelled images", ylabel="AP", ylim=(0, None))
+ax.set_xticks(counts, [f"{count}" for count in counts])
+ax.minorticks_off()
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+plt.show()
+
+# %% [markdown]
+# *AP after equal time on fewer labelled scenes. The steps are the same: on 100 scenes every scene is seen twenty times as often.*
+#
+# ## The peers, in the same table
+#
+# How good are this book's implementations? torchvision's Faster R-CNN, FCOS and RetinaNet, with their smallest backbone (a ResNet-18 pyramid), were trained by the same `fit`, on the same scenes, for the same time, from random weights like ours. The number behind the name is the side to which the image is brought: 128 leaves it as it is, 800 is torchvision's default. At 128 pixels each had three learning rates, of which the best is shown; at 800, where the time is a handful of steps, one.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Ours and torchvision's, after equal time
+twins = [n for n in ("faster_rcnn", "fcos", "retinanet") if n in ours]
+peer_columns = ("ap", "ap50", "ms_batch_1", "parameters", "multiply_adds")
+table.select([*twins, *theirs], peer_columns)
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Images seen in equal time, and the work of one
+best_rates = {}
+for run in results.load("comparison_peers")["runs"]:
+    known = best_rates.get(run["detector"])
+    if known is None or run["ap"] > known["ap"]:
+        best_rates[run["detector"]] = run
+rows = [
+    "| detector | images seen | million multiply-adds an image | AP |",
+    "|---|--:|--:|--:|",
+]
+for name in (*twins, *theirs):
+    run = best_rates.get(name) or trained.run(name)
+    rows.append(
+        f"| `{name}` | {run.get('images', 0)} "
+        f"| {table['multiply_adds'][name] / 1e6:.0f} "
+        f"| {table['ap'][name]:.3f} |"
+    )
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# Why the difference? Three reasons, all of them in the columns. At 800 pixels an image has (800 / 128)² ≈ 39 times as many pixels, and a step costs accordingly. A ResNet-18 with 256 channels in its pyramid and head does many times the work of our backbones, for images in which most objects are under 32 pixels. And a network of ten and more million weights that begins at random needs far more images than it sees in two minutes. None of this says that torchvision's detectors are worse: they are made for photographs of 800 pixels and days of GPUs, where ours would have too few channels. It says that a comparison is a comparison *of something, for something*.
+#
+# ## What people say
+#
+# Forums and lectures are full of sentences about detectors. Before we look, here they are as hypotheses, each with the number that would confirm it:
+#
+# 1. *Anchor-free methods struggle with a small object inside a large one.* Then the point detectors lose more than the anchor detectors on `nested`.
+# 2. *Anchors struggle with aspect ratios that nobody listed.* Then detectors with anchors lose more on `elongated` than those without.
+# 3. *DETR struggles with small objects.* Then `detr` loses more on `tiny` than the others.
+# 4. *YOLOv1 struggles with groups.* Then `yolov1` loses more on `group` than the others.
+# 5. *Soft-NMS helps in crowds.* Then AP on `crowd` rises when it replaces NMS.
+# 6. *Heads without NMS lose in crowds.* Then, of one network with two heads, the head without NMS has the lower AP on `crowd`.
+# 7. *One-stage detectors miss less than two-stage ones.* Then they miss fewer objects at equal numbers of detections.
+#
+# **Guess first.** Which of the seven will hold?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Write your guess down before you scroll; the verdicts stand in the table below the matrix. That is the whole trick of stating hypotheses first.
+#
+# </details>
+#
+# To test them, each detector was trained on a **mixture** of all nine scenarios of ToyTown, 250 scenes of each, for equal time, and measured on each scenario. A good detector is better everywhere. What a detector is *relatively* bad at shows when its AP on a scenario is divided by its own mean:
+#
+# $$r_s = \frac{\mathrm{AP}_s}{\frac{1}{9}\sum_{s'} \mathrm{AP}_{s'}}$$
+#
+# **By hand**: a detector with AP .6 on large and .2 on small objects has the mean .4, so $r$ is 1.5 and 0.5. Another seed is better all over, .9 and .3: its mean is .6, and $r$ is 1.5 and 0.5 again. The level is gone, the relation has stayed.
+
+# %% [markdown]
+# ### Exercise 7.3: an interval over the seeds
+#
+# Level ●●○ · 20 minutes
+#
+# A relative AP from three seeds is a guess with an error. With $S$ seeds, mean $\bar r$ and standard deviation $s$ (squares divided by $S - 1$), the interval of the mean is $\bar r \pm t\, s / \sqrt{S}$, where $t$ is Student's number: 4.30 for three seeds and 95 %, far from the 1.96 of many. The target: for the rows (.6, .2) and (.5, .3) and $t = 2$ the answer is (1.375, 1.125, 1.625) and (.625, .375, .875).
+
+# %%
+def relative_interval(aps, t):
+    """AP relative to the detector's own mean, with an interval.
+
+    aps: (S, N) float32, AP of S seeds (2 or more) on N scenarios.
+    t: Student's number for S - 1 degrees of freedom, a float.
+    Returns (N, 3): for each scenario the mean over the seeds of AP divided
+    by that seed's own mean over the scenarios, then the lower and the upper
+    end of its interval.
+    """
+    raise NotImplementedError("Exercise 7.3")
+
+
+# %%
+relative_interval = check.relative_interval(relative_interval)
+
+# %%
+check.solution("relative_interval")
+
+# %% [markdown]
+# ### The matrix
+
+# %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "The failure-mode matrix: a row for each detector, a column for each scenario, in each cell the AP relative to the detector's own mean; dark cells are well below one."}} tags=["hide-input"]
+#@title The failure-mode matrix
+relative = np.array(
+    [[matrix.cell(d, s).mean for s in matrix.scenarios]
+     for d in matrix.detectors]
+)
+fig, ax = plt.subplots(figsize=(7.0, 6.2))
+ax.imshow(
+    np.nan_to_num(relative, nan=1.0),
+    cmap="PuOr", vmin=0.2, vmax=1.8, aspect="auto",
+)
+ax.set_xticks(range(len(matrix.scenarios)), matrix.scenarios, rotation=60)
+ax.set_yticks(range(len(matrix.detectors)), matrix.detectors)
+ax.grid(visible=False)
+for y, row in enumerate(relative):
+    for x, value in enumerate(row):
+        dark = abs(value - 1) > 0.5
+        ax.text(
+            x, y, f"{value:.2f}", ha="center", va="center", fontsize=10,
+            color="white" if dark else "black",
+        )
+plt.show()
+
+# %% [markdown]
+# *AP on a scenario divided by the detector's own mean over all nine, mean of the seeds: 1 is its average. Brown: worse than it is on average, violet: better. The images of `noisy_labels` are those of `default`, only the annotation errs there; the difference of these two columns is what a wrong yardstick costs, and no detector can help it.*
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The seven hypotheses, with their intervals
+POINTS = ("point", "fcos", "centernet", "yolov8")
+ANCHORS = ("faster_rcnn", "cascade_rcnn", "yolov3", "retinanet")
+TWO_STAGES = ("faster_rcnn", "cascade_rcnn")
+NO_NMS_HEAD = "yolov8, no NMS"
+measured = set(matrix.detectors)
+
+
+def there(names):
+    """Those of some detectors that the stored matrix has."""
+    return [name for name in names if name in measured]
+
+
+def all_but(*names):
+    return [n for n in matrix.detectors if n not in names]
+
+
+def over_seeds(detectors, value):
+    """The mean over detectors of a number, one a seed."""
+    runs = [stored_matrix.runs(name) for name in detectors]
+    return [np.mean([value(run) for run in same]) for same in zip(*runs)]
+
+
+def soft_gain(run):
+    crowd = run["scenarios"]["crowd"]
+    return crowd["ap_soft_nms"] - crowd["ap"]
+
+
+def head_gain(run):
+    crowd = run["scenarios"]["crowd"]
+    return crowd["ap"] - crowd["ap_other_head"]
+
+
+def missed(run):
+    return np.mean([cell["missed"] for cell in run["scenarios"].values()])
+
+
+def with_soft_nms():
+    return [
+        name for name in matrix.detectors
+        if "ap_soft_nms" in stored_matrix.run(name)["scenarios"]["crowd"]
+    ]
+
+
+def missed_difference():
+    one = over_seeds(there(all_but(*TWO_STAGES)), missed)
+    two = over_seeds(there(TWO_STAGES), missed)
+    return [a - b for a, b in zip(one, two)]
+
+
+def verdict(found, wanted_sign):
+    """Whether an interval lies on the side of a hypothesis, or the other."""
+    low, high = wanted_sign * found.low, wanted_sign * found.high
+    if min(low, high) > 0:
+        return "confirmed"
+    return "refuted" if max(low, high) < 0 else "undecided"
+
+
+claims = (
+    ("points lose on `nested`, against anchors", -1,
+     lambda: matrix.difference(there(POINTS), there(ANCHORS), "nested")),
+    ("anchors lose on `elongated`, against points", -1,
+     lambda: matrix.difference(there(ANCHORS), there(POINTS), "elongated")),
+    ("`detr` loses on `tiny`, against all others", -1,
+     lambda: matrix.difference(["detr"], all_but("detr"), "tiny")),
+    ("`yolov1` loses on `group`, against all others", -1,
+     lambda: matrix.difference(["yolov1"], all_but("yolov1"), "group")),
+    ("Soft-NMS against NMS on `crowd`, AP", +1,
+     lambda: results.interval(over_seeds(with_soft_nms(), soft_gain))),
+    ("a head without NMS against its twin on `crowd`, AP", -1,
+     lambda: results.interval(over_seeds([NO_NMS_HEAD], head_gain))),
+    ("share missed: one stage less two stages", -1,
+     lambda: results.interval(missed_difference())),
+)
+verdicts = []
+rows = ["| | claim | difference | 95 % | verdict |", "|--:|---|--:|--:|---|"]
+for number, (words, sign, measure) in enumerate(claims, start=1):
+    try:
+        found = measure()
+        verdicts.append(verdict(found, sign))
+        rows.append(
+            f"| {number} | {words} | {found.mean:+.3f} "
+            f"| {found.low:+.3f} … {found.high:+.3f} | {verdicts[-1]} |"
+        )
+    except ValueError:
+        rows.append(f"| {number} | {words} | not measured | | |")
+Markdown("\n".join(rows))
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title How many held
+Markdown(
+    f"Of {len(verdicts)} sentences that could be measured, "
+    f"{verdicts.count('confirmed')} are confirmed, "
+    f"{verdicts.count('refuted')} refuted and "
+    f"{verdicts.count('undecided')} undecided: their interval holds 0. "
+    f"({matrix.source})"
+)
+
+# %% [markdown]
+# *Undecided* is an answer, too: with three seeds an effect has to be large beside the spread to be seen at all. A confirmed sentence is confirmed for these small detectors, these scenes and two to four minutes of training; whether it holds for a ResNet-50 on photographs is another experiment. What the matrix does show for good is the method: state the sentence, say which number would confirm it, measure with seeds, and look at the interval before the mean.
+#
+# ### Where they failed most
+
+# %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "Four scenes in which four detectors made the most mistakes of all test scenes of a scenario: found objects solid with a tick, false alarms dashed with a cross, missed objects dotted."}} tags=["hide-input"]
+#@title Draws the scenes with the most mistakes
+wanted = (
+    ("yolov1", "group"), ("detr", "tiny"),
+    ("faster_rcnn", "elongated"), ("fcos", "nested"),
+    ("point", "crowd"), ("yolov8", "group"),
+)
+cases = [pair for pair in wanted if pair[0] in measured][:4]
+each = stored_matrix["settings"]["test_scenes_each"]
+fig, axes = plt.subplots(2, 2, figsize=(5.6, 6.2))
+for ax in axes.flat:
+    ax.set_axis_off()
+for ax, (name, scenario) in zip(axes.flat, cases):
+    worst = stored_matrix.run(name)["scenarios"][scenario]["worst"]
+    town = ToyTown.scenario(scenario, worst["scene"] + 1, seed=1)
+    image, target = town[worst["scene"]]
+    (found,) = results.as_tensors([worst])
+    plotting.show_matches(
+        image, found, target, class_names=town.class_names, ax=ax,
+        title=f"{name}, {scenario}", legend=False,
+    )
+plt.show()
+
+# %% [markdown]
+# *For four detectors, the scene of a scenario with the most mistakes, of the first seed, at the score at which that detector does best over all scenes. Solid with ✓: found; dashed with ✗: false alarm; dotted: missed.*
+#
+# ## Two rows, trained live
+#
+# A stored table should be believed no further than it can be repeated. Two rows of a smaller matrix (shorter trainings on the same mixture) were stored with five seeds each; now we train a sixth and ask whether it lies where a new seed is expected, 95 times of 100. The spread is pooled over the two detectors; with six cells to check, one outside is no alarm.
+
+# %%
+live = results.load("comparison_live")
+names_of = live["settings"]["scenarios"]
+towns = [
+    ToyTown.scenario(name, live["settings"]["train_scenes_each"], seed=0)
+    for name in names_of
+]
+mixture = torch.utils.data.ConcatDataset(towns)
+
+histories, new_rows = {}, {}
+for name in live.variants():
+    torch.manual_seed(11)
+    detector = models.create(name, num_classes=10)
+    recipe = training.recipe(name)
+    settings = {
+        **recipe.settings(),
+        "steps": training.shortened(live.run(name)["steps"]),
+    }
+    histories[name] = training.fit(
+        detector, mixture, seed=11, progress=False, **settings
+    )
+    new_rows[name] = {
+        scenario: metrics.evaluate(
+            detector,
+            ToyTown.scenario(
+                scenario, live["settings"]["test_scenes_each"], seed=1
+            ),
+            progress=False,
+        ).ap
+        for scenario in live.run(name)["scenarios"]
+    }
+    print(name, histories[name])
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The new seed beside the stored ones
+rows = [
+    "| detector | scenario | now | expected | |", "|---|---|--:|--:|---|",
+]
+inside = []
+for name, cells in new_rows.items():
+    for scenario, ap in cells.items():
+        low, high = results.expected_range(live, name, scenario)
+        inside.append(low <= ap <= high)
+        rows.append(
+            f"| `{name}` | {scenario} | {ap:.3f} "
+            f"| {max(low, 0):.3f} … {high:.3f} "
+            f"| {'agrees' if inside[-1] else 'outside'} |"
+        )
+Markdown("\n".join(rows))
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title At most one of the cells may be outside
+if not training.is_shortened():
+    assert inside.count(False) <= 1
+
+# %% [markdown]
+# ## What others published
+#
+# The same question for full-size detectors on COCO, in the words of those who published them. Where we could not read a fact at its source, it says *not found*.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The published numbers, with their sources
+published
+
+# %% [markdown]
+# **Do not sort this table by AP, and do not divide one FPS by another.** Read two neighbouring rows and ask what else differs. The backbones differ, from a ResNet-18 to a transformer of 304 million weights, and some were pretrained on data that others never saw. The schedules differ by a factor of forty. Some AP are measured on val2017, some on test-dev. Some speeds are a network's alone, some include NMS; some were measured on a Titan X, others on a T4 with TensorRT in half precision, and three years of software lie between them. A table that circulates on the web mixes all of this in one column and gives FCOS, of all detectors, the drawback "anchor-based".
+#
+# What can be read from it: rows of *one* source with *one* column changed, such as DETR beside Deformable DETR in the latter's paper, or the sizes of one family.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title How many different yardsticks the table holds
+known = [row for row in published if row.ap is not None]
+splits = {row.split for row in known}
+backbones = {row.backbone for row in known}
+hardware = {row.speed.split(",")[1].strip() for row in known
+            if "," in row.speed}
+Markdown(
+    f"{len(known)} numbers, {len(splits)} descriptions of the images, "
+    f"{len(backbones)} backbones, {len(hardware)} descriptions of the "
+    "hardware."
+)
+
+# %% [markdown]
+# ## When to use what
+#
+# Now the question of the beginning. The figure below is not an opinion: each answer is looked up in the tables above when this page is made.
+
+# %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "A decision figure: on the left a need, such as a latency budget, few labels, small objects, a crowd, on the right the detector of this book that measured best for it, with its number."}} tags=["hide-input"]
+#@title The decision figure, from the tables
+def best_by(values):
+    """The name with the highest number, and the number."""
+    numbers = {n: v for n, v in values.items() if isinstance(v, float)}
+    name = max(numbers, key=numbers.get)
+    return name, numbers[name]
+
+
+def within(budget_ms):
+    return {
+        name: table["ap"][name]
+        for name in ours
+        if table["ms_batch_1"][name] is not None
+        and table["ms_batch_1"][name] <= budget_ms
+    }
+
+
+quickest = min(v for v in table["ms_batch_1"].values() if v)
+needs = []
+for factor in (1.3, 2, 4):
+    budget_ms = factor * quickest
+    affordable = within(budget_ms)
+    if affordable:
+        name, ap = best_by(affordable)
+        needs.append((f"{budget_ms:.1f} ms a call", name, f"AP {ap:.2f}"))
+for count in counts:
+    values = {n: table[f"ap_{count}"][n] for n in ours}
+    if any(isinstance(v, float) for v in values.values()):
+        name, ap = best_by(values)
+        needs.append((f"{count} labelled images", name, f"AP {ap:.2f}"))
+name, ap = best_by({n: table["ap_small"][n] for n in ours})
+needs.append(("small objects", name, f"AP small {ap:.2f}"))
+for scenario in ("crowd", "nested", "elongated"):
+    values = {
+        d: float(np.mean(matrix.numbers[d][scenario]))
+        for d in matrix.detectors
+    }
+    name, ap = best_by(values)
+    needs.append((f"scenes like `{scenario}`", name, f"AP {ap:.2f}"))
+
+fig, ax = plt.subplots(figsize=(6.4, 0.5 * len(needs) + 0.4))
+ax.set_axis_off()
+ax.set(xlim=(0, 10), ylim=(-0.6, len(needs) - 0.4))
+for row, (need, answer, number) in enumerate(reversed(needs)):
+    ax.text(0, row, need.replace("`", ""), va="center", fontsize=11)
+    ax.annotate(
+        "", (5.0, row), (3.9, row), arrowprops={"arrowstyle": "->"}
+    )
+    ax.text(5.2, row, answer, va="center", fontsize=11, weight="bold")
+    ax.text(10, row, number, va="center", ha="right", fontsize=10.5)
+plt.show()
+
+# %% [markdown]
+# *What the stored tables say: for each need, the detector of this book with the highest number. Where two lie within each other's spread the figure names one of them all the same; the tables above have the spreads.*
+#
+# For full-size detectors the licence decides before the milliseconds do. From the published table:
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Licences of the official code
+groups = {}
+for row in published:
+    licence = row.licence.split(",")[0].split(" by")[0]
+    groups.setdefault(licence, []).append(row.method)
+rows = ["| licence of the code, as stated | methods |", "|---|---|"]
+for licence, methods in groups.items():
+    rows.append(f"| {licence} | {', '.join(dict.fromkeys(methods))} |")
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# Under the AGPL whoever offers a service over a network has to offer its source; a company that does not want that buys a licence or takes another detector. Weights may have a licence of their own, and so may the data that they were trained on: the column is where to begin, not legal advice.
+#
+# ## Open exercise: move the front
+#
+# Level ●●○ · 30 minutes and more
+#
+# Take a detector that is beaten in the first figure and change one thing so that it is no longer: fewer channels, one level less, a lower `max_detections`, another threshold. Measure latency as the table does (alternating rounds, medians) and AP with two seeds. Expect to win milliseconds more easily than AP: in the small builders of `detlearn/models/small.py` most numbers were found by trial, and a change of one of them usually costs one to three points.
+#
+# ## Bug hunt: a table that lies
+#
+# A colleague compares two detectors and reports that the first is twice as fast. The measurement:
+
+# %%
+import time
+
+
+def colleagues_latency(detector, images, rounds=5):
+    """Milliseconds of a call."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        batch, _ = detector.batcher(images)
+        detector.predict(batch.images, batch.sizes)
+        times.append(time.perf_counter() - start)
+    return 1000 * sum(times) / rounds
+
+
+# %% [markdown]
+# Four things are wrong with it. Find them before you open the answer.
+#
+# <details>
+# <summary>Answer</summary>
+#
+# It measures the network alone: decoding and NMS are left out, which is what the slower detector may be quick at. It lets autograd record (no `inference_mode`) and does not ask for `eval()`. Its first rounds count, in which memory is allocated and kernels are chosen. And it takes the mean of one detector after the other, so that one pause of the machine falls on one of them alone: let them take turns, and take medians.
+#
+# </details>
+
+# %% [markdown]
+# ## What you have written
+
+# %%
+check.progress()
+
+# %% [markdown]
+# ## Test yourself
+#
+# 1. Why are trainings compared at equal time and not at equal epochs?
+# 2. Why is AP divided by the detector's own mean before scenarios are compared?
+# 3. An interval of a difference is −0.04 … +0.01. What do we know?
+# 4. Multiply-adds of A are half of B's, its latency is higher. Name two causes.
+# 5. Why must detectors take turns when they are timed?
+#
+# <details>
+# <summary>Answers</summary>
+#
+# 1. An epoch of one costs many times an epoch of another, and time is what one has. Equal epochs favour the slow.
+# 2. Else a detector that is good everywhere seems good at the scenario. Divided by its mean, only its relation to the others is left.
+# 3. That three seeds do not decide it; the effect is probably between these ends, and may be none.
+# 4. Decoding and NMS, which multiply little; many small operations; memory traffic; less parallel work for the processor.
+# 5. What slows the machine for a while then slows all of them, and falls out of medians and ratios.
+#
+# </details>
+#
+# ## What came later
+#
+# In 2023 and 2024 transformers without NMS became as quick as YOLOs (Zhao et al. 2024, RT-DETR; Peng et al. 2025, D-FINE; Huang et al. 2025, DEIM), and YOLOs lost their NMS (Wang et al. 2024). Since 2025 backbones that were trained without labels on a billion images carry detectors of all sizes (Robinson et al. 2025, RF-DETR on DINOv2; Huang et al. 2025, DEIMv2 on DINOv3), and the largest of them lead every list (Zong et al. 2023, Co-DETR). What has not changed is the list of questions: who learns what, what it costs, and on which scenes it fails.
+#
+# ## What to keep
+#
+# 1. A comparison says what was held equal. Here: scenes, trainer, seconds, machine; what was not: capacity, which every detector has as its chapter built it.
+# 2. The number of images seen in the time decides as much as the idea does.
+# 3. Latency is a whole call, measured in turns, as a median; multiply-adds do not replace it.
+# 4. A sentence about detectors is a hypothesis: say which number would confirm it, and look at the interval of it.
+# 5. Published numbers compare within one source with one thing changed. A column of AP and FPS from thirty papers compares nothing.
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The table that grows through the book, complete
+rows = [
+    "| detector | family | AP / AP50 / AP75 | ms, batch 1 "
+    "| relatively worst at |",
+    "|---|---|--:|--:|---|",
+]
+for name in table.select(ours).sorted_by("ap"):
+    values = [table[key][name] for key in ("ap", "ap50", "ap75")]
+    scores = " / ".join(f"{value:.2f}" for value in values)
+    ms = table["ms_batch_1"][name]
+    weakness = "–"
+    if name in measured:
+        relation = {s: matrix.cell(name, s).mean for s in matrix.scenarios}
+        weakness = min(relation, key=relation.get)
+    rows.append(
+        f"| `{name}` | {family_of(name)} | {scores} | {ms:.1f} "
+        f"| `{weakness}` |"
+    )
+Markdown("\n".join(rows))
+
+# %% [markdown]
+# ## References
+#
+# Full entries are on the [references page](../book/references.md).
+#
+# * Bodla, Singh, Chellappa, Davis 2017: [Soft-NMS](https://arxiv.org/abs/1704.04503)
+# * Zong, Song, Liu 2023: [Co-DETR](https://arxiv.org/abs/2211.12860)
+# * Zhao et al. 2024: [RT-DETR](https://arxiv.org/abs/2304.08069)
+# * Wang et al. 2024: [YOLOv10](https://arxiv.org/abs/2405.14458)
+# * Peng et al. 2025: [D-FINE](https://arxiv.org/abs/2410.13842)
+# * Huang et al. 2025: [DEIM](https://arxiv.org/abs/2412.04234)
+# * Robinson et al. 2025: [RF-DETR](https://arxiv.org/abs/2511.09554)
