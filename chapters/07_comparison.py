@@ -233,7 +233,7 @@ cost_columns = (
 table.select(ours, cost_columns).sorted_by("ms_batch_1")
 
 # %% [markdown]
-# Latency is a whole call, from a list of images to a list of detections: decoding and NMS are in it. All detectors took turns, and the median of their rounds counts, so that whatever slowed the machine for a while slowed all. Multiply-adds are those of convolutions and matrix products; memory is what a fresh process needs beyond Python and torch.
+# [Latency](#term-latency) is a whole call, from a list of images to a list of detections: decoding and NMS are in it. All detectors took turns, and the median of their rounds counts, so that whatever slowed the machine for a while slowed all. Multiply-adds are those of convolutions and matrix products; memory is what a fresh process needs beyond Python and torch.
 #
 # Every number knows where it comes from:
 
@@ -264,7 +264,7 @@ Markdown(
 #
 # Level ●●○ · 15 minutes
 #
-# The dashed line of the first figure is a *front*: the detectors that no other beats in both accuracy and latency. The target: for 4, 9, 6 and 12 ms with AP .5, .7, .4 and .6 the answer is `[True, True, False, False]`.
+# The dashed line of the first figure is a [front](#term-front): the detectors that no other beats in both accuracy and latency. The target: for 4, 9, 6 and 12 ms with AP .5, .7, .4 and .6 the answer is `[True, True, False, False]`.
 
 # %%
 def cost_front(costs, aps):
