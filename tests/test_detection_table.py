@@ -260,6 +260,13 @@ class TestMatrix:
         low, high = results.expected_range(matrix_result(APS), "a", "x")
         half = 4.302653 * 0.15 * math.sqrt(1.5)
         assert (low, high) == pytest.approx((0.75 - half, 0.75 + half), abs=1e-6)
+
+        # Three seeds of variance .01 and two of 0: squares .02 over three degrees of freedom.
+        three = {"a": [{"x": 0.4}, {"x": 0.5}, {"x": 0.6}], "b": [{"x": 0.5}, {"x": 0.5}]}
+        low, high = results.expected_range(matrix_result(three), "b", "x")
+        half = 3.182446 * math.sqrt(0.02 / 3) * math.sqrt(1.5)
+        assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+
         single = matrix_result({"a": APS["a"][:1]})
         with pytest.raises(ValueError, match="one seed a detector"):
             results.expected_range(single, "a", "x")
@@ -302,9 +309,9 @@ class TestPublished:
 
 class TestWhatTheExercisesAsk:
     def test_the_interval_is_that_of_the_matrix(self):
-        aps = {"a": [{"x": 0.6, "y": 0.2}, {"x": 0.5, "y": 0.3}, {"x": 0.7, "y": 0.1}]}
+        aps = {"a": [{"x": 0.6, "y": 0.2}, {"x": 0.7, "y": 0.5}, {"x": 0.3, "y": 0.1}]}
         matrix = results.failure_matrix(matrix_result(aps))
-        rows = torch.tensor([[0.6, 0.2], [0.5, 0.3], [0.7, 0.1]])
+        rows = torch.tensor([[0.6, 0.2], [0.7, 0.5], [0.3, 0.1]])
         found = results.relative_interval(rows, 4.302653)
         for scenario, row in zip("xy", found.tolist()):
             assert row == pytest.approx(matrix.cell("a", scenario), abs=1e-5)
