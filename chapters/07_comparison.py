@@ -219,6 +219,22 @@ accuracy_columns = (
 )
 table.select(ours, accuracy_columns).sorted_by("ap")
 
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Images seen and AP: do the two orders agree?
+def ranks(values):
+    """The place of each number in their order."""
+    return np.argsort(np.argsort(values))
+
+
+seen = [trained.run(name)["images"] for name in ours]
+orders = [ranks(seen), ranks([table["ap"][name] for name in ours])]
+agreement = np.corrcoef(*orders)[0, 1]
+Markdown(
+    "Sorted by images seen and by AP, the two orders have a rank "
+    f"correlation of {agreement:+.2f}: 1 would be the same order, "
+    "0 none at all, −1 the reverse."
+)
+
 # %% [markdown]
 # Mean ± standard deviation over the seeds. *s to AP50 .8* is the training time after which AP50 was first at least .8, measured at sixteen moments of the training, by the calibrated time of a step; *not reached* is a value. The learning rate falls to 0 at the end only, so a training planned shorter may get there sooner. No object of ToyTown at 128 pixels is large (96² pixels or more), hence no such column.
 #
@@ -231,6 +247,22 @@ cost_columns = (
     "memory_call_mib", "memory_step_mib",
 )
 table.select(ours, cost_columns).sorted_by("ms_batch_1")
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title The same as ratios, which other machines come nearer to
+quick = min(table["ms_batch_1"][name] for name in ours)
+slow = max(table["ms_batch_1"][name] for name in ours)
+eight = {
+    name: table["ms_batch_8"][name] / table["ms_batch_1"][name]
+    for name in ours
+}
+gains = min(eight, key=eight.get)
+Markdown(
+    f"With one image the slowest takes {slow / quick:.1f} times as long as "
+    "the quickest. Eight images at once take "
+    f"{min(eight.values()):.1f} to {max(eight.values()):.1f} times as long "
+    f"as one; `{gains}` gains most from them. Measured on {table.machine}."
+)
 
 # %% [markdown]
 # [Latency](#term-latency) is a whole call, from a list of images to a list of detections: decoding and NMS are in it. All detectors took turns, and the median of their rounds counts, so that whatever slowed the machine for a while slowed all. Multiply-adds are those of convolutions and matrix products; memory is what a fresh process needs beyond Python and torch.
