@@ -1,5 +1,6 @@
 """Open a figure in Chromium, from a plain HTML file, where it may ask for nothing else."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,12 +55,27 @@ class OpenFigure:
         )
 
     def in_states(self, states: list[dict]) -> list[dict]:
-        """Return what `get` says in each of many states, in one call: a fast way to many."""
-        return self.page.evaluate(
-            "(states) => { const { set, get } = "
-            "document.querySelector('.detlearn-explore').detlearn; "
-            "return states.map((state) => { set(state); return get(); }); }",
+        """Return what `get` says in each of many states, in one call: a fast way to many.
+
+        It all comes as one text, since thousands of numbers one by one take playwright minutes;
+        JSON knows no infinity and no NaN, so these come as the only key of an object.
+        """
+        text = self.page.evaluate(
+            """(states) => {
+              const { set, get } = document.querySelector(".detlearn-explore").detlearn;
+              const kept = (key, value) =>
+                typeof value === "number" && !Number.isFinite(value)
+                  ? { number: String(value) }
+                  : value;
+              return JSON.stringify(states.map((state) => { set(state); return get(); }), kept);
+            }""",
             states,
+        )
+        return json.loads(
+            text,
+            object_hook=lambda found: (
+                float(found["number"]) if found.keys() == {"number"} else found
+            ),
         )
 
 

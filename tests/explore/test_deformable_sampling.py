@@ -84,6 +84,73 @@ def test_what_is_drawn(open_figures) -> None:
     assert sum(int(row[1].split()[0]) for row in shares) in (99, 100, 101)
 
 
+def test_on_an_image_that_is_not_square(open_figures) -> None:
+    """Width is width and height is height, on the image, on the maps and in what is said."""
+    given = sampling(sizes=((3, 4), (2, 2)))
+    given["image"] = given["image"][:, :, :96]
+    size = torch.tensor([96.0, 128.0], dtype=torch.float64)
+    figure = open_figures(explore.deformable_sampling(**given, query=5))
+    page, got = figure.page, figure.get()
+
+    def numbers(selector: str, *names: str) -> list[list[float]]:
+        return page.evaluate(
+            "([selector, names]) => [...document.querySelectorAll(selector)].map((mark) => "
+            "names.map((name) => Number(mark.getAttribute(name))))",
+            [selector, names],
+        )
+
+    # Around the image a margin of 6 %.
+    frames = page.locator("svg[role=img], svg[aria-hidden=true]").all()
+    seen = [[float(n) for n in frame.get_attribute("viewBox").split()] for frame in frames]
+    assert seen == [pytest.approx([-5.76, -7.68, 107.52, 143.36])] * 3
+
+    # Points, references and the box of the one that is asked.
+    places, weights = points_of(got)
+    order = weights.argsort(descending=True, stable=True)
+    dots = torch.tensor(numbers("svg[role=img] circle.point", "cx", "cy"), dtype=torch.float64)
+    torch.testing.assert_close(dots, (places * size)[order])
+    others = numbers("svg[role=img] circle:not(.point)", "cx", "cy")
+    wanted = given["references"][1, :, :2] * size
+    torch.testing.assert_close(torch.tensor(others).double(), wanted, rtol=0, atol=0.01)
+    reference = torch.tensor(got["reference"], dtype=torch.float64)
+    x, y, w, h = (reference * size.repeat(2)).tolist()
+    frames = numbers("svg[role=img] g > rect", "x", "y", "width", "height")
+    assert frames == [pytest.approx([x - w / 2, y - h / 2, w, h], abs=1e-6)] * 2
+    crosses = page.locator("svg[role=img] > path").all()
+    for cross in crosses:
+        starts = re.findall(r"M(\S+?) (\S+?)[hv]", cross.get_attribute("d"))
+        middles = [float(starts[1][0]), float(starts[0][1])]
+        assert middles == pytest.approx([x, y])
+    assert len(crosses) == 2
+
+    # The cells of the levels: 3 × 4 of 24 × 42.7 pixels, 2 × 2 of 48 × 64.
+    lines = [path.get_attribute("d") for path in page.locator("svg[aria-hidden=true] > path").all()]
+    for line, (rows, columns) in zip(lines, given["sizes"], strict=True):
+        across = [float(at) for at in re.findall(r"M(\S+) 0V128", line)]
+        down = [float(at) for at in re.findall(r"M0 (\S+?)H96", line)]
+        assert across == pytest.approx([96 * i / columns for i in range(columns + 1)])
+        assert down == pytest.approx([128 * i / rows for i in range(rows + 1)])
+
+    # What is said.
+    away = ((places - reference[:2]) * size).norm(dim=1)
+    rows = [row.inner_text().split("\t") for row in page.locator("tbody tr").all()]
+    for i, row in enumerate(rows):
+        own = torch.tensor([point["level"] == i for point in got["points"]])
+        mean = (weights[own] * away[own]).sum() / weights[own].sum()
+        assert row[2] == f"{mean:.1f} px"
+    says = page.locator("p.sentence").inner_text()
+    assert f"Query 6 in layer 2, at ({x:.0f}, {y:.0f}), reads 32 points of 4 heads." in says
+    assert 0 < got["outside"] < 32 and f" {got['outside']} of them lie outside" in says
+
+    # The pointer asks the nearest in pixels, not in shares.
+    picture = page.locator("svg[role=img] image").bounding_box()
+    for x, y in ((10, 100), (50, 60), (90, 20), (40, 120), (70, 70)):
+        scale = picture["width"] / 96
+        page.mouse.move(picture["x"] + x * scale, picture["y"] + y * scale)
+        apart = (wanted - torch.tensor([x, y])).norm(dim=1)
+        assert figure.get()["query"] == apart.argmin()
+
+
 def test_a_query_is_asked_by_pointer_finger_and_keys(open_figures) -> None:
     given = sampling(queries=9)
     figure = open_figures(explore.deformable_sampling(**given))
@@ -124,6 +191,20 @@ def test_it_is_small_and_has_a_still_picture() -> None:
     assert figure.still.count("<circle") == 8 * 3 * 4
 
 
+def test_the_still_picture_has_the_points_of_the_last_layer() -> None:
+    given = sampling()
+    given["image"] = given["image"][:, :, :96]
+    still = explore.deformable_sampling(**given, query=5).still
+    marks = re.findall(r'<circle cx="(\S+)" cy="(\S+)" r="(\S+)" fill="(\S+)"', still)
+    places, weights = given["locations"][1, 5].flatten(0, 2), given["weights"][1, 5].flatten()
+    for n, (x, y, radius, colour) in enumerate(marks):
+        wanted = (places[n] * torch.tensor([96.0, 128.0])).tolist()
+        assert [float(x), float(y)] == pytest.approx(wanted, rel=1e-3)
+        assert float(radius) == pytest.approx(5.5 * weights[n].item() ** 0.5 * 0.96, rel=0.01)
+        assert colour == HEAD_COLOURS[n // 12]
+    assert len(marks) == 48 and 'viewBox="-' in still
+
+
 def test_colours_are_the_same_in_both_files() -> None:
     script = (explore.page.FOLDER / "deformable_sampling.js").read_text(encoding="utf-8")
     (lines,) = re.findall(r"const HEAD_COLOURS = \[(.*?)\n\];", script, re.S)
@@ -139,6 +220,7 @@ def test_colours_are_the_same_in_both_files() -> None:
         (lambda given: {"references": given["references"][..., :3]}, "references have shape"),
         (lambda given: {"sizes": ((16, 16),)}, r"sizes have shape \(1,\).* expected \(3,\)"),
         (lambda given: {"query": 12}, "query is 12: expected 0 … 11"),
+        (lambda given: {"query": -1}, "query is -1: expected 0 … 11"),
         (lambda given: sampling(heads=9), "9 heads: at most 8"),
         (lambda given: sampling(layers=6, queries=100), "bytes of the page, .* give fewer layers"),
     ],

@@ -191,6 +191,94 @@ def test_boxes_follow_the_hand_and_take_their_objects_colour(open_figures) -> No
     assert page.evaluate(fills) == [cyan, orange, pink, "#e8e8e8", "#e8e8e8"]
 
 
+def test_lines_boxes_and_handles(open_figures) -> None:
+    figure = open_figures(explore.hungarian_costs())
+    page = figure.page
+    colours = explore.pictures.OBJECT_COLOURS
+    middles = (example()["boxes"][:, :2] * SIDE).tolist()
+
+    def attributes(selector: str, *names: str) -> list[list[str]]:
+        return page.evaluate(
+            "([selector, names]) => [...document.querySelectorAll(selector)].map((mark) => "
+            "names.map((name) => mark.getAttribute(name)))",
+            [f"svg[role=group] {selector}", names],
+        )
+
+    def numbers(selector: str, *names: str) -> list[list[float]]:
+        return [[float(value) for value in row] for row in attributes(selector, *names)]
+
+    boxes = figure.get()["boxes"]
+    for way in ("optimal", "greedy"):
+        figure.set({"way": way})
+        # From the middle of the query's box to that of its object, on a dark casing.
+        ends = []
+        for n, q in enumerate(figure.get()[way]["queries"]):
+            x1, y1, x2, y2 = boxes[q]
+            ends += [[(x1 + x2) / 2, (y1 + y2) / 2, *middles[n]]] * 2
+        lines = numbers("line", "x1", "y1", "x2", "y2")
+        assert lines == [pytest.approx(line, abs=1e-4) for line in ends]
+        strokes = [stroke for (stroke,) in attributes("line", "stroke")]
+        assert strokes[1::2] == list(colours[:3]) and len(set(strokes[::2])) == 1
+        dots = numbers("circle", "cx", "cy")
+        assert dots == [pytest.approx(middle, abs=1e-4) for middle in middles]
+
+    # A box twice, the asked one thicker; its number above it, or in it at the upper border.
+    boxes[0], boxes[3] = [5, 3, 30, 20], [60, 7, 90, 50]
+    figure.set({"boxes": boxes, "query": 2})
+    drawn = numbers("> rect", "x", "y", "width", "height")
+    assert drawn == [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in boxes for _ in range(2)]
+    assert [width for (width,) in numbers("> rect", "stroke-width")] == pytest.approx(
+        [2.1, 1.1, 2.1, 1.1, 2.7, 1.7, 2.1, 1.1, 2.1, 1.1]
+    )
+    for q, (x1, y1, x2, y2) in enumerate(boxes):
+        handle = f"[aria-label='query {q + 1}']"
+        corner = f"[aria-label='corner of query {q + 1}']"
+        top = y1 - 7 if y1 >= 7 else y1
+        assert attributes(handle, "transform") == [[f"translate({x1} {top})"]]
+        assert attributes(corner, "transform") == [[f"translate({x2 - 3.5} {y2 - 3.5})"]]
+
+    # What a cell of the matrix is called, and which one is asked.
+    page.get_by_text("back to the start").click()
+    assert figure.get()["boxes"] != boxes
+    costs = figure.get()["costs"]
+    optimal, greedy = [0, 1, 2], [1, 0, 2]
+    for q in range(5):
+        for n in range(3):
+            marks = ", optimal" * (optimal[n] == q) + ", greedy" * (greedy[n] == q)
+            number = f"{costs[q][n]:.2f}".replace("-", "−")
+            cell = page.get_by_label(f"query {q + 1}, {'ABC'[n]}: {number}{marks}", exact=True)
+            assert cell.get_attribute("aria-pressed") == str((q, n) == (1, 1)).lower()
+
+
+def test_boxes_stay_in_the_image_and_the_start_stays(open_figures) -> None:
+    figure = open_figures(explore.hungarian_costs())
+    page = figure.page
+    start = figure.get()["boxes"]
+    picture = page.locator("svg[role=group] image").bounding_box()
+
+    def drag_to(label: str, x: float, y: float) -> None:
+        at = page.locator(f"[aria-label='{label}']").bounding_box()
+        page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(picture["x"] + x * picture["width"], picture["y"] + y * picture["height"])
+        page.mouse.up()
+
+    x1, y1, x2, y2 = start[4]
+    width, height = x2 - x1, y2 - y1
+    for x, y, wanted in (
+        (1.4, -0.4, [SIDE - width, 0, SIDE, height]),
+        (-0.4, 1.4, [0, SIDE - height, width, SIDE]),
+        (-0.4, -0.4, [0, 0, width, height]),
+    ):
+        drag_to("query 5", x, y)
+        assert figure.get()["boxes"][4] == wanted
+    drag_to("corner of query 5", 1.4, 1.4)
+    assert figure.get()["boxes"][4] == [0, 0, SIDE, SIDE]
+
+    page.get_by_text("back to the start").click()
+    assert figure.get()["boxes"] == start
+
+
 def test_the_weights(open_figures) -> None:
     figure = open_figures(explore.hungarian_costs(cost_class=0, cost_bbox=3.5, cost_giou=5))
     for name, state in WEIGHTS.items():
