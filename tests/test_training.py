@@ -638,6 +638,7 @@ class TestRecipes:
             ("02_two_stage", ["faster_rcnn"]),
             ("03_yolo", ["yolov1", "yolov3", "yolov8"]),
             ("04_anchor_free", ["retinanet", "fcos", "centernet"]),
+            ("05_detr", ["detr", "deformable_detr"]),
         ],
     )
     def test_the_chapters_train_by_them(self, root, notebook, names):

@@ -17,6 +17,7 @@ CHAPTERS = (
     "02_two_stage",
     "03_yolo",
     "04_anchor_free",
+    "05_detr",
     "06_iou_losses",
 )
 WIDTHS = (390, 1280, 1440, 1920)
