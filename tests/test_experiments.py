@@ -261,6 +261,8 @@ def test_the_ladder_of_detr_changes_one_thing_at_a_time(runner):
         "denoising": (True, "DABDETR", True, True, 3),
         # Beside the ladder.
         "groups": (True, "GroupDETR", False, False, 0),
+        "groups, higher rate": (True, "GroupDETR", False, False, 0),
+        "one group, higher rate": (True, "DETR", False, False, 0),
         "two-stage": (True, "DeformableDETR", False, False, 0),
     }
 

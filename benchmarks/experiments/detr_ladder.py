@@ -7,10 +7,12 @@
 * ``IoU-aware``: besides, a score says how well the box fits.
 * ``denoising``: besides, queries made of noisy objects are trained.
 
-Two stand beside the ladder:
+Some stand beside the ladder:
 
 * ``groups``: as ``warm backbone``, and in training three groups of queries are matched, each by
   itself. In use it is the same network as without.
+* ``groups, higher rate`` and ``one group, higher rate``: with and without groups at the learning
+  rate of the recipe, which is 1.75 times that of the ladder.
 * ``two-stage``: chapter 5's two-stage deformable detector, by its own recipe with 2.5 times the
   learning rate.
 
@@ -22,7 +24,7 @@ the learning rate falls to 0 at the end only, so that a curve's middle is not wh
 training would end. The seed decides the initial weights, the order of the images and how they are
 augmented. All variants of a seed share the backbone's warm-up, which counts in each.
 
-    python benchmarks/experiments/detr_ladder.py                # all: sixteen trainings
+    python benchmarks/experiments/detr_ladder.py                # all: twenty trainings
     python benchmarks/experiments/detr_ladder.py --seeds 0      # some
 """
 
@@ -46,7 +48,7 @@ KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium")
 CHECKPOINTS = Path("runs") / "experiments"
 TEST_SCENES = 300
 MOMENTS = 8
-# Of the recipe, with the learning rate that suits a DETR without groups.
+# Of the recipe, with a learning rate that was chosen for a DETR without groups.
 RECIPE = replace(training.recipe("detr"), lr=8e-4, backbone_steps=0)
 
 
@@ -59,7 +61,9 @@ class Rung(NamedTuple):
     lr: float = RECIPE.lr
 
 
+HIGHER_LR = training.recipe("detr").lr
 plain = partial(detr_small, query_groups=1)
+grouped = partial(detr_small, query_groups=3)
 anchors = partial(detr_small, anchor_queries=True)
 refined = partial(anchors, iterative_refinement=True)
 aware = partial(refined, iou_aware=True)
@@ -72,7 +76,9 @@ LADDER = {
     "refinement": Rung(refined, 950, 300),
     "IoU-aware": Rung(aware, 950, 300),
     "denoising": Rung(denoised, 610, 300),
-    "groups": Rung(partial(detr_small, query_groups=3), 970, 300),
+    "groups": Rung(grouped, 970, 300),
+    "groups, higher rate": Rung(grouped, 970, 300, lr=HIGHER_LR),
+    "one group, higher rate": Rung(plain, 1120, 300, lr=HIGHER_LR),
     "two-stage": Rung(deformable_detr_small, 650, 300, lr=training.recipe("deformable_detr").lr),
 }
 
