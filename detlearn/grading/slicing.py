@@ -124,7 +124,11 @@ class Checks:
 
     @staticmethod
     def argument(call: ast.Call) -> ast.expr | None:
-        """Return what is handed in, or None for a call without it."""
+        """Return what is handed in, or None for a call without it; a cause and a cure together."""
+        by_name = {keyword.arg: keyword.value for keyword in call.keywords}
+        pair = [*call.args, *(by_name[name] for name in ("cause", "cure") if name in by_name)]
+        if len(pair) == 2:
+            return ast.copy_location(ast.Tuple(pair, ast.Load()), call)
         named = [keyword.value for keyword in call.keywords if keyword.arg == "function"]
         return call.args[0] if call.args else (named[0] if named else None)
 

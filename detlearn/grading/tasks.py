@@ -161,8 +161,11 @@ def _handed_in(
     """What stands for `check` in a slice: gives the function back, or the package's."""
 
     def handed(name: str, function: Any) -> Any:
-        if name == exercise or name not in replaced:
+        if name == exercise:
             return function
+        if name not in replaced:
+            # Of a cause and a cure, the chapter goes on with the cure.
+            return function[1] if type(function) is tuple and len(function) == 2 else function
         reference = EXERCISES[name].reference
         allowed.add(reference.__name__)
         return reference

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from answers import answers
-from table import PATIENCE, names_the_mistake, own, rows, verdict
+from table import PATIENCE, given, names_the_mistake, own, rows, verdict
 
 from detlearn import check
 from detlearn.check import EXERCISES, NotSolved
-from detlearn.check.engine import SEED, ask, expected_answer, judge, sandbox
+from detlearn.check.engine import SEED, ask, expected_answer, handed_in, judge, sandbox
 from detlearn.check.engine import exercise as engine
-from detlearn.check.engine.cases import agree
+from detlearn.check.engine.cases import Handed, agree
 from detlearn.check.engine.diagnosis import LOOKS_LIKE
 
 PRIVATE_SEEDS = (1, 20_260, 31_337)
@@ -52,6 +52,12 @@ def strict(monkeypatch):
     monkeypatch.setenv("DETLEARN_STRICT", "1")
 
 
+def hand_in(name, answer):
+    """As a chapter does: the function, of a hunt after the cause that its author chose."""
+    exercise = EXERCISES[name]
+    return exercise(*handed_in(exercise, answer, getattr(answer, "cause", None)))
+
+
 # ---- blank ----
 
 
@@ -63,7 +69,7 @@ def stub(*args, **by_name):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_blank_answer_is_no_fault_and_the_chapter_goes_on(name, capsys):
     exercise = EXERCISES[name]
-    assert exercise(stub) is exercise.reference
+    assert hand_in(name, stub) is exercise.reference
     said = capsys.readouterr().out
     assert said.startswith(f"⏳ Exercise {exercise.number}, {name}: not attempted")
     assert "Hint" not in said
@@ -73,7 +79,7 @@ def test_a_blank_answer_is_no_fault_and_the_chapter_goes_on(name, capsys):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_blank_answer_is_an_error_when_strict(name, strict):
     with pytest.raises(NotSolved, match="not attempted"):
-        EXERCISES[name](stub)
+        hand_in(name, stub)
 
 
 # ---- right ----
@@ -81,7 +87,7 @@ def test_a_blank_answer_is_an_error_when_strict(name, strict):
 
 @every("right")
 def test_a_right_answer_is_accepted_and_given_back(name, answer, strict, capsys):
-    assert EXERCISES[name](answer) is answer
+    assert hand_in(name, answer) is answer
     assert capsys.readouterr().out.startswith(f"✅ Exercise {EXERCISES[name].number}, {name}: ")
     assert check.progress().states == {name: "right"}
 
@@ -97,7 +103,7 @@ def test_a_right_answer_stays_right_with_a_private_seed(name, answer, seed):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_package_itself_is_right(name, strict):
-    assert EXERCISES[name](EXERCISES[name].reference) is EXERCISES[name].reference
+    assert hand_in(name, EXERCISES[name].reference) is EXERCISES[name].reference
 
 
 # ---- wrong ----
@@ -130,14 +136,14 @@ def test_an_error_of_a_thousandth_is_rejected(name, answer):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_wrong_answer_is_replaced_or_raised(name, capsys, monkeypatch):
     exercise, answer = EXERCISES[name], answers(name, "wrong")[0]
-    assert exercise(answer) is exercise.reference
+    assert hand_in(name, answer) is exercise.reference
     said = capsys.readouterr().out
     assert said.startswith("❌")
     assert f"Until it is right, {name} is the package's." in said
     assert check.progress().states == {name: "wrong"}
     monkeypatch.setenv("DETLEARN_STRICT", "1")
     with pytest.raises(NotSolved) as raised:
-        exercise(answer)
+        hand_in(name, answer)
     assert answer.phrase in str(raised.value)
 
 
@@ -170,7 +176,8 @@ def test_the_phrases_are_told_apart():
 @pytest.mark.parametrize("name", EXERCISES)
 def test_what_was_worked_out_by_hand_is_what_the_package_returns(name):
     exercise = EXERCISES[name]
-    by_hand = [case for case in exercise.ladder(0) if case.expected is not None]
+    asked = [case for case in exercise.ladder(0) if case.rung != "cause"]
+    by_hand = [case for case in asked if case.expected is not None]
     assert len(by_hand) >= 2
     for case in by_hand:
         answer = exercise.read(case, sandbox.call(exercise.reference, case))
@@ -184,7 +191,9 @@ def test_each_known_misconception_is_rejected_with_its_own_hint(name):
     cases = exercise.ladder(SEED)
     for known in exercise.misconceptions:
         for function in known.functions:
-            answers_of_it = [sandbox.call_own(function, case) for case in cases]
+            # Of a hunt, with the right cause.
+            cure = Handed(getattr(exercise, "cause", ""), function)
+            answers_of_it = [sandbox.call_own(cure, case) for case in cases]
             said = judge(exercise, cases, answers_of_it, own(name))
             assert said.status == "wrong", known.hint
             # Named without a doubt, or where the cases are too few to be sure, with one.
@@ -229,7 +238,7 @@ def test_no_exercise_stumbles_over_odd_answers(name):
     cases = exercise.ladder(SEED)
     odd = (lambda *a: a, lambda *a: (), lambda *a: a[0][:0], lambda *a: a[0] * torch.nan, max)
     for function in odd:
-        said = judge(exercise, cases, ask(function, cases), own(name))
+        said = judge(exercise, cases, ask(given(name, function), cases), own(name))
         assert said.status == "wrong"
         assert str(said)
         assert said._repr_html_()

@@ -497,6 +497,8 @@ def test_every_message_shows_its_input(name):
     exercise = check.EXERCISES[name]
     names = parameters(exercise.reference)
     for each in exercise.ladder(0):
+        if each.rung == "cause":
+            continue
         said = judge(exercise, [each], ask(lambda *args: None, [each])).shown
         for argument in names[: len(each.args)]:
             assert re.search(rf"\b{argument}\b", said), (each.note, said)
@@ -1012,7 +1014,7 @@ def test_strict_is_a_switch(value, raises, monkeypatch, no_state, capsys):
 
 
 def test_every_exercise_is_an_attribute_of_its_name():
-    assert len(check.EXERCISES) == 44
+    assert len(check.EXERCISES) == 49
     for name, exercise in check.EXERCISES.items():
         assert getattr(check, name) is exercise
         assert exercise.reference.__name__ in (name, f"naive_{name}")

@@ -11,15 +11,18 @@ from detlearn.check.engine.exercise import (
     expected_answer,
     judge,
 )
+from detlearn.check.engine.hunt import Hunt, handed_in
 
 __all__ = [
     "SEED",
     "STATE",
     "Exercise",
+    "Hunt",
     "Misconception",
     "NotSolved",
     "Own",
     "ask",
     "expected_answer",
+    "handed_in",
     "judge",
 ]

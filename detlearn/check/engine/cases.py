@@ -16,7 +16,8 @@ from torch import Tensor
 from detlearn.check.engine.forms import leaf_names
 
 # The ladder of every check, from the first rung to the last.
-RUNGS = ("by hand", "degenerate", "random", "property", "gradient", "no loop")
+# "cause" is no call of the function: it asks for the cause that is handed in beside a cure.
+RUNGS = ("by hand", "degenerate", "random", "property", "gradient", "no loop", "cause")
 
 # Large enough for float32 and for any epsilon up to 1e-6, small enough to notice an error of 0.1 %.
 RELATIVE, ABSOLUTE = 2.5e-4, 2e-5
@@ -64,6 +65,30 @@ class Case:
     def __post_init__(self) -> None:
         if self.rung not in RUNGS:
             raise ValueError(f"unknown rung {self.rung!r}: expected one of {', '.join(RUNGS)}")
+
+
+class Causes(str):
+    """What the case "cause" asks with: the causes to choose from, one a line."""
+
+
+class Handed:
+    """A cause and a cure, as one function: asked for the cause it gives its place in the list.
+
+    Args:
+        cause: that was chosen.
+        cure: the learner's function.
+    """
+
+    def __init__(self, cause: Any, cure: Any) -> None:
+        self.cause = cause
+        self.cure = cure
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if len(args) == 1 and type(args[0]) is Causes:
+            causes = args[0].split("\n")
+            chosen = causes.index(self.cause) if self.cause in causes else -1
+            return torch.tensor(chosen)
+        return self.cure(*args, **keywords)
 
 
 @dataclass

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from detlearn.check.engine.arguments import parameters, show_arguments
-from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Trouble, fault
+from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Handed, Trouble, fault
 from detlearn.check.engine.diagnosis import Asked, Misconception, diagnose, generic_hint
 from detlearn.check.engine.display import Verdict, show
 from detlearn.check.engine.sandbox import SECONDS, call, call_own, named
@@ -108,6 +108,36 @@ class Exercise:
         cases = self.cases(torch.Generator().manual_seed(seed))
         return sorted(cases, key=lambda case: RUNGS.index(case.rung))
 
+    def explain(self, asked: Asked, first: int) -> Verdict:
+        """Say what is wrong with answers that are not right.
+
+        Args:
+            asked: cases, answers and faults.
+            first: the first case with a fault, which is the one to show.
+
+        Returns:
+            The verdict, with a hint where there is one.
+        """
+        case = asked.cases[first]
+        answer = asked.answers[first]
+        found = asked.faults[first]
+        if answer.trouble and answer.trouble.kind == "no function":
+            return Verdict("wrong", self.number, self.name, found.text)
+
+        narrowed = self.narrow(case, found) if answer.trouble is None or answer.values else ""
+        return Verdict(
+            "wrong",
+            self.number,
+            self.name,
+            f"on {case.note}: {found.text}",
+            hint=diagnose(self.misconceptions, asked, self.clue)
+            or generic_hint(case, answer, found),
+            line=answer.trouble.line if answer.trouble else "",
+            shown=show_arguments(parameters(self.reference), case, found, narrowed),
+            boxes=[] if answer.trouble else self.draw(case, found),
+            printed=answer.printed,
+        )
+
     def read(self, case: Case, answer: Answer) -> Answer:
         """The answer as it is compared: of a random one, its summary."""
         if self.summary is None or answer.trouble:
@@ -126,13 +156,18 @@ def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[
     """Call a function on the cases, one after the other.
 
     Args:
-        function: the learner's.
+        function: the learner's; where a case asks for a cause, a tuple of the cause and it.
         cases: what to call it with.
         seconds: for all calls together. After a stop the remaining cases are not tried.
 
     Returns:
         The answers; fewer than cases if the first says "not attempted" or one was stopped.
     """
+    # A cause and a cure are handed in together where a case asks for the cause.
+    if any(case.rung == "cause" for case in cases):
+        cause, cure = function if type(function) is tuple else ("", function)
+        function = Handed(cause, cure) if callable(cure) else cure
+
     if not callable(function):
         text = f"the check was given {named(function)}; give it your function"
         return [Answer(trouble=Trouble("no function", text))]
@@ -224,31 +259,15 @@ def judge(
         return Verdict("wrong", number, name, "your function did not come back")
 
     # The first fault is the one to show, with its input.
-    case = cases[first]
-    answer = answers[first]
-    found = faults[first]
-    if answer.trouble and answer.trouble.kind == "no function":
-        return Verdict("wrong", number, name, found.text)
-
-    narrowed = exercise.narrow(case, found) if answer.trouble is None or answer.values else ""
     asked = Asked(cases, answers, expected, faults, exercise.returns, own.said)
-
-    return Verdict(
-        "wrong",
-        number,
-        name,
-        f"on {case.note}: {found.text}",
-        hint=diagnose(exercise.misconceptions, asked, exercise.clue)
-        or generic_hint(case, answer, found),
-        line=answer.trouble.line if answer.trouble else "",
-        shown=show_arguments(arguments, case, found, narrowed),
-        boxes=[] if answer.trouble else exercise.draw(case, found),
-        printed=answer.printed,
-    )
+    return exercise.explain(asked, first)
 
 
 def expected_answer(exercise: Exercise, case: Case) -> Answer:
     """The right answer: as worked out by hand where a case says so, else the reference's."""
+    if case.rung == "cause":
+        return Answer(values=(case.expected,))
+
     answer = exercise.read(case, call_own(exercise.reference, case))
     if answer.trouble is not None:
         raise AssertionError(f"the reference of {exercise.name} fails: {answer.trouble.message}")

@@ -41,3 +41,13 @@ def answers(exercise: str, kind: str) -> list[Callable]:
     """
     module = importlib.import_module(f"{__name__}.{exercise}")
     return [each for each in vars(module).values() if getattr(each, "kind", "") == kind]
+
+
+def because(cause: str) -> Callable[[Callable], Callable]:
+    """Marks the cause with which a cure is handed in; without it, the right one."""
+
+    def mark(function: Callable) -> Callable:
+        function.cause = cause
+        return function
+
+    return mark
