@@ -96,11 +96,6 @@ def _in_order_of_places(scores: Tensor, boxes: Tensor, most: int) -> tuple:
     return boxes[index // k], index % k, scores.flatten()[index]
 
 
-def _more_than_there_are(scores: Tensor, boxes: Tensor, most: int) -> tuple:
-    best, index = scores.flatten().topk(most)
-    return boxes[index // scores.shape[1]], index % scores.shape[1], best
-
-
 def _at_most_the_places(scores: Tensor, boxes: Tensor, most: int) -> tuple:
     best, index = scores.flatten().topk(min(most, len(scores)))
     return boxes[index // scores.shape[1]], index % scores.shape[1], best
@@ -142,10 +137,6 @@ MISCONCEPTIONS = (
     Misconception(
         "the highest score comes first; yours stand in the order of their places",
         _in_order_of_places,
-    ),
-    Misconception(
-        "there are fewer candidates than topk asks for: take min(most, their number)",
-        _more_than_there_are,
     ),
     Misconception(
         "there are P · K candidates, not P: the limit is most, or all of them",

@@ -76,8 +76,8 @@ def _schedule(
 
 MISCONCEPTIONS = (
     Misconception(
-        "after the rise this stays at the peak, as the broken function does: print its values for a "
-        "few steps; what does // do?",
+        "after the rise this stays at the peak, as the broken function does: print its values for "
+        "a few steps; what does // do?",
         _schedule(progress=lambda s, n, w: (s - w) // (n - w)),
         _schedule(fall=torch.ones_like),
     ),

@@ -96,7 +96,7 @@ def unsorted(scores, boxes, most):
     return boxes[place], label, scores[place, label]
 
 
-@wrong("take min(most, their number)")
+@wrong("take min(k, their number)")
 def more_than_there_are(scores, boxes, most):
     best, index = scores.flatten().topk(most)
     return boxes[index // scores.shape[1]], index % scores.shape[1], best
