@@ -14,6 +14,7 @@ from detlearn.explore.flow import (
     FlowRow,
     anchor_free_flow,
     centernet_flow,
+    debugging_flow,
     deformable_detr_flow,
     detr_flow,
     fcos_flow,
@@ -34,7 +35,7 @@ from detlearn.nets.small import SmallBackbone
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-ALONE = [point_flow(), two_stage_flow()]
+ALONE = [point_flow(), two_stage_flow(), debugging_flow()]
 IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows, *transformer_flow().flows]
 IN_ROWS += [deformable_detr_flow(num_encoder_layers=1)]
 FIRST_IN_ROWS = tuple(f"Data flow of {name}." for name in ("YOLOv1", "RetinaNet", "DETR"))

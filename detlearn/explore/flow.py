@@ -659,3 +659,42 @@ def draw_head(
     flow.arrow((198, top + 85), (198, top + 103))
     flow.box((4, top + 106, 256, 44), decode, "answer")
     flow.box((4, top + 162, 256, 62), ("Who learns an object?", *learns), "training")
+
+
+def debugging_flow() -> Flow:
+    """Draw chapter 8's search: from a symptom to its cause, and back to a number."""
+    flow = Flow(
+        540,
+        430,
+        alt="The search. A symptom, which is a number, leads to a question with two or more "
+        "suspects; the question to an experiment whose outcome differs from suspect to suspect; "
+        "the experiment to one cause, or back to another question; the cause to a cure, and the "
+        "cure back to the number, which is measured again.",
+    )
+
+    flow.box((20, 10, 330, 62), ("symptom", "a number that is not what it should be"), "answer")
+    flow.box((20, 112, 330, 62), ("question", "which suspects could make this number?"), "scores")
+    flow.box(
+        (20, 214, 330, 80),
+        ("experiment", "one that comes out differently for them,", "in seconds, on few images"),
+        "backbone",
+    )
+    flow.box((20, 336, 154, 80), ("cause", "the one suspect", "that is left"), "boxes")
+    flow.box((196, 336, 154, 80), ("cure", "one change, and the", "number again"), "pyramid")
+
+    flow.arrow((185, 72), (185, 112))
+    flow.arrow((185, 174), (185, 214))
+    flow.arrow((97, 294), (97, 336))
+    flow.arrow((174, 376), (196, 376))
+
+    # What does not tell them apart asks another question; a cure is measured by the symptom.
+    flow.line((350, 254), (400, 254))
+    flow.line((400, 254), (400, 143))
+    flow.arrow((400, 143), (350, 143))
+    flow.text((408, 190), "no difference:", "start")
+    flow.text((408, 190 + LINE), "another question", "start")
+    flow.line((350, 376), (525, 376))
+    flow.line((525, 376), (525, 41))
+    flow.arrow((525, 41), (350, 41))
+    flow.text((408, 396), "is it mended?", "start")
+    return flow
