@@ -1,0 +1,165 @@
+"""Hunts: a cause and a cure are judged together, in a chapter and by the grader."""
+
+import pytest
+from grading_samples import notebook, on_linux, table
+
+from detlearn import check
+from detlearn.check import EXERCISES
+from detlearn.check.debugging import CAUSES
+from detlearn.check.engine import Hunt, NotSolved, handed_in
+from detlearn.check.engine import exercise as engine
+from detlearn.grading.grader import grade_folder
+from detlearn.grading.strict import require
+from detlearn.grading.worker import Limits
+
+HUNTS = [exercise for exercise in EXERCISES.values() if isinstance(exercise, Hunt)]
+EACH = pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.name)
+
+RIGHT = "def mirror_boxes(boxes, width):\n    x, y, w, h = boxes.unbind(1)\n"
+RIGHT += "    return torch.stack((width - x - w, y, w, h), 1)\n"
+BROKEN = RIGHT.replace("width - x - w", "width - x")
+START = "import torch\nfrom detlearn import check"
+
+
+@pytest.fixture(autouse=True)
+def apart():
+    engine.STATE.clear()
+    yield
+    engine.STATE.clear()
+
+
+def test_there_are_five_and_their_causes_differ():
+    assert [hunt.number for hunt in HUNTS] == ["8.1", "8.2", "8.3", "8.4", "8.5"]
+    assert len({hunt.cause for hunt in HUNTS}) == 5
+    for hunt in HUNTS:
+        assert list(hunt.causes) == list(CAUSES)
+
+
+@EACH
+def test_each_wrong_cause_is_rejected_with_what_speaks_against_it(hunt, capsys):
+    for cause, sentence in hunt.causes.items():
+        if cause == hunt.cause:
+            assert sentence == ""
+            continue
+        assert hunt(cause, hunt.reference) is hunt.reference
+        said = capsys.readouterr().out
+        assert said.startswith("❌") and "the cause is another" in said
+        assert sentence and sentence in said
+        assert check.progress().states[hunt.name] == "wrong"
+
+
+@EACH
+def test_no_verdict_tells_the_right_cause(hunt):
+    for cause, sentence in hunt.causes.items():
+        assert hunt.cause not in sentence, (cause, sentence)
+        assert not sentence.endswith(".") and len(sentence) < 220
+    for known in hunt.misconceptions:
+        assert f"the cause is {hunt.cause}" not in known.hint
+
+
+@EACH
+@pytest.mark.parametrize("cause", ["?", "", "the weather", None, 3, ["loss"]])
+def test_what_is_no_cause_gets_the_list(hunt, cause, capsys):
+    hunt(cause, hunt.reference)
+    said = capsys.readouterr().out
+    assert "the cause is none of the list" in said
+    assert all(f"`{name}`" in said for name in CAUSES)
+
+
+@EACH
+def test_a_cure_without_a_cause_is_asked_for_one(hunt, capsys):
+    hunt(hunt.reference)
+    assert "none of the list" in capsys.readouterr().out
+
+
+@EACH
+def test_the_verdict_says_which_half_is_wrong(hunt, capsys):
+    broken = hunt.misconceptions[0].functions[0]
+    hunt(hunt.cause, broken)
+    assert "the cause is right, the cure does not mend it" in capsys.readouterr().out
+
+    other = next(cause for cause in CAUSES if cause != hunt.cause)
+    hunt(other, broken)
+    assert "neither the cause nor the cure is right" in capsys.readouterr().out
+
+    def never_ends(*args):
+        while True:
+            pass
+
+    limit, engine.SECONDS = engine.SECONDS, 0.3
+    try:
+        hunt(hunt.cause, never_ends)
+    finally:
+        engine.SECONDS = limit
+    said = capsys.readouterr().out
+    assert "stopped after 0.3 seconds" in said and "neither" not in said
+
+
+def test_only_both_together_are_right(monkeypatch):
+    monkeypatch.setenv("DETLEARN_STRICT", "1")
+    hunt = check.mirror_boxes
+    assert hunt(hunt.cause, hunt.reference) is hunt.reference
+
+    def own(boxes, width):
+        x, y, w, h = boxes.unbind(1)
+        return (width - x - w, y, w, h)  # no tensor
+
+    with pytest.raises(NotSolved):
+        hunt(hunt.cause, own)
+    with pytest.raises(NotSolved):
+        hunt("loss", hunt.reference)
+    with pytest.raises(NotSolved, match="give it your function"):
+        hunt(hunt.cause, 3)
+
+
+def test_other_graders_test_cells_ask_for_the_cure_alone(capsys):
+    space = {}
+    exec(f"{START}\n{RIGHT}", space)
+    require("mirror_boxes", space["mirror_boxes"])
+    exec(BROKEN, space)
+    with pytest.raises(NotSolved, match="the broken function still"):
+        require("mirror_boxes", space["mirror_boxes"])
+
+
+def test_what_is_handed_in():
+    hunt, plain = check.mirror_boxes, check.box_iou
+    assert handed_in(plain, max, "loss") == (max,)
+    assert handed_in(hunt, max) == ("augmentation", max)
+    assert handed_in(hunt, max, "loss") == ("loss", max)
+
+
+@on_linux
+@pytest.mark.slow
+def test_the_grader_wants_both(tmp_path):
+    calls = {
+        "right": (RIGHT, 'mirror_boxes = check.mirror_boxes("augmentation", mirror_boxes)'),
+        "by_name": (RIGHT, 'check.mirror_boxes(cause="augmentation", cure=mirror_boxes)'),
+        "from_a_variable": (RIGHT, 'mine = "augmentation"\ncheck.mirror_boxes(mine, mirror_boxes)'),
+        "other_cause": (RIGHT, 'check.mirror_boxes("loss", mirror_boxes)'),
+        "no_cause": (RIGHT, "check.mirror_boxes(mirror_boxes)"),
+        "broken": (BROKEN, 'check.mirror_boxes("augmentation", mirror_boxes)'),
+        "blank": (
+            "def mirror_boxes(boxes, width):\n    raise NotImplementedError",
+            'check.mirror_boxes("?", mirror_boxes)',
+        ),
+    }
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, cells in calls.items():
+        (folder / f"{name}.ipynb").write_text(notebook(START, *cells))
+    out = tmp_path / "grades.csv"
+    options = {"exercises": ["mirror_boxes"], "workers": 2, "progress": False}
+    grade_folder(folder, out, limits=Limits(seconds=30), **options)
+
+    rows = {name.removesuffix(".ipynb"): row for name, row in table(out).items()}
+    points = {name: int(row["mirror_boxes"]) for name, row in rows.items()}
+    hints = {name: row["mirror_boxes hint"] for name, row in rows.items()}
+    assert {name for name, value in points.items() if value} == {
+        "right",
+        "by_name",
+        "from_a_variable",
+    }
+    assert "the cause is another" in hints["other_cause"]
+    assert "none of the list" in hints["no_cause"]
+    assert "the cure does not mend it" in hints["broken"]
+    assert "not attempted" in hints["blank"]
