@@ -1,4 +1,4 @@
-"""Exercise 8.3: a learning rate that rises to its peak and never falls."""
+"""Exercise 8.3: a learning rate that is 0 long before the training ends."""
 
 from __future__ import annotations
 
@@ -76,8 +76,17 @@ def _schedule(
 
 MISCONCEPTIONS = (
     Misconception(
-        "after the rise this stays at the peak, as the broken function does: print its values for "
-        "a few steps; what does // do?",
+        "that is the broken function still: print its values for all steps; where is it 0?",
+        _schedule(progress=lambda s, n, w: ((s - w) / w).clamp(max=1)),
+        _schedule(progress=lambda s, n, w: ((s - w) / w).clamp(0, 1)),
+    ),
+    Misconception(
+        "t is divided by the steps after the rise, steps − warmup; divided by warmup, the cosine "
+        "rises again and again",
+        _schedule(progress=lambda s, n, w: (s - w) / w),
+    ),
+    Misconception(
+        "after the rise this stays at the peak, and it has to come down to 0",
         _schedule(progress=lambda s, n, w: (s - w) // (n - w)),
         _schedule(fall=torch.ones_like),
     ),

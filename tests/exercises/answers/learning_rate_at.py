@@ -54,14 +54,20 @@ def made(rise, fall, step, warmup, peak):
     return peak * torch.where(step < warmup, rise, fall).float()
 
 
-@wrong("what does // do")
+@wrong("the broken function still")
 def unchanged(step, steps, warmup, peak):
     rise = (step + 1) / warmup
-    progress = (step - warmup) // (steps - warmup)
+    progress = ((step - warmup) / warmup).clamp(max=1)
     return made(rise, (1 + torch.cos(math.pi * progress)) / 2, step, warmup, peak)
 
 
-@wrong("what does // do")
+@wrong("again and again")
+def without_the_limit(step, steps, warmup, peak):
+    progress = (step - warmup) / warmup
+    return made((step + 1) / warmup, (1 + torch.cos(math.pi * progress)) / 2, step, warmup, peak)
+
+
+@wrong("stays at the peak")
 def flat_after_the_rise(step, steps, warmup, peak):
     return peak * ((step + 1) / warmup).clamp(max=1)
 
