@@ -163,3 +163,27 @@ def test_the_grader_wants_both(tmp_path):
     assert "none of the list" in hints["no_cause"]
     assert "the cure does not mend it" in hints["broken"]
     assert "not attempted" in hints["blank"]
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_later_exercise_may_call_an_earlier_cure(tmp_path):
+    """It finds a function under the name, not the pair that was handed in."""
+    later = (
+        "def contiguous_labels(category_ids, known_ids):\n"
+        "    assert mirror_boxes(torch.tensor([[1.0, 0, 2, 1]]), 4.0)[0, 0] == 1\n"
+        "    return (category_ids[:, None] == known_ids).long().argmax(1)\n"
+    )
+    cells = (
+        *(START, RIGHT, 'mirror_boxes = check.mirror_boxes("augmentation", mirror_boxes)'),
+        *(later, 'check.contiguous_labels("annotations", contiguous_labels)'),
+    )
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "both.ipynb").write_text(notebook(*cells))
+    out = tmp_path / "grades.csv"
+    names = ["mirror_boxes", "contiguous_labels"]
+    options = {"exercises": names, "workers": 1, "progress": False}
+    grade_folder(folder, out, limits=Limits(seconds=30), **options)
+    row = table(out)["both.ipynb"]
+    assert [int(row[name]) for name in names] == [10, 10], row
