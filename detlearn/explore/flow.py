@@ -692,7 +692,7 @@ def debugging_flow() -> Flow:
     flow.line((400, 254), (400, 143))
     flow.arrow((400, 143), (350, 143))
     flow.text((408, 190), "no difference:", "start")
-    flow.text((408, 190 + LINE), "another question", "start")
+    flow.text((408, 190 + LINE), "ask again", "start")
     flow.line((350, 376), (525, 376))
     flow.line((525, 376), (525, 41))
     flow.arrow((525, 41), (350, 41))
