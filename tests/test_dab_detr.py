@@ -27,6 +27,7 @@ from detlearn.models.dab_detr import (
     iou_goals,
 )
 from detlearn.models.detr import DETR, SetCriterion
+from detlearn.models.group_detr import GroupDETR
 from detlearn.models.images import ImageBatcher
 from detlearn.models.small import detr_small
 from detlearn.nets.transformer import Memory, PositionalEncoding2D
@@ -617,7 +618,8 @@ def test_learns_a_batch_by_heart():
 
 class TestSmall:
     def test_off_unless_asked_for(self):
-        assert type(detr_small(10)) is DETR
+        assert type(detr_small(10, query_groups=1)) is DETR
+        assert type(detr_small(10)) is GroupDETR
 
     def test_each_alone(self):
         model = detr_small(10, anchor_queries=True)

@@ -236,8 +236,11 @@ class TestMatrix:
 
     def test_a_detector_that_finds_nothing(self):
         aps = {"a": [{"x": 0.0, "y": 0.0}, {"x": 0.5, "y": 0.5}]}
-        first, second = results.failure_matrix(matrix_result(aps)).relative("a", "x")
+        matrix = results.failure_matrix(matrix_result(aps | {"b": [{"x": 0.2, "y": 0.6}] * 2}))
+        first, second = matrix.relative("a", "x")
         assert math.isnan(first) and second == 1
+        assert all(map(math.isnan, matrix.cell("a", "x")))
+        assert all(map(math.isnan, matrix.difference(["a"], ["b"], "x")))
 
     def test_groups(self):
         matrix = results.failure_matrix(matrix_result(APS))

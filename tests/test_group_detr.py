@@ -177,5 +177,7 @@ def test_small():
 def test_errors():
     with pytest.raises(ValueError, match="num_groups is 0: the queries are one group at least"):
         build(GroupDETR, num_groups=0)
+    with pytest.raises(ValueError, match="num_groups is 0"):
+        detr_small(10, query_groups=0)
     with pytest.raises(ValueError, match="query_groups are of DETR's own queries"):
         detr_small(10, query_groups=2, anchor_queries=True)

@@ -33,6 +33,8 @@ BATCH = 16
 # comparison_trainings.py chooses.
 PEER_RECIPE = Recipe(steps=1, batch_size=BATCH, lr=1e-3, clip_norm=2.0, lr_warmup=100)
 PEER = "torchvision "
+# A crowd has up to 20 objects, and a query finds one: as many as Deformable DETR has.
+DETR_QUERIES = 20
 
 
 def build(variant: str) -> nn.Module:
@@ -46,6 +48,8 @@ def build(variant: str) -> nn.Module:
     if variant.startswith(PEER):
         name, side = variant.removeprefix(PEER).split()
         return comparison_peers.peer(name, int(side))
+    if variant == "detr":
+        return models.create(variant, NUM_CLASSES, num_queries=DETR_QUERIES)
     return models.create(variant, NUM_CLASSES)
 
 

@@ -82,7 +82,7 @@ def create(
         min_size: resize images so that the shorter side has this many pixels …
         max_size: … and the longer side at most this many. By default images keep their size.
         num_queries: of a detector that has queries, the most objects that it can find in an image.
-            By default as many as are enough for ToyTown.
+            By default as many as are enough for ToyTown's default scenes.
 
     Returns:
         The detector, with random weights, in training mode.

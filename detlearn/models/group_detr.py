@@ -7,6 +7,9 @@ an object may be said once. In use only the first group is left, and the detecto
 
 Shapes and names: as in `detlearn.models.detr`; G groups.
 
+Where we differ from the paper: groups are kept apart by a mask in one pass through the decoder,
+where the paper computes their self-attention one by one; the numbers are the same.
+
 Source: Chen et al. 2022, "Group DETR: Fast DETR Training with Group-Wise One-to-Many Assignment"
 (arXiv 2207.13085, §3).
 """

@@ -477,7 +477,7 @@ def detr_small(
         )
 
     transformer = Transformer(**widths, dropout=0.0)
-    if query_groups > 1:
+    if query_groups != 1:
         return GroupDETR(
             num_classes,
             backbone,

@@ -45,13 +45,16 @@ def interval(numbers: Sequence[float], confidence: float = CONFIDENCE) -> Interv
         numbers: one a seed.
         confidence: how often the interval holds the true mean, if the numbers are normal.
 
+    Returns:
+        Mean and ends; NaN where a number is NaN, and ends of NaN for a single number.
+
     Raises:
         ValueError: if there is no number.
     """
     if len(numbers) == 0:
         raise ValueError("got no numbers: an interval needs at least one, and two for its ends")
     mean = statistics.fmean(numbers)
-    if len(numbers) == 1:
+    if len(numbers) == 1 or math.isnan(mean):
         return Interval(mean, math.nan, math.nan)
 
     t = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1))

@@ -6,6 +6,7 @@ from grading_samples import notebook, on_linux, table
 from detlearn import check
 from detlearn.check import EXERCISES
 from detlearn.check.debugging import CAUSES
+from detlearn.check.debugging.causes import against
 from detlearn.check.engine import Hunt, NotSolved, handed_in
 from detlearn.check.engine import exercise as engine
 from detlearn.grading.grader import grade_folder
@@ -70,6 +71,17 @@ def test_what_is_no_cause_gets_the_list(hunt, cause, capsys):
 def test_a_cure_without_a_cause_is_asked_for_one(hunt, capsys):
     hunt(hunt.reference)
     assert "none of the list" in capsys.readouterr().out
+
+
+@EACH
+def test_the_two_may_come_in_the_other_order(hunt, capsys):
+    assert hunt(hunt.reference, hunt.cause) is hunt.reference
+    assert capsys.readouterr().out.startswith("✅")
+
+
+def test_a_misspelt_cause_is_no_experiment():
+    with pytest.raises(ValueError, match=r"no cause called \['losses'\]; there are: annotations"):
+        against(losses="a sentence")
 
 
 @EACH

@@ -59,7 +59,10 @@ class TestExports:
         for path in sorted((root / "chapters").glob("*.ipynb")):
             chapter = read_chapter(path)
             text = json.dumps(assignment(chapter, seed=1))
-            assert "subprocess" not in text and "check." not in text.replace("check.py", "")
+            # What may be imported is no check that is called: the tool's own, chapter 8's list.
+            for allowed in ("check.py", "from detlearn.check.debugging import CAUSES"):
+                text = text.replace(allowed, "")
+            assert "subprocess" not in text and "check." not in text, path
             stubs += chapter.stubs
         for stub in stubs:
             assert stub.text and "train" not in "".join(stub.needs).replace(

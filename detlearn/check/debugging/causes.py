@@ -25,6 +25,12 @@ def against(**experiments: str) -> dict[str, str]:
 
     Returns:
         All causes in their order; "" for the right one.
+
+    Raises:
+        ValueError: for a cause that is not in the list.
     """
     said = {name.replace("_", " "): text for name, text in experiments.items()}
+    unknown = said.keys() - CAUSES.keys()
+    if unknown:
+        raise ValueError(f"no cause called {sorted(unknown)}; there are: {', '.join(CAUSES)}")
     return {name: said.get(name, "") for name in CAUSES}

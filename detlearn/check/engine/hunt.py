@@ -46,9 +46,9 @@ class Hunt(Exercise):
         Raises:
             NotSolved: if they are not and ``DETLEARN_STRICT=1`` is set.
         """
-        # Without a cause: the verdict says that one is asked for.
-        if cure is None and callable(cause):
-            cause, cure = "", cause
+        # The two in the other order, or without a cause: the verdict says that one is asked for.
+        if callable(cause):
+            cause, cure = "" if cure is None else cure, cause
 
         handed = (cause, cure)
         returned = super().__call__(handed)
