@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,6 +176,7 @@ class TestEqualTime:
         two = steps.build(sizes.NMS_FREE)
         assert two.detects_with == "one_to_one" and len(two.heads) == 2
         assert steps.recipe(sizes.NMS_FREE) == steps.recipe("yolov8")
+        assert steps.build("detr").num_queries == 20  # as many as a crowd has objects
         assert steps.peer_variants(sizes.TINY) == ("torchvision fcos 128",)
 
 
@@ -240,6 +242,10 @@ class TestPeersAtSeveralRates:
             numbers = experiment.run(label, 0)
             assert numbers["detector"] == "torchvision fcos 128" and numbers["ap"] == 0.1
             assert trainings.weights_file(label).is_file()
+            kept = Path(f"{trainings.CHECKPOINTS / seen[-1][0]} torchvision fcos 128 0.safetensors")
+            kept.touch()
+            experiment.forget(label, 0)
+            assert not kept.exists()
         assert seen == [
             ("comparison_peers 0.001", "torchvision fcos 128", 1e-3, 1, 2),
             ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 2),
@@ -326,6 +332,13 @@ class TestSpeed:
         labels = speed.chosen(sizes.TINY)
         assert labels == {"point": "point", "yolov8": "yolov8", name: f"{name} lr 0.001"}
 
+    def test_a_peer_that_diverged_at_all_rates_has_no_weights_to_measure(self, scripts):
+        speed, sizes = scripts("comparison_speed"), scripts("comparison_sizes")
+        name = "torchvision fcos 128"
+        run = {"variant": f"{name} lr 1", "seed": 0, "detector": name, "ap": 0.0, "diverged": True}
+        results.store("comparison_peers", {}, [run], command="c")
+        assert speed.chosen(sizes.TINY) == {"point": "point", "yolov8": "yolov8"}
+
     def test_missing_weights_are_named(self, scripts, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no weights at .*gone.*first seed of point"):
             scripts("comparison_speed").trained("point", tmp_path / "gone.safetensors")
@@ -394,6 +407,14 @@ def test_shortened_trainings_are_refused(scripts, monkeypatch, capsys):
     assert "unset DETLEARN_FAST" in capsys.readouterr().err
 
 
+def test_a_machine_with_a_gpu_is_refused(scripts, monkeypatch, capsys):
+    comparison = scripts("comparison")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        comparison.main(["--parts", "live"])
+    assert "of one CPU: set CUDA_VISIBLE_DEVICES=" in capsys.readouterr().err
+
+
 def test_every_part_names_its_own_command(scripts):
     comparison, sizes = scripts("comparison"), scripts("comparison_sizes")
     names = set()
@@ -401,6 +422,7 @@ def test_every_part_names_its_own_command(scripts):
         one = comparison.experiment(part, sizes.FULL)
         assert one.command == f"python {SCRIPT} --parts {part}"
         json.dumps(dict(one.settings))
+        assert isinstance(one.settings["bfloat16"], bool)
         names.add(one.name)
     assert len(names) == len(comparison.PARTS)
 

@@ -182,6 +182,13 @@ class TestTable:
         with pytest.raises(ValueError, match=r"trained a for \[100\] steps.* gives 50 to 10 s"):
             results.detection_comparison()
 
+    def test_a_new_calibration_is_noticed_by_the_trainings_on_fewer_images(self, everything):
+        result = results.load("comparison_labels")
+        result["runs"][1]["steps"] = 90
+        results.store("comparison_labels", result["settings"], result["runs"], command="labels.py")
+        with pytest.raises(ValueError, match=r"comparison_labels trained a for \[90\] steps"):
+            results.detection_comparison()
+
     def test_parts_may_be_missing_but_not_the_first(self, everything, folder):
         for part in ("peers", "labels", "speed", "steps"):
             (folder / f"comparison_{part}.json").unlink()
@@ -201,6 +208,7 @@ def matrix_result(aps, hardware=HERE):
             "variant": name,
             "seed": seed,
             "hardware": hardware,
+            "steps": 100,
             "scenarios": {scenario: {"ap": ap} for scenario, ap in cells.items()},
         }
         for name, seeds in aps.items()
@@ -241,6 +249,12 @@ class TestMatrix:
         assert math.isnan(first) and second == 1
         assert all(map(math.isnan, matrix.cell("a", "x")))
         assert all(map(math.isnan, matrix.difference(["a"], ["b"], "x")))
+
+    def test_seeds_of_several_calibrations_do_not_mix(self):
+        result = matrix_result(APS)
+        result["runs"][1]["steps"] = 90
+        with pytest.raises(ValueError, match=r"m trained a for \[90, 100\] steps"):
+            results.failure_matrix(result)
 
     def test_groups(self):
         matrix = results.failure_matrix(matrix_result(APS))

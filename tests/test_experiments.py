@@ -39,6 +39,18 @@ def experiment(runner, seen, **changes):
 
 
 class TestRunMissing:
+    def test_what_a_run_would_go_on_with_is_forgotten_when_it_is_stored(self, runner):
+        """A kill between the two would lose the training."""
+        forgotten = []
+
+        def forget(variant, seed):
+            runs = results.load("small")["runs"]
+            assert (variant, seed) in {(run["variant"], run["seed"]) for run in runs}
+            forgotten.append((variant, seed))
+
+        runner.run_missing(experiment(runner, [], forget=forget), ["b"])
+        assert forgotten == [("b", 0), ("b", 1)]
+
     def test_all_variants_of_a_seed_before_the_next_seed(self, runner):
         seen = []
         runner.run_missing(experiment(runner, seen))

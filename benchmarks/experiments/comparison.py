@@ -28,6 +28,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import comparison_check
@@ -41,6 +42,7 @@ import torch
 from comparison_sizes import FULL, TINY, Sizes
 
 from detlearn import results, training
+from detlearn.machine.hardware import has_native_bfloat16
 from detlearn.results import stored
 
 SCRIPT = "benchmarks/experiments/comparison.py"
@@ -57,8 +59,14 @@ ALONE = ("steps", "speed")  # nothing may run beside a measurement of time
 
 
 def experiment(part: str, sizes: Sizes) -> runner.Experiment:
-    """Return one part of the comparison."""
-    return PARTS[part](sizes, f"python {SCRIPT} --parts {part}")
+    """Return one part of the comparison.
+
+    Two processors of one name may differ in whether they multiply bfloat16, which doubles the
+    speed of a training and rounds it more coarsely: it is a setting, and settings do not mix.
+    """
+    one = PARTS[part](sizes, f"python {SCRIPT} --parts {part}")
+    bfloat16 = has_native_bfloat16(torch.device("cpu"))
+    return replace(one, settings={**one.settings, "bfloat16": bfloat16})
 
 
 def refuse_other_hardware(part: runner.Experiment) -> None:
@@ -127,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if training.is_shortened():
         parser.error("unset DETLEARN_FAST: shortened trainings must not be stored")
+    if torch.cuda.is_available():
+        parser.error("the comparison is of one CPU: set CUDA_VISIBLE_DEVICES= and start again")
     if options.at_a_time < 1:
         parser.error(f"--at-a-time is {options.at_a_time}: expected at least 1")
 

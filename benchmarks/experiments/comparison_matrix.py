@@ -20,6 +20,7 @@ The images of `noisy_labels` are those of `default`: only the annotation errs, i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import comparison_steps
@@ -234,7 +235,6 @@ def matrix(sizes: Sizes, command: str) -> runner.Experiment:
             SCENARIO_NAMES,
             worst=seed == sizes.seeds[0],
         )
-        comparison_trainings.forget(name, variant, seed)
         return {
             "mean_ap": round(float(np.mean([cell["ap"] for cell in cells.values()])), 4),
             "steps": len(history.steps),
@@ -249,6 +249,7 @@ def matrix(sizes: Sizes, command: str) -> runner.Experiment:
         settings=matrix_settings(sizes, sizes.matrix_seconds),
         seeds=dict.fromkeys(sizes.variants_of_matrix(), sizes.seeds),
         run=run,
+        forget=partial(comparison_trainings.forget, name),
     )
 
 
@@ -259,7 +260,6 @@ def live(sizes: Sizes, command: str) -> runner.Experiment:
     def run(variant: str, seed: int) -> dict[str, Any]:
         model, history, _ = train_row(sizes, name, variant, seed, sizes.live_seconds)
         cells = measure(model, variant, sizes.scenario_test, SCENARIO_NAMES[:3], worst=False)
-        comparison_trainings.forget(name, variant, seed)
         return {
             "steps": len(history.steps),
             "seconds": round(history.seconds, 1),
@@ -272,6 +272,7 @@ def live(sizes: Sizes, command: str) -> runner.Experiment:
         settings=matrix_settings(sizes, sizes.live_seconds),
         seeds=dict.fromkeys(sizes.live, sizes.live_seeds),
         run=run,
+        forget=partial(comparison_trainings.forget, name),
     )
 
 

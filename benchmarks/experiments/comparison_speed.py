@@ -43,12 +43,20 @@ SCENES_SEED = 2
 
 
 def chosen(sizes: Sizes) -> dict[str, str]:
-    """Return what is measured: the detector → the label under which its weights were kept."""
+    """Return what is measured: the detector → the label under which its weights were kept.
+
+    One of torchvision's that diverged at all rates has no weights and is left out.
+    """
     labels = {name: name for name in sizes.detectors}
     stored = results.load("comparison_peers")
     for variant in comparison_steps.peer_variants(sizes):
-        tried = [run for run in stored["runs"] if run["detector"] == variant]
-        labels[variant] = max(tried, key=lambda run: run["ap"])["variant"]
+        ended = [
+            run
+            for run in stored["runs"]
+            if run["detector"] == variant and not run.get("diverged", False)
+        ]
+        if ended:
+            labels[variant] = max(ended, key=lambda run: run["ap"])["variant"]
     return labels
 
 

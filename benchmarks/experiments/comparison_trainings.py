@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def train(
 
 
 def forget(name: str, variant: str, seed: int) -> None:
-    """Delete the checkpoint and the curve of a training whose numbers are about to be stored."""
+    """Delete the checkpoint and the curve of a training whose numbers are stored."""
     for ending in (".safetensors", " curve.json"):
         Path(f"{CHECKPOINTS / f'{name} {variant} {seed}'}{ending}").unlink(missing_ok=True)
 
@@ -163,22 +164,26 @@ def table(sizes: Sizes, command: str) -> runner.Experiment:
         )
         if seed == sizes.seeds[0]:
             save_tensors(weights_file(variant), model.state_dict(), {"variant": variant})
-        forget(name, variant, seed)
         return numbers
 
     return runner.Experiment(
         name=name,
         command=command,
-        settings={
-            "seconds": sizes.table_seconds,
-            "train_scenes": sizes.train_scenes,
-            "test_scenes": sizes.test_scenes,
-            "curve_scenes": sizes.curve_scenes,
-            "recipes": without_steps(sizes.detectors),
-        },
+        settings={**settings_of_rows(sizes), "recipes": without_steps(sizes.detectors)},
         seeds=dict.fromkeys(sizes.detectors, sizes.seeds),
         run=run,
+        forget=partial(forget, name),
     )
+
+
+def settings_of_rows(sizes: Sizes) -> dict[str, float]:
+    """Return what all rows of the table have in common, the peers' too."""
+    return {
+        "seconds": sizes.table_seconds,
+        "train_scenes": sizes.train_scenes,
+        "test_scenes": sizes.test_scenes,
+        "curve_scenes": sizes.curve_scenes,
+    }
 
 
 def peers(sizes: Sizes, command: str) -> runner.Experiment:
@@ -204,25 +209,25 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
                 f"{name} {lr:g}", variant, seed, how, sizes.train_scenes, sizes, moments
             )
         except FloatingPointError:
-            forget(f"{name} {lr:g}", variant, seed)
             return {"detector": variant, "lr": lr, **diverged(how)}
         save_tensors(weights_file(label), model.state_dict(), {"variant": variant})
-        forget(f"{name} {lr:g}", variant, seed)
         return {"detector": variant, "lr": lr, **numbers}
+
+    def forget_rate(label: str, seed: int) -> None:
+        variant, lr = variants[label]
+        forget(f"{name} {lr:g}", variant, seed)
 
     recipe = comparison_steps.PEER_RECIPE.numbers()
     return runner.Experiment(
         name=name,
         command=command,
         settings={
-            "seconds": sizes.table_seconds,
-            "train_scenes": sizes.train_scenes,
-            "test_scenes": sizes.test_scenes,
-            "curve_scenes": sizes.curve_scenes,
+            **settings_of_rows(sizes),
             "recipe": {key: recipe[key] for key in recipe if key not in ("steps", "lr")},
         },
         seeds=dict.fromkeys(variants, sizes.seeds[:1]),
         run=run,
+        forget=forget_rate,
     )
 
 
@@ -255,11 +260,14 @@ def fewer_labels(sizes: Sizes, command: str) -> runner.Experiment:
         variant, count = variants[label]
         how = comparison_steps.recipe_within(variant, sizes.table_seconds)
         _, numbers = row(f"{name} {count}", variant, seed, how, count, sizes, moments=0)
-        forget(f"{name} {count}", variant, seed)
 
         # Nothing was looked at on the way.
         del numbers["steps_to_80"], numbers["curve"]
         return {"detector": variant, "train_scenes": count, **numbers}
+
+    def forget_count(label: str, seed: int) -> None:
+        variant, count = variants[label]
+        forget(f"{name} {count}", variant, seed)
 
     return runner.Experiment(
         name=name,
@@ -271,6 +279,7 @@ def fewer_labels(sizes: Sizes, command: str) -> runner.Experiment:
         },
         seeds=dict.fromkeys(variants, sizes.seeds[:1]),
         run=run,
+        forget=forget_count,
     )
 
 

@@ -44,6 +44,8 @@ class Experiment:
             found in each of `preview_scenes`, becomes the preview of the whole result; what
             `preview_of_run` returns stays with the run.
         picture: what is to be said of the picture that the script draws, if it draws one.
+        forget: (variant, seed) → None, called when a run is stored, to delete what it would have
+            gone on with.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Experiment:
     seeds: Mapping[str, Sequence[int]]
     run: Callable[[str, int], dict[str, Any]]
     picture: Mapping[str, str] | None = None
+    forget: Callable[[str, int], None] | None = None
 
 
 def main(experiment: Experiment, about: str, arguments: Sequence[str] | None = None) -> None:
@@ -109,6 +112,8 @@ def run_missing(
             if is_ours and (variant, seed) not in _stored_pairs(experiment):
                 numbers = experiment.run(variant, seed)
                 add_run(experiment, variant, seed, numbers)
+                if experiment.forget is not None:
+                    experiment.forget(variant, seed)
                 print(f"{experiment.name}: {variant}, seed {seed}: {_short(numbers)}", flush=True)
 
 

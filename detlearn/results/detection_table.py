@@ -387,7 +387,7 @@ def _add_seconds(table: DetectionTable, parts: dict[str, Result]) -> None:
     for detector, (result, runs) in runs_of.items():
         time = steps.run(detector)
         backbone = time["backbone_steps"] * time["seconds_per_backbone_step"]
-        _check_steps(result, detector, runs, time, backbone)
+        _check_steps(result, detector, runs, time)
 
         reached = [run["steps_to_80"] for run in runs]
         key = "seconds_to_80"
@@ -408,10 +408,10 @@ def _check_steps(
     detector: str,
     runs: Sequence[dict[str, Any]],
     time: dict[str, Any],
-    backbone: float,
 ) -> None:
     """Refuse trainings whose steps are not those that the calibration gives."""
     budget = result["settings"]["seconds"]
+    backbone = time["backbone_steps"] * time["seconds_per_backbone_step"]
     expected = max(1, math.floor((budget - backbone) / time["seconds_per_step"]))
     others = {run["steps"] for run in runs} - {expected}
     if others:
@@ -426,6 +426,8 @@ def _add_labels(table: DetectionTable, parts: dict[str, Result]) -> None:
     result = parts["labels"]
     for run in result["runs"]:
         detector, key = run["detector"], f"ap_{run['train_scenes']}"
+        if "steps" in parts:
+            _check_steps(result, detector, [run], parts["steps"].run(detector))
         if detector in table.cells and key in table.cells[detector]:
             table.cells[detector][key] = run["ap"]
             table.sources[detector][key] = _source(result, [run])

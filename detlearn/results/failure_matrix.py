@@ -143,7 +143,8 @@ def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatr
 
     Raises:
         FileNotFoundError: if it is not stored; ``make comparison`` makes it.
-        ValueError: if its runs come from several machines, or detectors differ in their seeds.
+        ValueError: if its runs come from several machines, detectors differ in their seeds, or the
+            seeds of one in their steps.
     """
     result = load(NAME) if result is None else result
     machine = one_machine([result])
@@ -155,6 +156,14 @@ def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatr
         numbers[detector] = {
             scenario: [run["scenarios"][scenario][key] for run in runs] for scenario in scenarios
         }
+
+    for detector in numbers:
+        steps = {run["steps"] for run in result.runs(detector)}
+        if len(steps) > 1:
+            raise ValueError(
+                f"{result['name']} trained {detector} for {sorted(steps)} steps: it was calibrated "
+                "anew between its seeds; delete those of one length and train them again"
+            )
 
     seeds = {detector: [run["seed"] for run in result.runs(detector)] for detector in numbers}
     if len({tuple(found) for found in seeds.values()}) > 1:
