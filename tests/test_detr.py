@@ -597,8 +597,12 @@ class TestTraining:
     def test_more_objects_than_queries(self):
         model = tiny_detr(num_queries=2).train()
         boxes = [[4.0 * i, 4, 4.0 * i + 8, 20] for i in range(6)]
-        losses = model([torch.rand(3, 32, 48)], [target(boxes)])
+        with pytest.warns(UserWarning, match=r"more objects than there are queries \(2\)"):
+            losses = model([torch.rand(3, 32, 48)], [target(boxes)])
         assert all(value.isfinite() for value in losses.values())
+
+        # As many as there are queries are no reason for a warning: here it would be an error.
+        model([torch.rand(3, 32, 48)], [target(boxes[:2])])
 
     def test_ruined_weights_say_where_to_look(self):
         model = tiny_detr().train()

@@ -29,6 +29,7 @@ Where we differ from the published code:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -191,6 +192,17 @@ def box_losses(
     return l1 / num_objects, giou / num_objects
 
 
+def warn_of_too_few_queries(num_queries: int, targets: Sequence[Target]) -> None:
+    """Say that some objects are learnt by nobody, if an image has more of them than queries."""
+    if any(len(target["labels"]) > num_queries for target in targets):
+        warnings.warn(
+            f"an image has more objects than there are queries ({num_queries}): those that fit "
+            "worst are learnt by nobody, and none beyond that number can be found; build the "
+            "detector with as many num_queries as an image has objects, or more",
+            stacklevel=4,
+        )
+
+
 class SetCriterion:
     """Match the queries with the objects, then say how wrong they are (Carion et al. 2020, §3.1).
 
@@ -234,6 +246,7 @@ class SetCriterion:
         """
         class_logits = torch.cat((outputs.earlier_logits, outputs.class_logits[None]))
         pred_boxes = torch.cat((outputs.earlier_boxes, outputs.pred_boxes[None]))
+        warn_of_too_few_queries(pred_boxes.shape[-2], targets)
         gt_boxes, gt_labels, _ = pad_targets(targets, like=pred_boxes)  # (B, N, 4), (B, N)
         num_objects = normaliser(sum(len(t["labels"]) for t in targets), pred_boxes.device)
 

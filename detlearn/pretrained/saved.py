@@ -82,6 +82,7 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"{path} was written by another version of {name}, train again: {error}"
+            f"{path} was written for a detector built with other arguments than models.create's, "
+            f"or by another version of {name}, train again: {error}"
         ) from error
     return SavedDetector(model.eval(), name, class_names)
