@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from detlearn.check.engine.cases import Case, Causes, Handed
+from detlearn.check.engine.cases import Case, Causes
 from detlearn.check.engine.diagnosis import Asked
 from detlearn.check.engine.display import Verdict
 from detlearn.check.engine.exercise import Exercise
@@ -120,6 +120,3 @@ def handed_in(exercise: Exercise, function: Callable, cause: str | None = None) 
     if not isinstance(exercise, Hunt):
         return (function,)
     return (exercise.cause if cause is None else cause, function)
-
-
-__all__ = ["Handed", "Hunt", "handed_in"]
