@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from detlearn.cli.data import open_dataset
+from detlearn.cli.sources import open_dataset
 from detlearn.data import VOCDetection, YOLODetection
 
 YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"

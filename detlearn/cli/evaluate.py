@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from detlearn.cli.data import DATA_HELP, open_dataset
 from detlearn.cli.detector import load
+from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_source
 
 ABOUT = "Measure COCO AP of a trained detector."
 EXAMPLES = """\
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    add_reading_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,12 +34,14 @@ def run(options: argparse.Namespace) -> int:
     from detlearn.metrics import evaluate
 
     saved = load(options.folder, options.device)
-    data = open_dataset(options.data, options.split, seed=SEED, num_images=500)
-    if list(data.class_names) != saved.class_names:
-        raise ValueError(
-            f"the detector knows the classes {saved.class_names}, "
-            f"the data set has {list(data.class_names)}"
-        )
+    data = open_source(
+        options,
+        options.data,
+        options.split,
+        seed=SEED,
+        num_images=500,
+        class_names=saved.class_names,
+    )
 
     metrics = evaluate(saved.model, data, batch_size=options.batch_size)
     if not options.json:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from detlearn.cli import detect, doctor, evaluate, grade, nbgrader, train
+from detlearn.cli.errors import explain, shows_traceback
 
 COMMANDS = {
     "train": train,
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``detlearn``; those of the process by default.
 
     Returns:
-        The exit status: 0, or 1 after an error that was said in one sentence.
+        The exit status: 0, 2 after an error that was said in one sentence (as after a word that is
+        not understood), 130 after Ctrl-C. `doctor` and `grade` return 1 for what they found.
     """
     options = make_parser().parse_args(arguments)
 
@@ -34,14 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line on stderr instead of a path and a line of source.
         warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
 
-        # Errors of the package are written for readers; any other one is ours and is shown whole.
+        # Errors of the package are written for readers, and torch's are explained; any other one
+        # is ours and is shown whole.
         try:
             return options.run(options)
-        except (ValueError, TypeError, OSError, FloatingPointError) as error:
-            print(f"detlearn {options.command}: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        except (
+            ValueError,
+            TypeError,
+            OSError,
+            FloatingPointError,
+            MemoryError,
+            RuntimeError,
+        ) as error:
+            if shows_traceback():
+                raise
+            print(f"detlearn {options.command}: {explain(error, options.command)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as stop:
+            # What can be gone on with, only the command knows.
+            print(": ".join([f"detlearn {options.command}: stopped", *stop.args]), file=sys.stderr)
             return 130
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detlearn.cli.data import DATA_HELP, open_dataset
 from detlearn.cli.detector import DETECTOR_FILE, choose_device
+from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_source
 
 if TYPE_CHECKING:
     from detlearn.data.transforms import Transform
@@ -109,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+    add_reading_arguments(parser)
 
 
 def size_range(text: str) -> tuple[int, int]:
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     settings = fit_settings(options)
     check_same_command(options)
     device = choose_device(options.device)
-    train = open_dataset(options.data, options.split, seed=options.seed, num_images=2000)
+    train = open_source(options, options.data, options.split, seed=options.seed, num_images=2000)
 
     torch.manual_seed(options.seed)
     model = models.create(
@@ -151,15 +152,20 @@ def run(options: argparse.Namespace) -> int:
         max_size=options.max_size,
         num_queries=options.num_queries,
     )
-    history = fit(
-        model,
-        train,
-        seed=options.seed,
-        workers=options.workers,
-        device=device,
-        checkpoint=options.out / CHECKPOINT_FILE,
-        **settings,
-    )
+    try:
+        history = fit(
+            model,
+            train,
+            seed=options.seed,
+            workers=options.workers,
+            device=device,
+            checkpoint=options.out / CHECKPOINT_FILE,
+            **settings,
+        )
+    except KeyboardInterrupt:
+        if (options.out / CHECKPOINT_FILE).exists():
+            raise KeyboardInterrupt("the same command continues from the last checkpoint") from None
+        raise KeyboardInterrupt("before the first checkpoint, so nothing is kept") from None
 
     if _is_first_process():
         path = options.out / DETECTOR_FILE

@@ -171,9 +171,18 @@ class AnnotatedPictures(Dataset):
                 "the wrong places. Give width, height and boxes with the EXIF rotation applied"
             )
 
+        return image, self.target(index)
+
+    def target(self, index: int) -> dict:
+        """Return the target of one sample without reading its picture; the tensors are copies.
+
+        Args:
+            index: 0 … len−1, or negative from the end.
+        """
+        record = self._records[index]
         target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
         target["image_id"] = torch.tensor(record.image_id)
-        return image, target
+        return target
 
 
 def path_inside(root: Path, name: str) -> Path:

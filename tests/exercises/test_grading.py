@@ -761,7 +761,7 @@ def _flood(payload, channel):
 
 class TestCommand:
     def fails(self, capsys, *words):
-        assert main(["grade", *map(str, words)]) == 1
+        assert main(["grade", *map(str, words)]) == 2
         return capsys.readouterr().err
 
     def test_errors(self, tmp_path, capsys):

@@ -130,7 +130,7 @@ class TestCommand:
         assert (tmp_path / "course" / "nbgrader_config.py").exists()
         assert not (tmp_path / "course" / "source" / "07_none").exists()
         path.write_text("edited")
-        assert main(words) == 1  # what an instructor has edited stays
+        assert main(words) == 2  # what an instructor has edited stays
         assert "is there already; delete it" in capsys.readouterr().err
         assert path.read_text() == "edited"
 

@@ -1,0 +1,217 @@
+"""Where the annotated pictures are: what the words after ``--data`` mean, and how they are read.
+
+`train`, `evaluate` and `data` share these options. Bad annotations are left out and said; the
+commands that would then measure or learn something else than they were asked to stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+DATA_HELP = (
+    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets), "
+    "yolo:DATA.YAML or coco:IMAGE_FOLDER,ANNOTATION_FILE"
+)
+LEFT_OUT_LIMIT = 0.1  # of the objects: where more are left out, something else is wrong
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how annotations are read, the same for every command."""
+    group = parser.add_argument_group("how the annotations are read")
+    group.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="the classes in the order of their labels (default: the order of the files)",
+    )
+    group.add_argument(
+        "--zero-based",
+        action="store_true",
+        help="VOC: corners are counted from 0 and the last is not part of the box, as most tools "
+        "export them (Pascal VOC itself counts pixels from 1 and includes the last)",
+    )
+    group.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="go on without pictures that are missing or broken, and say which",
+    )
+    group.add_argument(
+        "--accept-empty",
+        action="store_true",
+        help="go on though there is no object at all",
+    )
+    group.add_argument(
+        "--accept-left-out",
+        action="store_true",
+        help="go on though more than a tenth of the objects cannot be read",
+    )
+
+
+def open_source(
+    options: argparse.Namespace,
+    text: str,
+    split: str,
+    *,
+    seed: int,
+    num_images: int,
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Open what a command is to learn from or to be measured on, and check that all is there.
+
+    Args:
+        options: with what `add_reading_arguments` adds.
+        text: the word after ``--data``.
+        split: of VOC or YOLO data.
+        seed: of ToyTown's scenes.
+        num_images: of ToyTown.
+        class_names: by label, where a detector or another data set decides them; the files' classes
+            must be among them, in any order.
+
+    Returns:
+        The data set, with ``class_names``.
+
+    Raises:
+        ValueError: as `open_dataset` and `check_complete`, or if a class is none of `class_names`.
+    """
+    settings = {
+        "seed": seed,
+        "num_images": num_images,
+        "zero_based": options.zero_based,
+        "skip_bad_images": options.skip_bad_images,
+    }
+    data = open_dataset(text, split, class_names=options.classes, **settings)
+
+    # Names decide, not numbers: another file may have them in another order, or lack one.
+    if class_names is not None and list(data.class_names) != list(class_names):
+        unknown = [name for name in data.class_names if name not in class_names]
+        if unknown:
+            raise ValueError(
+                f"{text} has the classes {list(data.class_names)}; {unknown} are none of "
+                f"{list(class_names)}"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what was left out was said the first time
+            data = open_dataset(text, split, class_names=class_names, **settings)
+
+    check_complete(
+        data,
+        text,
+        accept_empty=options.accept_empty,
+        accept_left_out=options.accept_left_out,
+    )
+    return data
+
+
+def open_dataset(
+    text: str,
+    split: str,
+    *,
+    seed: int,
+    num_images: int,
+    class_names: Sequence[str] | None = None,
+    zero_based: bool = False,
+    skip_bad_images: bool = False,
+) -> Dataset:
+    """Open a data set. A ``~`` at the start of a path is the home folder.
+
+    Args:
+        text: the word after ``--data``.
+        split: of VOC or YOLO data.
+        seed: of ToyTown's scenes.
+        num_images: of ToyTown.
+        class_names: by label; None for the order of the files.
+        zero_based: VOC: corners are counted from 0, without the last.
+        skip_bad_images: go on without missing and broken pictures.
+
+    Returns:
+        The data set, with ``class_names``.
+
+    Raises:
+        ValueError: if the word is not understood, or an option does not fit this kind of data.
+    """
+    from detlearn.data import (
+        CocoDetection,
+        ToyTown,
+        VOCDetection,
+        YOLODetection,
+        download_bccd,
+    )
+
+    kind, _, rest = text.partition(":")
+    if zero_based and kind != "voc":
+        raise ValueError(f"--zero-based is for voc:FOLDER; --data is {text!r}")
+
+    if kind == "toytown":
+        data = ToyTown.scenario(rest or "default", num_images, seed=seed)
+        if class_names is not None and list(class_names) != list(data.class_names):
+            raise ValueError(
+                f"the classes are to be {list(class_names)}; ToyTown's are {data.class_names}"
+            )
+        return data
+
+    # What was not asked for is left to the readers.
+    settings = {"on_bad": "skip"}
+    if class_names is not None:
+        settings["class_names"] = list(class_names)
+    if skip_bad_images:
+        settings["skip_bad_images"] = True
+
+    if kind == "bccd":
+        return VOCDetection(download_bccd(), split, **settings)
+    if kind == "voc" and rest:
+        if zero_based:
+            settings["zero_based"] = True
+        return VOCDetection(_path(rest), split, **settings)
+    if kind == "yolo" and rest:
+        return YOLODetection(_path(rest), split, **settings)
+    if kind == "coco" and rest.count(",") == 1:
+        images, annotations = rest.split(",")
+        return CocoDetection(_path(images), _path(annotations), **settings)
+
+    raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")
+
+
+def check_complete(
+    data: Dataset, text: str, *, accept_empty: bool = False, accept_left_out: bool = False
+) -> None:
+    """Check that there are objects, and that hardly any was left out.
+
+    Args:
+        data: what `open_dataset` returned.
+        text: the word after ``--data``, for the message.
+        accept_empty: do not mind a data set without objects.
+        accept_left_out: do not mind objects that were left out.
+
+    Raises:
+        ValueError: if there is no object, or more than a tenth of them was left out.
+    """
+    if not hasattr(data, "left_out"):
+        return  # drawn scenes have objects, and all of them
+
+    count = sum(len(data.target(index)["labels"]) for index in range(len(data)))
+    lost = sum(data.left_out.values())
+    kinds = ", ".join(f"{number} × {reason}" for reason, number in data.left_out.items())
+
+    if count == 0 and not accept_empty:
+        found = f"; left out were {kinds}" if lost else ""
+        raise ValueError(
+            f"{text}: no object in {len(data)} pictures{found}. 'detlearn data {text}' shows what "
+            "there is; --accept-empty goes on"
+        )
+    if lost > LEFT_OUT_LIMIT * (count + lost) and not accept_left_out:
+        raise ValueError(
+            f"{text}: {lost} of {count + lost} objects cannot be read ({kinds}), more than a "
+            f"tenth. 'detlearn data {text}' shows where; --accept-left-out goes on without them"
+        )
+
+
+def _path(text: str) -> Path:
+    """Return a path; the shell does not expand a ``~`` that stands after a colon or a comma."""
+    return Path(text).expanduser()

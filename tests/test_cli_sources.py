@@ -1,0 +1,167 @@
+"""What the words after ``--data`` mean, what is refused, and what is said of torch's errors."""
+
+import argparse
+
+import pytest
+import torch
+from PIL import Image
+
+from detlearn.cli import main, parser
+from detlearn.cli.errors import explain
+from detlearn.cli.sources import add_reading_arguments, check_complete, open_dataset, open_source
+
+XML = "<annotation><size><width>48</width><height>32</height></size>{}</annotation>"
+OBJECT = """<object><name>{}</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>{}</xmax>
+<ymax>20</ymax></bndbox></object>"""
+
+
+def voc_folder(root, objects):
+    """A VOC folder with one grey picture for each text of objects; returns its --data word."""
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for i, text in enumerate(objects):
+        Image.new("RGB", (48, 32), "grey").save(root / "JPEGImages" / f"p{i}.png")
+        (root / "Annotations" / f"p{i}.xml").write_text(XML.format(text))
+    names = "\n".join(f"p{i}" for i in range(len(objects)))
+    (root / "ImageSets" / "Main" / "test.txt").write_text(names)
+    return f"voc:{root}"
+
+
+def options_of(*words):
+    """The reading options of a command line."""
+    command = argparse.ArgumentParser()
+    add_reading_arguments(command)
+    return command.parse_args([str(word) for word in words])
+
+
+def open_with(word, *words, class_names=None):
+    return open_source(
+        options_of(*words), word, "test", seed=0, num_images=3, class_names=class_names
+    )
+
+
+CAT, DOG = OBJECT.format("cat", 25), OBJECT.format("dog", 25)
+BAD = OBJECT.format("cat", 5)  # xmin = xmax
+
+
+class TestSources:
+    def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        voc_folder(tmp_path / "set", [CAT])
+        data = open_dataset("voc:~/set", "test", seed=0, num_images=3)
+        assert len(data) == 1 and data.class_names == ["cat"]
+
+    def test_classes_in_another_order(self, tmp_path):
+        word = voc_folder(tmp_path, [CAT + DOG])
+        assert open_with(word).target(0)["labels"].tolist() == [0, 1]
+        data = open_with(word, "--classes", "dog", "cat")
+        assert data.class_names == ["dog", "cat"]
+        assert data.target(0)["labels"].tolist() == [1, 0]
+
+    def test_classes_that_a_detector_has(self, tmp_path):
+        """By name: another order and a class that the file lacks are no matter."""
+        word = voc_folder(tmp_path, [CAT + DOG])
+        data = open_with(word, class_names=["dog", "cow", "cat"])
+        assert data.class_names == ["dog", "cow", "cat"]
+        assert data.target(0)["labels"].tolist() == [2, 0]
+
+    def test_a_class_that_a_detector_does_not_have(self, tmp_path):
+        word = voc_folder(tmp_path, [CAT + DOG])
+        with pytest.raises(ValueError, match=r"\['dog'\] are none of \['cat', 'cow'\]"):
+            open_with(word, class_names=["cat", "cow"])
+
+    def test_options_that_do_not_fit(self):
+        with pytest.raises(ValueError, match="--zero-based is for voc:FOLDER"):
+            open_with("toytown", "--zero-based")
+        with pytest.raises(ValueError, match=r"to be \['cat'\]; ToyTown's are"):
+            open_with("toytown", "--classes", "cat")
+
+    def test_no_object(self, tmp_path):
+        word = voc_folder(tmp_path, ["", ""])
+        with pytest.raises(ValueError, match=r"no object in 2 pictures\. 'detlearn data voc:"):
+            open_with(word, "--classes", "cat")
+        assert len(open_with(word, "--classes", "cat", "--accept-empty")) == 2
+
+    def test_no_object_that_can_be_read(self, tmp_path):
+        word = voc_folder(tmp_path, [BAD])
+        with (
+            pytest.warns(UserWarning),
+            pytest.raises(ValueError, match="left out were 1 × box without area"),
+        ):
+            open_with(word)
+
+    @pytest.mark.parametrize(("good", "refused"), [(9, False), (8, True)])
+    def test_a_tenth_of_the_objects(self, tmp_path, good, refused):
+        """1 of 10 is no more than a tenth, 1 of 9 is."""
+        word = voc_folder(tmp_path, [CAT * good + BAD])
+        with pytest.warns(UserWarning):
+            data = open_dataset(word, "test", seed=0, num_images=3)
+        check_complete(data, word, accept_left_out=True)
+        if refused:
+            with pytest.raises(ValueError, match=r"1 of 9 objects cannot be read \(1 × box"):
+                check_complete(data, word)
+        else:
+            check_complete(data, word)
+
+    def test_drawn_scenes_are_complete(self):
+        assert len(open_with("toytown")) == 3
+
+
+class TestErrors:
+    def test_a_full_memory(self):
+        with pytest.raises(RuntimeError) as raised:
+            torch.empty(10**15)
+        text = explain(raised.value, "train")
+        assert text.startswith("the memory is full (") and "smaller --batch-size" in text
+        assert "--device cpu" in explain(raised.value, "detect")
+        assert "machine with more memory" in explain(raised.value, "data")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            MemoryError(),
+        ],
+    )
+    def test_what_is_a_full_memory(self, error):
+        assert explain(error, "train").startswith("the memory is full")
+
+    def test_shared_memory(self):
+        error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is …")
+        assert explain(error, "train").endswith("try --workers 0")
+
+    def test_others_of_torch_are_one_line(self):
+        with pytest.raises(RuntimeError) as raised:
+            torch.rand(2, 3) @ torch.rand(2, 3)
+        text = explain(raised.value, "train")
+        assert text.startswith("PyTorch cannot do this: mat1 and mat2") and "\n" not in text
+        assert "NotImplementedError" in explain(NotImplementedError("\n\n"), "train")
+
+    def test_our_own_are_as_they_are(self):
+        assert explain(ValueError("a.png:\n  is broken"), "train") == "a.png:\n  is broken"
+
+    def test_the_command_says_it(self, capsys, monkeypatch):
+        def fail(options):
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(parser.doctor, "run", fail)
+        assert main(["doctor"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("detlearn doctor: the memory is full (out of memory): try it on")
+        monkeypatch.setenv("DETLEARN_TRACEBACK", "1")
+        with pytest.raises(RuntimeError):
+            main(["doctor"])
+
+    @pytest.mark.parametrize(
+        ("words", "said"), [([], ""), (["step 5 is kept"], ": step 5 is kept")]
+    )
+    def test_stopped(self, capsys, monkeypatch, words, said):
+        def stop(options):
+            raise KeyboardInterrupt(*words)
+
+        monkeypatch.setattr(parser.doctor, "run", stop)
+        assert main(["doctor"]) == 130
+        assert capsys.readouterr().err == f"detlearn doctor: stopped{said}\n"
