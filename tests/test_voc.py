@@ -294,6 +294,323 @@ def test_splits(tmp_path):
         VOCDetection(tmp_path, "train")
 
 
+# ------------------------------------------------------ as labelling programs leave it
+
+
+WHOLE = an_object(xmin=1, ymin=1, xmax=60, ymax=40)  # over a whole picture of 60 × 40 pixels
+
+
+def write_xml(path, *objects, filename="", size=(60, 40), encoding="utf-8", mark=b""):
+    """Write an annotation file in an encoding that it declares."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
+    text = f"<?xml version='1.0' encoding='{encoding}'?>\n<annotation><filename>{filename}"
+    text += f"</filename>{sides}{''.join(objects)}</annotation>"
+    path.write_bytes(mark + text.encode(encoding))
+
+
+def write_picture(path, size=(60, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def write_split(root, text, name="train"):
+    path = root / "ImageSets" / "Main" / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def read(root, split="train", says=None, **options):
+    """Read a split and return its pictures' names and its boxes; expect a warning, or none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = VOCDetection(root, split, **options)
+    messages = " ".join(str(warning.message) for warning in caught)
+    assert re.search(says, messages) if says else not caught, messages
+    names = [path.name for path in data.image_paths]
+    return names, [target["boxes"].tolist() for _, target in data]
+
+
+def test_a_folder_for_each_split_with_xml_beside_the_pictures(tmp_path):
+    """As Roboflow exports it; its folder for validation is called valid."""
+    for split, name, klass in (("train", "a", "cat"), ("valid", "b", "dog"), ("test", "c", "ant")):
+        write_picture(tmp_path / split / f"{name}.jpg")
+        write_xml(tmp_path / split / f"{name}.xml", an_object(klass), filename=f"{name}.jpg")
+    (tmp_path / "README.roboflow.txt").write_text("exported")
+    for split, name, label in (("train", "a", 1), ("val", "b", 2), ("valid", "b", 2)):
+        assert read(tmp_path, split) == ([f"{name}.jpg"], [[[10, 20, 50, 40]]])
+        data = VOCDetection(tmp_path, split)
+        assert data.class_names == ["ant", "cat", "dog"] and data.image_names == [name]
+        assert data[0][1]["labels"].tolist() == [label]
+    with pytest.raises(
+        FileNotFoundError, match=r"no split 'more'.*XML files lie in test, train, v"
+    ):
+        VOCDetection(tmp_path, "more")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "annotations"),
+    [
+        (".", "."),
+        ("JPEGImages", "Annotations"),
+        ("images", "annotations"),
+        ("images", "Annotations"),  # Label Studio
+        ("images", "annots"),
+        (".", "xmls"),
+    ],
+)
+def test_without_a_split_all_annotation_files_are_it_and_that_is_said(
+    tmp_path, pictures, annotations
+):
+    for name in "ab":
+        write_picture(tmp_path / pictures / f"{name}.png")
+        write_xml(tmp_path / annotations / f"{name}.xml", an_object(), filename=f"{name}.png")
+    (tmp_path / annotations / "._a.xml").write_bytes(b"\0\5\26\7")  # left by macOS
+    (tmp_path / ".idea").mkdir()
+    (tmp_path / ".idea" / "misc.xml").write_text("<project/>")
+    says = r"no .*ImageSets/Main/train\.txt, so all 2 XML files .* are taken as the split 'train'"
+    assert read(tmp_path, says=says) == (["a.png", "b.png"], [[[10, 20, 50, 40]]] * 2)
+
+
+def test_pictures_without_an_annotation_file_in_a_folder_are_counted(tmp_path):
+    for name in "abc":
+        write_picture(tmp_path / "train" / f"{name}.png")
+    write_xml(tmp_path / "train" / "b.xml", an_object())
+    says = r"2 pictures have no XML file and take no part, the first is .*train/a\.png"
+    assert read(tmp_path, says=says)[0] == ["b.png"]
+
+
+def test_splits_as_folders_in_the_folders_of_annotations_and_pictures(tmp_path):
+    for split, name in (("train", "a"), ("test", "b")):
+        write_picture(tmp_path / "images" / split / f"{name}.png")
+        write_xml(tmp_path / "annotations" / split / f"{name}.xml", an_object(name))
+    assert read(tmp_path, "test") == (["b.png"], [[[10, 20, 50, 40]]])
+    assert VOCDetection(tmp_path, "test").class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a.png\nb.png\n", ["a", "b"]),
+        ("a.PNG\nb.xml\n", ["a", "b"]),
+        ("a  1\nb -1\n", ["a", "b"]),  # VOC's lists of one class
+        ("a.png\t0\nb.png +1", ["a", "b"]),  # VoTT
+        (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"]),
+        ("b\ra\r", ["b", "a"]),
+        ("a 1 1\nb", ["a 1", "b"]),
+        ("a 1\nscan.1\n", ["a 1", "scan.1"]),  # what has an annotation file is a name
+        ("scan.1.png 1\nnew 2024\n", ["scan.1", "new 2024"]),
+        ("deep/c.png\ndeep\\c 1\n", r"given more than once|deep"),
+        ("a.png\na\n", r"train\.txt: given more than once: \['a'\]"),
+        (b"\xff\xfea\0\n\0", r"train\.txt: no text in UTF-8"),
+        ("名\n".encode("gbk"), r"train\.txt: no text in UTF-8"),
+        ("a\n/etc/passwd\n", r"train\.txt, line 2: file name '/etc/passwd.*must be relative"),
+        ("a\nb\0\n", r"train\.txt, line 2: .*must be relative"),
+        ("x" * 5000, r"no such picture|no such file"),
+    ],
+)
+def test_split_files(tmp_path, text, names):
+    """Names with endings, with flags, with a byte-order mark; or an error that says which line."""
+    for name in ("a", "b", "scan.1", "new 2024", "deep/c"):
+        write_picture(tmp_path / "JPEGImages" / f"{name}.png")
+        write_xml(tmp_path / "Annotations" / f"{name}.xml", an_object())
+    if "a 1" in names:
+        write_picture(tmp_path / "JPEGImages" / "a 1.png")
+        write_xml(tmp_path / "Annotations" / "a 1.xml", an_object())
+    write_split(tmp_path, text)
+    if isinstance(names, str):
+        with pytest.raises((ValueError, FileNotFoundError), match=names):
+            VOCDetection(tmp_path, "train")
+    else:
+        assert VOCDetection(tmp_path, "train").image_names == names
+
+
+def test_lists_of_each_class_only(tmp_path):
+    """As VoTT exports: cat_train.txt and dog_train.txt, but no train.txt."""
+    for name, klass in (("a", "cat"), ("b", "dog")):
+        write_picture(tmp_path / "JPEGImages" / f"{name}.jpg")
+        write_xml(tmp_path / "Annotations" / f"{name}.xml", an_object(klass))
+    write_split(tmp_path, "a.jpg 1\nb.jpg -1\n", "cat_train")
+    write_split(tmp_path, "a.jpg -1\nb.jpg 1\n", "dog_train")
+    says = r"its images are those of cat_train\.txt, dog_train\.txt"
+    assert read(tmp_path, says=says)[0] == ["a.jpg", "b.jpg"]
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: no such split; .*cat_train"):
+        VOCDetection(tmp_path, "val")
+
+
+def test_folders_in_the_lists(tmp_path):
+    """As CVAT exports a project with folders, with its attributes, which have names, too."""
+    attributes = "<attributes><attribute><name>rotation</name><value>0.0</value></attribute>"
+    found = an_object(xmin=10.5, ymin="2.00", xmax="20.25", ymax=1e1)
+    found = found.replace("</object>", f"{attributes}</attributes></object>")
+    write_picture(tmp_path / "JPEGImages" / "day 1" / "a.jpg")
+    write_xml(tmp_path / "Annotations" / "day 1" / "a.xml", found, filename="day 1/a.jpg")
+    write_split(tmp_path, "day 1/a\n", "default")
+    data = VOCDetection(tmp_path, "default")
+    assert data.class_names == ["cat"] and data.image_names == ["day 1/a"]
+    assert data[0][1]["boxes"].tolist() == [[9.5, 1, 20.25, 10]]
+
+
+@pytest.mark.parametrize(
+    "ending", [".tif", ".TIFF", ".Jpg", ".JPEG", ".webp", ".bmp", ".BMP", ".gif", ".ppm", ".PnG"]
+)
+def test_any_format_that_pillow_reads_in_any_case(tmp_path, ending):
+    write_picture(tmp_path / "JPEGImages" / f"a{ending}")
+    write_xml(tmp_path / "Annotations" / "a.XML", WHOLE)
+    write_split(tmp_path, "a\n")
+    assert read(tmp_path) == ([f"a{ending}"], [[[0, 0, 60, 40]]])
+
+
+PICTURES = {  # pictures, annotation file → <filename>, and whose picture it is, or the error
+    "the file's name": (["a.jpg"], {"a": "a.jpg"}, ["a.jpg"]),
+    "renamed pictures": (["a.jpg"], {"a": "IMG_7.jpg"}, ["a.jpg"]),
+    "filename": (["x.jpg"], {"a": "x.jpg"}, ["x.jpg"]),
+    "a path": (["x.jpg"], {"a": r"C:\\photos\\x.jpg"}, ["x.jpg"]),
+    "filename decides": (["a.jpg", "a.png"], {"a": "a.png"}, ["a.png"]),
+    "no choice made": (["a.jpg", "a.png"], {"a": ""}, r"a\.xml: .* may be .*a\.jpg and .*a\.png"),
+    "two answers": (["a.jpg", "x.jpg"], {"a": "x.jpg"}, r"a\.xml: .*a\.jpg, by its name, or .*x\."),
+    "copied files": (["a.jpg", "b.jpg"], {"a": "a.jpg", "b": "a.jpg"}, ["a.jpg", "b.jpg"]),
+    "another's": (["b.jpg"], {"a": "b.jpg", "b": "b.jpg"}, r"a\.jpg: no such picture .*b\.jpg, wh"),
+    "one for two": (["x.jpg"], {"a": "x.jpg", "b": "x.jpg"}, r"x\.jpg: belongs to two .*a\.xml.*b"),
+    "the whole name": (["a.jpg"], {"a.jpg": "a.jpg"}, ["a.jpg"]),
+    "nowhere": (["x.jpg"], {"a": "y.jpg"}, r"a\.jpg: no such picture .*y\.jpg, which <filename>"),
+    "climbing": (["x.jpg"], {"a": "../.."}, r"a\.jpg: no such picture .* one for .*a\.xml"),
+    "no picture": (["a.txt"], {"a": "a.txt"}, r"a\.jpg: no such picture"),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_the_picture_of_an_annotation_file(tmp_path, case):
+    pictures, annotations, wanted = PICTURES[case]
+    for name in pictures:
+        write_picture(tmp_path / "JPEGImages" / name) if name != "a.txt" else None
+    for name, filename in annotations.items():
+        write_xml(tmp_path / "Annotations" / f"{name}.xml", an_object(), filename=filename)
+    write_split(tmp_path, "\n".join(annotations))
+    if isinstance(wanted, str):
+        with pytest.raises((ValueError, FileNotFoundError), match=wanted):
+            VOCDetection(tmp_path, "train")
+    else:
+        assert read(tmp_path)[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("gb2312", b""),
+        ("gbk", b""),
+        ("gb18030", b""),
+        ("big5", b""),
+        ("shift_jis", b""),
+        ("euc-kr", b""),
+        ("utf-16", b""),  # Python writes the mark
+        ("utf-16-le", b"\xff\xfe"),
+        ("utf-16-be", b""),
+        ("utf-8", b"\xef\xbb\xbf"),
+        ("utf-8", b""),
+        ("iso-8859-1", b""),
+        ("windows-1252", b""),
+    ],
+)
+def test_declared_encodings(tmp_path, encoding, mark):
+    name = {"euc-kr": "고양", "iso-8859-1": "Grün", "windows-1252": "Grün"}.get(encoding, "方")
+    write_picture(tmp_path / "JPEGImages" / "a.png")
+    path = tmp_path / "Annotations" / "a.xml"
+    write_xml(path, an_object(name), encoding=encoding, mark=mark)
+    write_split(tmp_path, "a\n")
+    data = VOCDetection(tmp_path, "train")
+    assert data.class_names == [name] and data[0][1]["boxes"].tolist() == [[10, 20, 50, 40]]
+
+
+def test_more_characters_than_gb2312_declares(tmp_path):
+    """朱镕基's second character is in GBK, not in GB2312; many files declare the latter."""
+    write_picture(tmp_path / "a.png")
+    write_xml(tmp_path / "a.xml", an_object("镕"), encoding="gbk")
+    path = tmp_path / "a.xml"
+    path.write_bytes(path.read_bytes().replace(b"gbk", b"gb2312"))
+    with pytest.warns(UserWarning, match="all 1 XML files"):
+        assert VOCDetection(tmp_path, "train").class_names == ["镕"]
+
+
+def test_zero_based_corners_are_taken_as_they_are(tmp_path):
+    add_image(tmp_path, "a", an_object(xmin=8, ymin=0, xmax=28, ymax=40))
+    assert read(tmp_path, zero_based=True)[1] == [[[8, 0, 28, 40]]]
+    assert read(tmp_path)[1] == [[[7, 0, 28, 40]]]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    add_image(tmp_path / "set", "a", an_object())
+    assert read("~/set")[1] == [[[10, 20, 50, 40]]]
+
+
+DOUBLED = {  # what stands twice → the object's or the file's fault
+    "name": an_object().replace("<difficult>", "<name>dog</name><difficult>"),
+    "xmin": an_object().replace("<xmin>11<", "<xmin>1</xmin><xmin>11<"),
+    "bndbox": re.sub("(<bndbox>.*</bndbox>)", r"\1\1", an_object(), flags=re.S),
+    "difficult": an_object().replace("<difficult>", "<difficult>0</difficult><difficult>"),
+}
+
+
+@pytest.mark.parametrize("tag", DOUBLED)
+def test_a_tag_given_twice_is_a_fault_of_the_object(tmp_path, tag):
+    add_image(tmp_path, "a", an_object(), DOUBLED[tag], an_object("dog"))
+    with pytest.raises(ValueError, match=rf"a\.xml, object 2.* 2 times <{tag}>, expected once"):
+        VOCDetection(tmp_path, "train")
+    with pytest.warns(UserWarning, match="1 × tag given twice"):
+        data = VOCDetection(tmp_path, "train", on_bad="skip")
+    assert data[0][1]["labels"].tolist() == [0, 1] and data.class_names == ["cat", "dog"]
+
+
+NO_ANNOTATIONS = {  # well-formed content → the message
+    "a page": ("<html><body>404 Not Found</body></html>", "its root is <html>, expected <annot"),
+    "another format": ("<annotations><image id='0'/></annotations>", "its root is <annotations>"),
+    "objects in a list": (f"<annotation><objects>{WHOLE}</objects></annotation>", "does not stand"),
+    "a box alone": ("<annotation><bndbox/></annotation>", "does not stand"),
+    "capital letters": ("<annotation><Object/></annotation>", "does not stand"),
+    "two sizes": ("<annotation><size/><size/></annotation>", "2 times <size>"),
+    "two widths": ("<annotation><size><width>1</width><width>2</width></size></annotation>", "2 t"),
+    "two file names": ("<annotation><filename/><filename/></annotation>", "2 times <filename>"),
+    "no text": ("<annotation><filename><b>a</b></filename></annotation>", "<filename> holds <b>"),
+    "another encoding": ("<?xml version='1.0' encoding='utf-16'?><annotation/>", "declares 'utf-1"),
+    "an unknown one": ("<?xml version='1.0' encoding='klingon'?><annotation/>", "klingon"),
+    "no encoding": ("<?xml version='1.0' encoding='hex'?><annotation/>", "not a text encoding"),
+    "not UTF-8": ("<annotation>Gr\xfcn</annotation>".encode("latin-1"), "malformed XML .*utf-8"),
+    "entities in UTF-16": (
+        f"<!DOCTYPE a [<!ENTITY e 'cat'>]><annotation>{WHOLE}</annotation>".encode("utf-16"),
+        "declares XML entities",
+    ),
+    "and without a mark": (
+        f"<!DOCTYPE a [<!ENTITY e 'cat'>]><annotation>{WHOLE}</annotation>".encode("utf-16-be"),
+        "declares XML entities|malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_ANNOTATIONS)
+def test_what_is_no_annotation_is_no_image_without_objects(tmp_path, case):
+    content, message = NO_ANNOTATIONS[case]
+    add_image(tmp_path, "a", an_object())
+    add_image(tmp_path, "b", an_object())
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "Annotations" / "b.xml").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"b\.xml: .*{message}"):
+        VOCDetection(tmp_path, "train")
+    with pytest.warns(UserWarning, match=r"annotations left out: 1 × [^\n]*\n.*b\.xml"):
+        assert len(VOCDetection(tmp_path, "train", on_bad="skip")) == 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    add_image(tmp_path, "a", an_object())
+    (tmp_path / "Annotations" / "a.xml").unlink()
+    os.mkfifo(tmp_path / "Annotations" / "a.xml")
+    with pytest.raises(FileNotFoundError, match=r"a\.xml: no such file"):
+        VOCDetection(tmp_path, "train")
+    os.mkfifo(tmp_path / "ImageSets" / "Main" / "val.txt")
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: no such"):
+        VOCDetection(tmp_path, "val")
+
+
 # ----------------------------------------------------------------------------- real data
 
 

@@ -249,6 +249,12 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise _broken_picture(path, error) from error
 
 
+def picture_endings() -> frozenset[str]:
+    """Return the endings, such as ``".jpg"`` in small letters, of all formats that Pillow reads."""
+    formats = Image.registered_extensions()  # this loads Pillow's plug-ins
+    return frozenset(ending for ending, name in formats.items() if name in Image.OPEN)
+
+
 def _broken_picture(path: Path, error: Exception) -> ValueError:
     """Make the error for a picture that Pillow cannot read."""
     return ValueError(
@@ -353,3 +359,29 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {what}")
     return path
+
+
+def text_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that hold something, without the blanks around them.
+
+    A byte-order mark, which editors under Windows write, is no part of the first line.
+
+    Returns:
+        (number, line) with numbers from 1 on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text in UTF-8.
+    """
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FileNotFoundError(f"{path}: no such file")
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text in UTF-8 ({error}); save it as UTF-8") from error
+
+    # str.splitlines would end a line at rarer marks, too, which a name may hold.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    stripped = [(i, line.strip()) for i, line in enumerate(lines, start=1)]
+    return [(i, line) for i, line in stripped if line]
