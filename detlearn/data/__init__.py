@@ -4,6 +4,7 @@ from detlearn.data.bccd import download_bccd
 from detlearn.data.coco import CocoDetection
 from detlearn.data.toytown import ToyTown
 from detlearn.data.voc import VOCDetection
+from detlearn.data.writing import convert
 from detlearn.data.yolo import YOLODetection
 
-__all__ = ["CocoDetection", "ToyTown", "VOCDetection", "YOLODetection", "download_bccd"]
+__all__ = ["CocoDetection", "ToyTown", "VOCDetection", "YOLODetection", "convert", "download_bccd"]
