@@ -22,6 +22,7 @@ from torch import Tensor
 
 from detlearn.boxes import box_area
 from detlearn.plotting import style
+from detlearn.plotting.fonts import fonts_for
 from detlearn.plotting.tags import draw_tag
 from detlearn.samples import COLUMNS, check_keys, check_objects
 
@@ -312,21 +313,26 @@ def note(ax: Axes, text: str) -> None:
 
 
 def legend_below(where: Axes | Figure, handles: list, columns: int) -> None:
-    """Put a legend under axes or a figure, in a font that has the marks."""
+    """Put a legend under axes or a figure, in fonts that have the marks and the names."""
+    words = "".join(handle.get_label() for handle in handles)
     look = {
         "ncols": columns,
         "frameon": False,
         "handlelength": 1.9,
         "handletextpad": 0.5,
         "columnspacing": 1.2,
-        "prop": {"family": style.TAG_FONT, "size": style.TAG_SIZE},
+        "prop": {"family": fonts_for(words), "size": style.TAG_SIZE},
     }
 
     if isinstance(where, Axes):
-        where.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), **look)
-        return
+        legend = where.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), **look
+        )
+    else:
+        # Only the constrained layout knows "outside", which makes room for the legend.
+        managed = isinstance(where.get_layout_engine(), ConstrainedLayoutEngine)
+        loc = "outside lower center" if managed else "lower center"
+        legend = where.legend(handles=handles, loc=loc, **look)
 
-    # Only the constrained layout knows "outside", which makes room for the legend.
-    managed = isinstance(where.get_layout_engine(), ConstrainedLayoutEngine)
-    loc = "outside lower center" if managed else "lower center"
-    where.legend(handles=handles, loc=loc, **look)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a $ in a name is a $

@@ -74,6 +74,35 @@ def show(
     if objects is None:
         return ax
 
+    draw_objects(
+        ax,
+        objects,
+        class_names=class_names,
+        min_score=min_score,
+        max_boxes=max_boxes,
+        labels=labels,
+    )
+    return ax
+
+
+def draw_objects(
+    ax: Axes,
+    objects: Mapping[str, Tensor],
+    *,
+    class_names: Sequence[str] | None = None,
+    min_score: float = 0.0,
+    max_boxes: int = 100,
+    labels: bool = True,
+) -> None:
+    """Draw a target or detections on axes that have the pixels of an image as their units.
+
+    Args:
+        ax: axes to draw on.
+        objects, class_names, min_score, max_boxes, labels: see `show`.
+
+    Raises:
+        TypeError, ValueError: if the objects are malformed, naming what is.
+    """
     objects = plain_objects(objects, "objects", ["boxes"], class_names)
     boxes = objects["boxes"]
 
@@ -93,7 +122,6 @@ def show(
         text = caption(objects, i, class_names) if labels else ""
         if text:
             draw_tag(ax, boxes[i], text, style.colour_of(classes[i]))
-    return ax
 
 
 def show_grid(

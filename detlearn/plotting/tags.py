@@ -19,6 +19,7 @@ from matplotlib.transforms import IdentityTransform
 from torch import Tensor
 
 from detlearn.plotting import style
+from detlearn.plotting.fonts import fonts_for
 
 PAD = 0.12  # between a tag's text and its frame, in units of the font size
 
@@ -71,7 +72,8 @@ class TagLayer(Artist):
             va="bottom",
             color=style.ink_on(colour),
             fontsize=style.TAG_SIZE,
-            fontfamily=style.TAG_FONT,
+            fontfamily=fonts_for(text),
+            parse_math=False,  # a $ in a name is a $
             bbox=frame,
             zorder=4,
         )
