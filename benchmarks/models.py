@@ -8,6 +8,10 @@ highest that a fresh process needs for one forward pass, and for one step (on a 
 torch allocated). A ratio of 1 is theirs; less is faster or leaner. DETR stands beside that of
 transformers, the others beside torchvision's.
 
+Ours are measured as `fit` trains them, with the channels innermost (``channels_last``). How much
+that helps depends on the processor: on a CPU without AVX-512 the backward pass of wide convolutions
+on large maps is slower that way, which ``--memory-format contiguous`` shows.
+
 Both models are given the samplers' choice by the same seed, and detect the same boxes: the tests
 in tests/parity/ hold them to it. (transformers' decoder gives others when it is asked for the
 losses of all layers, as DETR is trained; the work is the same.)
@@ -18,7 +22,7 @@ network for one image, and which share of the machine's peak these reach. The pe
 product of two 2048 × 2048 matrices in the same run.
 
 Usage: ``python benchmarks/models.py [--models …] [--alone …] [--rounds 5] [--size 480 640]
-[--batch 2] [--no-memory]``; without names all are measured.
+[--batch 2] [--memory-format contiguous] [--no-memory]``; without names all are measured.
 """
 
 import argparse
@@ -48,24 +52,37 @@ MODELS = [
     "detr_resnet50",
 ]
 NUM_CLASSES = 90
+# `fit` trains our models in the first.
+MEMORY_FORMATS = {
+    "channels_last": torch.channels_last,
+    "contiguous": torch.contiguous_format,
+}
 # Measured alone: name → how to build it, the side of its images, images at a time.
 ALONE = {name: (lambda name=name: models.create(name, 10), 128, 16) for name in models.BUILDERS}
 ALONE["yolov3_tiny"] = (models.yolov3_tiny, 416, 1)
 ALONE["yolov3_darknet53"] = (models.yolov3_darknet53, 416, 1)
 
 
-def build(name: str, whose: str) -> nn.Module:
-    """One of the two models, with the same random weights, in eval mode."""
+def build(name: str, whose: str, memory_format: str = "channels_last") -> nn.Module:
+    """One of the two models, with the same random weights, in eval mode.
+
+    Args:
+        name: one of `MODELS`.
+        whose: "ours" or "theirs".
+        memory_format: of our weights; theirs stay as they are built.
+    """
     torch.manual_seed(0)
     if name == "detr_resnet50":
-        return build_detr(whose).to(default_device()).eval()
-    model = getattr(detection, name)(
-        weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1
-    )
+        model = build_detr(whose)
+    else:
+        model = getattr(detection, name)(
+            weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1
+        )
+        if whose == "ours":
+            model = pretrained.from_torchvision(name, model.state_dict())
+
     if whose == "ours":
-        # As `fit` does, which is where our models are trained.
-        model = pretrained.from_torchvision(name, model.state_dict())
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=MEMORY_FORMATS[memory_format])
     return model.to(default_device()).eval()
 
 
@@ -139,7 +156,7 @@ def build_detr(whose: str) -> nn.Module:
     ours.backbone[0]["body"].freeze(trainable_layers=3)
     if whose == "theirs":
         return TransformersDETR(ours)
-    return ours.to(memory_format=torch.channels_last)
+    return ours
 
 
 def make_batch(batch: int, size: tuple[int, int], offset: int) -> tuple[list, list]:
@@ -197,9 +214,11 @@ def alternate(pair: dict[str, dict], task: str, rounds: int) -> dict[str, list[f
     return times
 
 
-def peak_memory(name: str, whose: str, task: str, batch: int, size: tuple[int, int]) -> float:
+def peak_memory(
+    name: str, whose: str, memory_format: str, task: str, batch: int, size: tuple[int, int]
+) -> float:
     """The most memory that the third call of a task needs, in MiB; to be run in a fresh process."""
-    model = build(name, whose)
+    model = build(name, whose, memory_format)
     call = tasks(model, *make_batch(batch, size, offset=0 if whose == "ours" else 1))[task]
     for _ in range(2):
         call()
@@ -265,13 +284,16 @@ def measure_pairs(args: argparse.Namespace) -> None:
     size = tuple(args.size)
     print(
         f"{args.batch} images of {size[0]} × {size[1]}, resized to 800; {default_device()}, "
-        f"{torch.get_num_threads()} threads; median of {args.rounds} alternating rounds"
+        f"{torch.get_num_threads()} threads; ours in {args.memory_format}; "
+        f"median of {args.rounds} alternating rounds"
     )
     print(f"{'':42}{'ours':>9}{'theirs':>9}{'ratio':>7}{'rounds':>16}")
     context = multiprocessing.get_context("spawn")
     for name in args.models or MODELS:
         pair = {
-            whose: tasks(build(name, whose), *make_batch(args.batch, size, offset))
+            whose: tasks(
+                build(name, whose, args.memory_format), *make_batch(args.batch, size, offset)
+            )
             for whose, offset in (("ours", 0), ("theirs", 1))
         }
         for task in pair["ours"]:
@@ -287,8 +309,9 @@ def measure_pairs(args: argparse.Namespace) -> None:
         for task in ("forward", "training step") if args.memory else ():
             peaks = []
             for whose in ("ours", "theirs"):
+                wanted = (name, whose, args.memory_format, task, args.batch, size)
                 with context.Pool(1) as pool:
-                    peaks.append(pool.apply(peak_memory, (name, whose, task, args.batch, size)))
+                    peaks.append(pool.apply(peak_memory, wanted))
             print(
                 f"{name:27} {task:13}{peaks[0]:6.0f}MiB{peaks[1]:6.0f}MiB"
                 f"{peaks[0] / peaks[1]:7.2f}",
@@ -304,6 +327,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--memory-format", choices=list(MEMORY_FORMATS), default="channels_last")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
     args = parser.parse_args()
 

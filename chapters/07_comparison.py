@@ -378,7 +378,7 @@ for name in (*twins, *theirs):
     rows.append(
         f"| `{name}` | {run.get('images', 0)} "
         f"| {table['multiply_adds'][name] / 1e6:.0f} "
-        f"| {table['ap'][name]:.3f} |"
+        f"| {table.text(name, 'ap')} |"
     )
 Markdown("\n".join(rows))
 

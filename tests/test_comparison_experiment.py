@@ -292,6 +292,32 @@ class TestCurve:
         later.look(6, model=None)
         assert sorted(later.points) == [2, 4, 6] and later.reached(0.5) == 2
 
+    def test_moments_of_a_training_of_another_length_are_forgotten(self, scripts, tmp_path):
+        """A calibration made anew gives other steps; the file of the killed training is there."""
+        trainings = scripts("comparison_trainings")
+        path = tmp_path / "curve.json"
+        path.write_text('{"3": 0.9, "4": 0.1}')
+        curve = trainings.Curve(path, [2, 4, 6], scenes=None)
+        assert curve.points == {4: 0.1} and curve.reached(0.8) is None
+
+
+def test_trainings_are_in_float32_everywhere(scripts, monkeypatch, tmp_path):
+    """Also where the processor multiplies bfloat16: the same steps are to be the same work."""
+    steps, trainings = scripts("comparison_steps"), scripts("comparison_trainings")
+    asked = []
+
+    def fit(model, scenes, **settings):
+        asked.append(settings["amp"])
+        after_step = settings["after_step"]
+        if after_step is not None:
+            after_step(0, model)
+
+    monkeypatch.setattr(steps.training, "fit", fit)
+    how = dataclasses.replace(steps.recipe("point"), steps=1)
+    steps.time_of_step(None, None, how, seconds=1)
+    trainings.train("name", "point", 0, how, scenes=None)
+    assert asked == [False, False]
+
 
 class TestMixture:
     def test_equal_parts_and_the_noisy_scenes_are_the_default_ones(self, scripts):
@@ -422,7 +448,8 @@ def test_every_part_names_its_own_command(scripts):
         one = comparison.experiment(part, sizes.FULL)
         assert one.command == f"python {SCRIPT} --parts {part}"
         json.dumps(dict(one.settings))
-        assert isinstance(one.settings["bfloat16"], bool)
+        # The same work on every machine.
+        assert one.settings["precision"] == "float32"
         names.add(one.name)
     assert len(names) == len(comparison.PARTS)
 

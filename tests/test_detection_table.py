@@ -95,7 +95,7 @@ class TestTable:
         # 50 and 70 steps of 0.1 s; one seed of b never got there.
         assert table["seconds_to_80"] == {
             "a": pytest.approx(6.0),
-            "b": "not reached",
+            "b": "not reached (1 of 2 seeds)",
             everything: "not reached",
         }
         assert table["ap_100"] == {"a": 0.11, "b": None, everything: None}
@@ -122,6 +122,7 @@ class TestTable:
                     assert re.search(r"comparison\w*\.json", source) and HERE in source
         assert "speed.py" in table.source("a", "ms_batch_1")
         assert "seeds 0, 1 (table.py" in table.source("a", "ap")
+        assert "seed 0, learning rate 0.002 (peers.py" in table.source(everything, "ap")
         assert "seed 0 (table.py" in table.source("a", "ap_2000")
         assert "comparison_steps.json" in table.source("a", "seconds_to_80")
         listed = " ".join(table.list_of_sources())
@@ -133,7 +134,7 @@ class TestTable:
         assert table.text("b", "ap") == ".400 ±\u00a0.000"
         assert table.text(everything, "ap") == ".200"
         assert table.text("a", "ap_large") == "–" and table.text("b", "ap_100") == ""
-        assert table.text("b", "seconds_to_80") == "not reached"
+        assert table.text("b", "seconds_to_80") == "not reached (1 of 2 seeds)"
         assert table.text("a", "parameters") == "1.23"
         assert f"measured on {HERE}" in str(table)
 
@@ -167,6 +168,28 @@ class TestTable:
         results.store("comparison_speed", {}, result["runs"], command="speed.py")
         with pytest.raises(ValueError, match=r"must not mix machines.*comparison_speed on another"):
             results.detection_comparison()
+
+    def test_a_training_may_run_elsewhere_than_the_clock(self, everything):
+        """The same steps in float32 are the same work; times come from the clock's machine."""
+        result = results.load("comparison")
+        for one in result["runs"]:
+            one["hardware"] = "another one"
+        results.store("comparison", result["settings"], result["runs"], command="table.py")
+        table = results.detection_comparison()
+        assert table.machine == HERE
+        assert "another one" in table.source("a", "ap")
+        assert HERE in table.source("a", "ms_batch_1")
+
+    def test_a_training_that_diverged_says_so(self, everything):
+        result = results.load("comparison_peers")
+        for one in result["runs"]:
+            one.update(diverged=True, ap=0.0)
+        settings = result["settings"]
+        results.store("comparison_peers", settings, result["runs"], command="peers.py")
+        table = results.detection_comparison()
+        assert table.text(everything, "ap") == table.text(everything, "ap50") == "diverged"
+        assert table.source(everything, "ap").startswith("comparison_peers.json")
+        assert list(table.sorted_by("ap"))[-1] == everything
 
     def test_within_one_result_neither(self, everything):
         result = results.load("comparison")

@@ -14,8 +14,10 @@ Trainings run two at a time, one thread each (``--at-a-time``); what is timed ru
 any time and started again, it goes on at the last checkpoint of each training. The machine's times
 decide nothing but the first part: later parts, and a repetition, take the steps that it stored.
 
-A result must come from one machine: on another one the command refuses to add to it. Do not narrow
-the cores (taskset): their number is part of the machine's description.
+A result must come from one machine: on another one the command refuses to add to it. Trainings are
+the same work on every machine (float32, the stored steps); ``steps`` and ``speed`` measure time and
+must come from the same one. Do not narrow the cores (taskset): their number is part of the
+machine's description.
 
 ``--tiny FOLDER`` tries everything out in a minute or two, on sizes that teach nothing, and stores
 into FOLDER.
@@ -28,7 +30,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import comparison_check
@@ -42,7 +43,6 @@ import torch
 from comparison_sizes import FULL, TINY, Sizes
 
 from detlearn import results, training
-from detlearn.machine.hardware import has_native_bfloat16
 from detlearn.results import stored
 
 SCRIPT = "benchmarks/experiments/comparison.py"
@@ -59,14 +59,8 @@ ALONE = ("steps", "speed")  # nothing may run beside a measurement of time
 
 
 def experiment(part: str, sizes: Sizes) -> runner.Experiment:
-    """Return one part of the comparison.
-
-    Two processors of one name may differ in whether they multiply bfloat16, which doubles the
-    speed of a training and rounds it more coarsely: it is a setting, and settings do not mix.
-    """
-    one = PARTS[part](sizes, f"python {SCRIPT} --parts {part}")
-    bfloat16 = has_native_bfloat16(torch.device("cpu"))
-    return replace(one, settings={**one.settings, "bfloat16": bfloat16})
+    """Return one part of the comparison."""
+    return PARTS[part](sizes, f"python {SCRIPT} --parts {part}")
 
 
 def refuse_other_hardware(part: runner.Experiment) -> None:

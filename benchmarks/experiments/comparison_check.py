@@ -8,8 +8,10 @@ its scenario. It agrees if its AP lies in the range in which a new seed is expec
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import comparison_matrix
+import comparison_steps
 import comparison_trainings
 from comparison_sizes import Sizes
 
@@ -34,7 +36,10 @@ def check(sizes: Sizes) -> bool:
     for detector, scenario in cells:
         start = time.perf_counter()
         name = "comparison_check"
-        model, _, _ = comparison_matrix.train_row(sizes, name, detector, SEED, sizes.matrix_seconds)
+        # The stored steps: the calibration may have been made anew since.
+        how = replace(comparison_steps.recipe(detector), steps=matrix.run(detector)["steps"])
+        scenes = comparison_matrix.mixture(sizes.scenario_train)
+        model, _, _ = comparison_trainings.train(name, detector, SEED, how, scenes)
         measured = comparison_matrix.measure(
             model, detector, sizes.scenario_test, [scenario], worst=False
         )

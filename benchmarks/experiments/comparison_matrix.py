@@ -280,6 +280,7 @@ def matrix_settings(sizes: Sizes, seconds: float) -> dict[str, Any]:
     """Return what all rows of a matrix have in common."""
     return {
         "seconds": seconds,
+        "precision": "float32",
         "train_scenes_each": sizes.scenario_train,
         "test_scenes_each": sizes.scenario_test,
         "scenarios": SCENARIO_NAMES,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from detlearn import results
 from detlearn.data import ToyTown
 from detlearn.machine.checkpoints import load_tensors
-from detlearn.machine.hardware import default_device, has_native_bfloat16
 
 NAME = "comparison_speed"
 BATCHES = (1, 8)
@@ -116,10 +116,8 @@ def peak_memory(variant: str, weights: Path, task: str) -> float:
     else:
         model.train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-        amp = has_native_bfloat16(default_device())
         for _ in range(3):
-            with torch.autocast("cpu", torch.bfloat16, enabled=amp):
-                losses = model(images, targets)
+            losses = model(images, targets)
             optimizer.zero_grad()
             sum(losses.values()).backward()
             optimizer.step()
@@ -132,7 +130,9 @@ def highest_so_far() -> float:
     if status.exists():
         lines = status.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def in_fresh_process(variant: str, weights: Path, task: str) -> float:
@@ -179,7 +179,13 @@ def speed(sizes: Sizes, command: str) -> runner.Experiment:
     return runner.Experiment(
         name=NAME,
         command=command,
-        settings={"rounds": sizes.rounds, "batches": BATCHES, "train_batch": TRAIN_BATCH},
+        settings={
+            "rounds": sizes.rounds,
+            "batches": BATCHES,
+            "train_batch": TRAIN_BATCH,
+            "detectors": sizes.detectors,
+            "precision": "float32",
+        },
         seeds={"all in turns": (0,)},
         run=run,
     )

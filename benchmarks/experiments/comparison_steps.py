@@ -33,6 +33,9 @@ BATCH = 16
 # comparison_trainings.py chooses.
 PEER_RECIPE = Recipe(steps=1, batch_size=BATCH, lr=1e-3, clip_norm=2.0, lr_warmup=100)
 PEER = "torchvision "
+# float32 everywhere, also where the processor multiplies bfloat16: so the same steps are the same
+# work on any machine, and a table does not depend on which one trained it.
+AMP = False
 # A crowd has up to 20 objects, and a query finds one: as many as Deformable DETR has.
 DETR_QUERIES = 20
 
@@ -84,6 +87,7 @@ def time_of_step(
         train,
         minutes=seconds / 60,
         progress=False,
+        amp=AMP,
         after_step=lambda step, model: ends.append(time.perf_counter()),
         **settings,
     )
@@ -122,7 +126,11 @@ def calibration(sizes: Sizes, command: str) -> runner.Experiment:
     return runner.Experiment(
         name=NAME,
         command=command,
-        settings={"seconds": sizes.calibration_seconds, "batch_size": BATCH},
+        settings={
+            "seconds": sizes.calibration_seconds,
+            "batch_size": BATCH,
+            "precision": "float32",
+        },
         seeds=dict.fromkeys((*sizes.variants_of_matrix(), *peer_variants(sizes)), (0,)),
         run=run,
     )

@@ -54,8 +54,9 @@ class Curve:
         self.scenes = scenes
         self.points: dict[int, float] = {}  # step → AP50
         if path.exists():
-            stored = json.loads(path.read_text())
-            self.points = {int(step): ap50 for step, ap50 in stored.items()}
+            stored = {int(step): ap50 for step, ap50 in json.loads(path.read_text()).items()}
+            # Steps of a training of another length, which was killed, are none of ours.
+            self.points = {step: ap50 for step, ap50 in stored.items() if step in self.moments}
 
     def look(self, step: int, model: nn.Module) -> None:
         """Measure the model, if this is one of the moments."""
@@ -103,6 +104,7 @@ def train(
         scenes,
         seed=seed,
         progress=False,
+        amp=comparison_steps.AMP,
         checkpoint=f"{stem}.safetensors",
         after_step=curve.look if moments else None,
         **how.settings(),
@@ -176,10 +178,11 @@ def table(sizes: Sizes, command: str) -> runner.Experiment:
     )
 
 
-def settings_of_rows(sizes: Sizes) -> dict[str, float]:
+def settings_of_rows(sizes: Sizes) -> dict[str, Any]:
     """Return what all rows of the table have in common, the peers' too."""
     return {
         "seconds": sizes.table_seconds,
+        "precision": "float32",
         "train_scenes": sizes.train_scenes,
         "test_scenes": sizes.test_scenes,
         "curve_scenes": sizes.curve_scenes,
@@ -274,6 +277,7 @@ def fewer_labels(sizes: Sizes, command: str) -> runner.Experiment:
         command=command,
         settings={
             "seconds": sizes.table_seconds,
+            "precision": "float32",
             "test_scenes": sizes.test_scenes,
             "recipes": without_steps(sizes.detectors),
         },

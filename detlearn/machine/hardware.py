@@ -31,7 +31,8 @@ def describe(device: torch.device) -> str:
         device: ``cpu`` or a ``cuda`` device.
 
     Returns:
-        The GPU's name; or the processor's with the cores and threads at work.
+        The GPU's name; or the processor's, what its vector instructions are, and the cores and
+        threads at work.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -39,7 +40,12 @@ def describe(device: torch.device) -> str:
     # Newer versions of torch know the processor's name.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.machine()
-    return f"{available_cores()} cores of {name}, {torch.get_num_threads()} threads"
+
+    # Processors of one name differ in these, and train up to four times as fast.
+    vectors = torch.backends.cpu.get_cpu_capability()
+    if has_native_bfloat16(device):
+        vectors += " and bfloat16"
+    return f"{available_cores()} cores of {name} ({vectors}), {torch.get_num_threads()} threads"
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

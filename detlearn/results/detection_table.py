@@ -20,6 +20,7 @@ from detlearn.results.machines import one_machine
 from detlearn.results.stored import Result, load
 
 NOT_REACHED = "not reached"
+DIVERGED = "diverged"  # the loss did not stay finite
 PARTS = {
     "table": "comparison",
     "peers": "comparison_peers",
@@ -27,7 +28,8 @@ PARTS = {
     "speed": "comparison_speed",
     "steps": "comparison_steps",
 }
-Cell = float | str | None  # a number, "not reached", or nothing measured
+TIMED = ("steps", "speed")
+Cell = float | str | None  # a number, what came instead of one, or nothing measured
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ class DetectionTable:
 
     Attributes:
         columns: as shown.
-        cells: detector → key → number, "not reached", or None where nothing was measured.
+        cells: detector → key → number; "not reached", with the seeds where there are several;
+            "diverged"; or None where nothing was measured.
         spreads: detector → key → standard deviation over the seeds, where there are several.
         sources: detector → key → where the number comes from.
-        machine: on which everything was measured.
+        machine: on which times and memory were measured; where a training ran is in its source.
     """
 
     columns: tuple[Column, ...]
@@ -223,7 +226,7 @@ class DetectionTable:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
             for row in [titles, *rows]
         ]
-        return "\n".join([*lines, f"measured on {self.machine}"])
+        return "\n".join([*lines, f"times and memory measured on {self.machine}"])
 
     __repr__ = __str__
 
@@ -312,13 +315,18 @@ def detection_comparison() -> DetectionTable:
 
     Raises:
         FileNotFoundError: if the comparison is not stored; ``make comparison`` makes it.
-        ValueError: if parts come from different machines, or trainings from other steps than the
-            calibration's.
+        ValueError: if a part comes from several machines, if times do, or if trainings took other
+            steps than the calibration's.
     """
     parts = {part: found for part, name in PARTS.items() if (found := _stored(name)) is not None}
     if "table" not in parts:
         load(PARTS["table"])  # which says what is there instead
-    machine = one_machine(list(parts.values()))
+
+    # The trainings are the same work in float32 on any machine. Seconds and memory are not.
+    for part in parts.values():
+        one_machine([part])
+    timed = [parts[part] for part in TIMED if part in parts]
+    machine = one_machine(timed or [parts["table"]])
 
     table = DetectionTable(COLUMNS, machine=machine)
     result = parts["table"]
@@ -362,13 +370,17 @@ def _add_row(
     table.sources[detector] = {}
 
     for key in SEEDED:
+        table.sources[detector][key] = _source(result, runs)
+        if any(run.get("diverged", False) for run in runs):
+            table.cells[detector][key] = DIVERGED
+            continue
+
         numbers = [run[key] for run in runs]
         # −1 says that there was no object of this size.
         measured = [number for number in numbers if number >= 0]
         table.cells[detector][key] = statistics.fmean(measured) if measured else -1.0
         if len(measured) > 1:
             table.spreads[detector][key] = statistics.stdev(measured)
-        table.sources[detector][key] = _source(result, runs)
 
 
 def _add_seconds(table: DetectionTable, parts: dict[str, Result]) -> None:
@@ -395,12 +407,19 @@ def _add_seconds(table: DetectionTable, parts: dict[str, Result]) -> None:
             f"{_source(result, runs)}, by the seconds of a step in {steps['name']}.json"
         )
         if None in reached:
-            table.cells[detector][key] = NOT_REACHED
+            table.cells[detector][key] = _not_reached(reached)
             continue
         seconds = [backbone + step * time["seconds_per_step"] for step in reached]
         table.cells[detector][key] = statistics.fmean(seconds)
         if len(seconds) > 1:
             table.spreads[detector][key] = statistics.stdev(seconds)
+
+
+def _not_reached(reached: Sequence[int | None]) -> str:
+    """Say that some seeds did not get there, and how many where there are several."""
+    if len(reached) == 1:
+        return NOT_REACHED
+    return f"{NOT_REACHED} ({reached.count(None)} of {len(reached)} seeds)"
 
 
 def _check_steps(
@@ -455,7 +474,8 @@ def _add_speed(table: DetectionTable, speed: Result) -> None:
 def _source(result: Result, runs: Sequence[dict[str, Any]]) -> str:
     """Say where a number comes from."""
     seeds = ", ".join(str(run["seed"]) for run in runs)
+    rate = f", learning rate {runs[0]['lr']:g}" if "lr" in runs[0] else ""
     return (
-        f"{result['name']}.json, seed{'s' if len(runs) > 1 else ''} {seeds} "
+        f"{result['name']}.json, seed{'s' if len(runs) > 1 else ''} {seeds}{rate} "
         f"({result['provenance']['command']}; {', '.join(result.hardware())})"
     )

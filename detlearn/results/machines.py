@@ -1,4 +1,4 @@
-"""One table, one machine: seconds, latencies and memory of two machines do not compare."""
+"""One table, one machine: what two machines measured in seconds or bytes does not compare."""
 
 from __future__ import annotations
 
