@@ -79,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
     paths = find_pictures(options.images)
     if folder is not None:
         _check_names(paths)
+    _check_files(paths)
+    if folder is not None:
         check_free(folder, [path.stem for path in paths])
     if options.json is not None and os.path.lexists(options.json):
         raise ValueError(f"{options.json} is there already: give another --json, or move it away")
@@ -138,20 +140,21 @@ def find_pictures(given: Sequence[Path]) -> list[Path]:
             without hidden ones and without drawings of an earlier `detect`.
 
     Raises:
-        FileNotFoundError: if one is not there.
-        ValueError: for a pipe or device, or a folder without pictures.
+        ValueError: for a folder without pictures.
     """
     paths = []
     for path in given:
-        if path.is_dir():
-            paths += _pictures_in(path)
-        elif path.is_file():
-            paths.append(path)
-        elif path.exists():
-            raise ValueError(f"{path} is a pipe or a device: expected a picture or a folder")
-        else:
-            raise FileNotFoundError(f"{path}: no such picture")
+        paths += _pictures_in(path) if path.is_dir() else [path]
     return paths
+
+
+def _check_files(paths: Sequence[Path]) -> None:
+    """Raise unless all are there, and files: a pipe would be waited for."""
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such picture")
+        if not path.is_file():
+            raise ValueError(f"{path} is a pipe or a device: expected a picture or a folder")
 
 
 def _pictures_in(folder: Path) -> list[Path]:
