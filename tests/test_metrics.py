@@ -13,6 +13,7 @@ from torch import nn
 
 from detlearn.metrics import coco_metrics, evaluate, predict
 from detlearn.metrics.summary import RECALL_LEVELS
+from detlearn.models import BUILDERS, ImageBatcher, create
 
 
 def detection(boxes, scores, labels=None):
@@ -427,7 +428,7 @@ def test_bad_lists_are_refused():
 
 
 class Scenes(torch.utils.data.Dataset):
-    """Five images that hold nothing but their own number."""
+    """Five images that hold nothing but their own number. They are of one size."""
 
     class_names = ("boat", "house")
 
@@ -435,7 +436,7 @@ class Scenes(torch.utils.data.Dataset):
         return 5
 
     def __getitem__(self, i):
-        return torch.full((3, 8, 8 + i), float(i)), target([[i, i, i + 4, i + 4]], [i % 2])
+        return torch.full((3, 8, 12), float(i)), target([[i, i, i + 4, i + 4]], [i % 2])
 
 
 class Oracle(nn.Module):
@@ -473,6 +474,121 @@ def test_predict_keeps_the_order_of_the_images():
     assert [d["boxes"][0, 0].item() for d in detections] == [0, 1, 2, 3, 4]
 
 
+class Mixed(torch.utils.data.Dataset):
+    """Images of given sizes; the first pixel is the image's number, divided by 1000."""
+
+    class_names = ("boat", "house")
+
+    def __init__(self, *sizes):
+        self.sizes, self.read = sizes, []
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, i):
+        self.read.append(i)
+        image = torch.rand(3, *self.sizes[i], generator=torch.Generator().manual_seed(i))
+        image[0, 0, 0] = i / 1000
+        return image, target([[i, i, i + 4, i + 4]], [i % 2])
+
+
+class Recorder(nn.Module):
+    """A model that keeps the numbers of the images of each batch, and may have a batcher."""
+
+    def __init__(self, batcher=None):
+        super().__init__()
+        if batcher:
+            self.batcher = batcher
+        self.batches = []
+
+    def forward(self, images):
+        numbers = [round(float(image[0, 0, 0]) * 1000) for image in images]
+        self.batches.append(numbers)
+        return [detection([[i, i, i + 4, i + 4]], [0.5], [i % 2]) for i in numbers]
+
+
+# Padded to a multiple of 32 the sizes 0, 2, 3 and 5 are equal, and 1 and 4.
+SIX_SIZES = [(20, 40), (33, 40), (32, 64), (1, 33), (64, 64), (32, 64)]
+
+
+def test_images_of_one_padded_size_go_together_and_answers_keep_their_order():
+    data, model = Mixed(*SIX_SIZES), Recorder(ImageBatcher())
+    found = predict(model, data, batch_size=3, progress=False)
+    assert model.batches == [[0, 2, 3], [1, 4], [5]]
+    assert [d["boxes"][0, 0].item() for d in found] == [0, 1, 2, 3, 4, 5]
+    assert data.read == [0, 1, 2, 3, 4, 5]
+    assert evaluate(Recorder(ImageBatcher()), data, batch_size=3, progress=False).ap == approx(1)
+
+    # Without a batcher of ours only images of the very same size do.
+    model = Recorder()
+    predict(model, data, batch_size=3, progress=False)
+    assert model.batches == [[0], [1], [2, 5], [3], [4]]
+
+    # Squashed to one size, all do.
+    model = Recorder(ImageBatcher(fixed_size=(64, 64)))
+    predict(model, data, batch_size=4, progress=False)
+    assert model.batches == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_of_images_that_wait_for_their_like_only_a_few_are_held():
+    """Of 40 images 38 have a size of their own; with batches of 2, eight may wait."""
+    sizes = [(32, 32 * (1 + i)) for i in range(40)]
+    sizes[6] = sizes[3]
+    sizes[30] = sizes[29]
+    data, model = Mixed(*sizes), Recorder(ImageBatcher())
+
+    held = []
+    answer = model.forward
+
+    def forward(images):
+        answered = sum(len(numbers) for numbers in model.batches)
+        held.append(len(data.read) - answered)
+        return answer(images)
+
+    model.forward = forward
+    found = predict(model, data, batch_size=2, progress=False)
+    assert [d["boxes"][0, 0].item() for d in found] == list(range(40))
+    assert max(held) == 8
+    # The pairs go as soon as they are there; of single images, the one that waits longest.
+    assert model.batches[:3] == [[3, 6], [0], [1]]
+    assert [29, 30] in model.batches and len(model.batches) == 38
+
+
+def test_where_too_many_wait_the_largest_group_goes():
+    """Eleven sizes and batches of 3: when twelve images wait, the only pair goes."""
+    sizes = [(32, 32 * (1 + i)) for i in range(11)]
+    model = Recorder(ImageBatcher())
+    predict(model, Mixed(*sizes, sizes[7], sizes[0]), batch_size=3, progress=False)
+    assert model.batches[:2] == [[7, 11], [0, 12]]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_batch_size_gives_the_answers_of_image_by_image(name):
+    """In float64, lest two detections whose scores differ in the last bit change places."""
+    torch.manual_seed(0)
+    model = create(name, 2).double()
+    model.score_threshold = 0.0
+    sizes = [(70, 100), (96, 128), (128, 128), (65, 97), (40, 60), (96, 100), (128, 90), (64, 33)]
+    data = Mixed(*sizes)
+    alone = predict(model, data, batch_size=1, progress=False)
+    assert all(len(found["scores"]) > 0 for found in alone)
+
+    # The objects lie beside what the detector finds, a tenth of its sides away: an IoU of .68.
+    wanted = []
+    for found in alone:
+        boxes = found["boxes"][:6]
+        shift = 0.1 * (boxes[:, 2:] - boxes[:, :2])
+        wanted.append({"boxes": boxes + shift.repeat(1, 2), "labels": found["labels"][:6]})
+    reference = coco_metrics(alone, wanted, 2)
+    assert 0.1 < reference.ap < 0.9
+
+    for batch_size in (3, 16):
+        together = predict(model, data, batch_size=batch_size, progress=False)
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        assert coco_metrics(together, wanted, 2).ap == approx(reference.ap, abs=1e-4)
+
+
 def test_evaluate_leaves_each_part_in_its_mode():
     model = Oracle().train()
     model.frozen.eval()
@@ -489,6 +605,8 @@ def test_evaluate_shows_a_bar_only_when_asked(capsys):
     assert capsys.readouterr().err == ""
     evaluate(Oracle(), Scenes())
     assert "5/5" in capsys.readouterr().err
+    evaluate(Recorder(ImageBatcher()), Mixed(*SIX_SIZES), batch_size=2)
+    assert "6/6" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_what_is_no_detector():

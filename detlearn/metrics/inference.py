@@ -1,4 +1,10 @@
-"""Run a detector over a data set, and measure it: `predict` and `evaluate`."""
+"""Run a detector over a data set, and measure it: `predict` and `evaluate`.
+
+The answer for an image must not depend on which others lie in its batch. But images of a batch are
+padded to a common size, and a convolution sees the padding: on pictures of mixed sizes AP would
+move by some thousandths with the batch size. So images wait until there is a batch of those that
+are padded to the same size, which each of them would be padded to alone.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +16,11 @@ from torch.utils.data import Dataset
 from detlearn.machine.progress import progress_bar
 from detlearn.metrics.coco import coco_metrics
 from detlearn.metrics.summary import CocoMetrics
+
+Sample = tuple[Tensor, dict[str, Tensor]]
+
+# As many images as fill so many batches may wait for others of their size: it bounds the memory.
+WAITING_BATCHES = 4
 
 
 def evaluate(
@@ -26,7 +37,7 @@ def evaluate(
         model: a detector; ``model(list of images)`` gives one dictionary of ``boxes``, ``scores``
             and ``labels`` per image.
         dataset: samples ``(image, target)``, with ``class_names``.
-        batch_size: images at a time.
+        batch_size: images at a time, at most; it does not change the answers.
         device: where to run; the model is moved there and stays. None: wherever the model is.
         progress: show a bar.
 
@@ -60,13 +71,13 @@ def predict(
     Args:
         model: a detector, as for `evaluate`.
         dataset: samples ``(image, target)``; the targets are not looked at.
-        batch_size: images at a time.
+        batch_size: images at a time, at most; it does not change the answers.
         device: where to run; the model is moved there and stays. None: wherever the model is.
         progress: show a bar.
 
     Returns:
-        One dictionary per image, on the CPU: ``boxes`` (N, 4) x1, y1, x2, y2 in pixels, ``scores``
-            (N,), ``labels`` (N,).
+        One dictionary per image, in the order of the data set and on the CPU: ``boxes`` (N, 4) x1,
+            y1, x2, y2 in pixels, ``scores`` (N,), ``labels`` (N,).
 
     Raises:
         TypeError, ValueError: the model is no module, or returns no list of one dictionary per
@@ -94,21 +105,63 @@ def _run(
         tensors = [*model.parameters(), *model.buffers()]
         device = tensors[0].device if tensors else torch.device("cpu")
 
-    detections, targets = [], []
+    # By place: batches come in an order of their own.
+    detections, targets = {}, {}
     bar = progress_bar(len(dataset), "evaluating", unit="image", show=progress)
     with bar, eval_mode(model), torch.inference_mode():
-        for start in range(0, len(dataset), batch_size):
-            stop = min(start + batch_size, len(dataset))
-            samples = [dataset[i] for i in range(start, stop)]
-
-            outputs = model([image.to(device) for image, _ in samples])
+        for samples in _same_size_batches(model, dataset, batch_size):
+            outputs = model([image.to(device) for image, _ in samples.values()])
             _check_outputs(outputs, len(samples))
 
-            detections += [{key: out[key].cpu() for key in out} for out in outputs]
-            targets += [target for _, target in samples]
+            for place, out in zip(samples, outputs):
+                detections[place] = {key: out[key].cpu() for key in out}
+                targets[place] = samples[place][1]
             bar.update(len(samples))
 
-    return detections, targets
+    places = range(len(detections))
+    return [detections[place] for place in places], [targets[place] for place in places]
+
+
+def _same_size_batches(
+    model: nn.Module, dataset: Dataset, batch_size: int
+) -> Iterator[dict[int, Sample]]:
+    """Yield batches of samples whose images are padded to the same size.
+
+    Args:
+        model: says through its batcher how images are padded.
+        dataset: samples ``(image, target)``; they are read in order.
+        batch_size: samples in a batch, at most.
+
+    Yields:
+        Samples by their place in the data set. Each comes once; `WAITING_BATCHES` times
+        `batch_size` of them are held at a time, at most.
+    """
+    waiting: dict[tuple[int, ...], dict[int, Sample]] = {}  # by size, then by place
+    for place in range(len(dataset)):
+        sample = dataset[place]
+        size = _padded_size(model, sample[0])
+        waiting.setdefault(size, {})[place] = sample
+        if len(waiting[size]) == batch_size:
+            yield waiting.pop(size)
+
+        # Too many wait: the largest group goes as it is.
+        num_waiting = sum(len(group) for group in waiting.values())
+        if num_waiting == WAITING_BATCHES * batch_size:
+            fullest = max(waiting, key=lambda size: len(waiting[size]))
+            yield waiting.pop(fullest)
+
+    yield from waiting.values()
+
+
+def _padded_size(model: nn.Module, image: Tensor) -> tuple[int, ...]:
+    """Return a size that is equal for images which the model pads equally."""
+    batcher = getattr(model, "batcher", None)
+
+    # Somebody else's model may resize and pad as it likes: only equal sizes are safe. And what is
+    # no image the model itself refuses.
+    if batcher is None or image.ndim != 3 or image.numel() == 0:
+        return tuple(image.shape)
+    return batcher.padded_size(tuple(image.shape[-2:]))
 
 
 def _check_outputs(outputs: object, num_images: int) -> None:

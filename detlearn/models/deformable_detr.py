@@ -715,7 +715,8 @@ class DeformableDETR(Detector):
         # A query is made of its box: the sine codes of x, y, w and h, side by side.
         hidden_dim = self.transformer.hidden_dim
         codes = sine_code(2 * math.pi * boxes, hidden_dim // 2, self.temperature)  # (B, Q, 4, C/2)
-        rows = self.transformer.pos_trans_norm(self.transformer.pos_trans(codes.flatten(2)))
+        codes = codes.flatten(2).to(proposals.tokens.dtype)  # (B, Q, 2C)
+        rows = self.transformer.pos_trans_norm(self.transformer.pos_trans(codes))
         positions, queries = rows.chunk(2, dim=-1)  # (B, Q, C) twice
 
         if self.queries_know_features:

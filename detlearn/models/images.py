@@ -119,10 +119,12 @@ class ImageBatcher(nn.Module):
             normalised = (image.to(self.mean.dtype) - self.mean) / self.std
             resized.append(self._resize(normalised))
 
-        # One size for all: the largest height and width, rounded up.
+        # One size for all: the largest height and width that any of them would have alone.
+        original_sizes = [tuple(image.shape[-2:]) for image in images]
         sizes = [tuple(image.shape[-2:]) for image in resized]
-        height = self._round_up(max(height for height, _ in sizes))
-        width = self._round_up(max(width for _, width in sizes))
+        padded_sizes = [self.padded_size(size) for size in original_sizes]
+        height = max(height for height, _ in padded_sizes)
+        width = max(width for _, width in padded_sizes)
 
         padded = []
         for image in resized:
@@ -131,7 +133,6 @@ class ImageBatcher(nn.Module):
 
         # Channels innermost: convolutions on a CPU are a fifth faster that way.
         batched = torch.stack(padded).contiguous(memory_format=torch.channels_last)
-        original_sizes = [tuple(image.shape[-2:]) for image in images]
         batch = Batch(batched, sizes, original_sizes)
         if targets is None:
             return batch, None
@@ -157,19 +158,40 @@ class ImageBatcher(nn.Module):
             undone.append({**found, "boxes": clip_boxes_to_image(boxes, original)})
         return undone
 
+    def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the tensor in which an image alone would lie.
+
+        Images for which it is equal lie in a common batch as each lies in its own.
+
+        Args:
+            size: height and width of the image as the caller has it.
+
+        Returns:
+            Height and width once resized and padded.
+        """
+        height, width = self._resized_size(size)
+        return self._round_up(height), self._round_up(width)
+
+    def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width to which an image of (height, width) is resized."""
+        if self.fixed_size is not None:
+            return self.fixed_size
+        if self.min_size is None:
+            return size
+
+        # Rounded down, as torchvision does.
+        height, width = size
+        scale = min(self.min_size / min(size), self.max_size / max(size))
+        return math.floor(height * scale), math.floor(width * scale)
+
     def _resize(self, image: Tensor) -> Tensor:
         """Resize one image (3, H, W) as the settings say."""
-        if self.fixed_size is not None:
-            return F.interpolate(image[None], size=self.fixed_size, mode="bilinear")[0]
-        if self.min_size is None:
+        if not self.resizes:
             return image
 
-        height, width = image.shape[-2:]
-        scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
-        # recompute_scale_factor uses the ratio of the rounded sizes, the one the boxes get too.
-        return F.interpolate(
-            image[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True
-        )[0]
+        # Given a size, it uses the ratio of the rounded sizes, the one the boxes get too.
+        size = self._resized_size(tuple(image.shape[-2:]))
+        return F.interpolate(image[None], size=size, mode="bilinear")[0]
 
     def _round_up(self, side: int) -> int:
         """Return the next multiple of `size_divisible`."""
