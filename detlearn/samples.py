@@ -16,6 +16,8 @@ Shapes: N objects on one image, K classes, H, W image height and width. Boxes ar
 in pixels of the image.
 """
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -24,6 +26,12 @@ from torch import Tensor
 
 # The columns that hold one number for each object.
 COLUMNS = ("labels", "scores", "area", "iscrowd", "difficult")
+
+# Pixels may lie outside of [0, 1] by this much: an interpolation can overshoot a little.
+OVERSHOOT = 0.1
+
+# Pixels. Beyond, areas and squared distances are soon no float32, which ends at 3.4e38.
+LARGEST_COORDINATE = 1e18
 
 
 class Target(TypedDict, total=False):
@@ -79,14 +87,17 @@ class ObjectFault(NamedTuple):
 # ---- what a detector is given
 
 
-def check_images(images: Sequence[Tensor]) -> None:
+def check_images(images: Sequence[Tensor]) -> tuple[float, float]:
     """Check what a detector is given to look at.
 
     Args:
-        images: should be a non-empty list of float tensors (3, H, W) with finite values.
+        images: should be a non-empty list of dense float tensors (3, H, W) with finite values.
+
+    Returns:
+        The lowest and the highest of all pixels, for `warn_of_pixels`.
 
     Raises:
-        TypeError: if it is one tensor instead of a list, or an element is no float tensor.
+        TypeError: if it is one tensor instead of a list, or an element is no dense float tensor.
         ValueError: if the list is empty, an element has another shape, or a pixel is not finite.
     """
     if isinstance(images, Tensor):
@@ -98,17 +109,51 @@ def check_images(images: Sequence[Tensor]) -> None:
     if len(images) == 0:
         raise ValueError("images is empty: give at least one (3, H, W) tensor")
 
+    lowest, highest = math.inf, -math.inf
     for i, image in enumerate(images):
         if not isinstance(image, Tensor) or not image.is_floating_point():
             kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
             raise TypeError(f"image {i} is {kind}: expected a float tensor in [0, 1]")
+        _check_readable(image, f"image {i}")
 
         if image.ndim != 3 or image.shape[0] != 3 or min(image.shape) == 0:
             raise ValueError(f"image {i} has shape {tuple(image.shape)}: expected (3, H, W)")
 
-        # One NaN or infinity makes the sum one, and a sum takes a third of the time.
-        if not image.sum(dtype=torch.float32).isfinite():
+        # If one pixel is NaN, so are both; the two are found together, in the time of a sum.
+        low, high = torch.stack(torch.aminmax(image.detach())).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"image {i} holds pixels that are NaN or infinite")
+        lowest, highest = min(lowest, low), max(highest, high)
+
+    return lowest, highest
+
+
+def has_usual_pixels(lowest: float, highest: float) -> bool:
+    """Return whether pixels between these two can be meant to lie in [0, 1]."""
+    return lowest >= -OVERSHOOT and highest <= 1 + OVERSHOOT
+
+
+def warn_of_pixels(lowest: float, highest: float, stacklevel: int = 1) -> None:
+    """Warn that pixels outside of [0, 1] are probably a mistake, and say which.
+
+    A detector takes them nevertheless, and finds nothing; nothing else would tell.
+
+    Args:
+        lowest, highest: the range of the pixels, from `check_images`.
+        stacklevel: whom the warning is for, as in ``warnings.warn``; 1 is the line that calls.
+    """
+    if lowest < -OVERSHOOT:
+        cause = "were they normalised already? A detector does that itself"
+    elif highest <= 255 * (1 + OVERSHOOT):
+        cause = "divide pixels from 0 to 255 by 255"
+    else:
+        cause = "divide them by the largest value that a pixel can have, 65 535 if it has 16 bits"
+
+    warnings.warn(
+        f"the images have pixels from {lowest:.4g} to {highest:.4g}, and a detector expects them "
+        f"in [0, 1]: {cause}",
+        stacklevel=stacklevel + 1,
+    )
 
 
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
@@ -195,7 +240,8 @@ def check_shapes(
         which is what ``torch.tensor([])`` gives.
 
     Raises:
-        TypeError: if `objects` is no dictionary, a value no tensor, or labels are no integers.
+        TypeError: if `objects` is no dictionary, a value no dense tensor of real numbers, or labels
+            are no integers.
         ValueError: if a key is missing or a shape is wrong.
     """
     check_keys(objects, name, required)
@@ -206,6 +252,7 @@ def check_shapes(
         if not isinstance(objects[key], Tensor):
             kind = type(objects[key]).__name__
             raise TypeError(f"{name}[{key!r}] is a {kind}; expected a tensor")
+        _check_readable(objects[key], f"{name}[{key!r}]")
 
     boxes = objects["boxes"]
     if for_training and not boxes.is_floating_point():
@@ -213,7 +260,7 @@ def check_shapes(
 
     if "labels" in objects:
         dtype = objects["labels"].dtype
-        integer = not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
+        integer = not (dtype.is_floating_point or dtype == torch.bool)
         if not integer or (for_training and dtype != torch.int64):
             raise TypeError(f"{name}['labels'] has dtype {dtype}; expected int64")
 
@@ -231,6 +278,21 @@ def check_shapes(
                 f"{name}[{key!r}] has shape {tuple(objects[key].shape)}; "
                 f"expected ({len(boxes)},), one for each box"
             )
+
+
+def _check_readable(tensor: Tensor, name: str) -> None:
+    """Raise TypeError for tensors whose numbers cannot be read one by one, or compared."""
+    if tensor.is_meta:
+        raise TypeError(f"{name} is on the device meta, where tensors hold no numbers")
+
+    if tensor.layout != torch.strided:
+        raise TypeError(
+            f"{name} is sparse, its layout is {tensor.layout}; expected a dense tensor, which its "
+            "method to_dense() gives"
+        )
+
+    if tensor.is_complex():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; expected real numbers")
 
 
 def check_keys(objects: Mapping[str, object], name: str, required: Sequence[str]) -> None:
@@ -263,15 +325,21 @@ def first_fault(
         num_classes, image_size, for_training: as for `check_objects`.
 
     Returns:
-        The first `ObjectFault` by rule and then by row, or None. Boxes must be finite and ordered
-        (x1 ≤ x2, y1 ≤ y2; for training <) and touch the image if its size is given; labels must
-        lie in 0 … K−1.
+        The first `ObjectFault` by rule and then by row, or None. Boxes must be finite, within
+        `LARGEST_COORDINATE` and ordered (x1 ≤ x2, y1 ≤ y2; for training <) and touch the image if
+        its size is given; labels must lie in 0 … K−1.
     """
     boxes = boxes.reshape(-1, 4)
     x1, y1, x2, y2 = boxes.unbind(-1)
 
-    # Each rule: which column it looks at, which rows break it, and what to say then.
-    rules = [("boxes", ~boxes.isfinite().all(-1), "is not finite")]
+    # Each rule: which column it looks at, which rows break it, and what to say then. The first
+    # finds NaN and infinity, too: neither is below any number.
+    near = (boxes.float().abs() < LARGEST_COORDINATE).all(-1)
+    why = (
+        f"is not finite or has a corner {LARGEST_COORDINATE:g} pixels away or more, so that its "
+        "area is no float32"
+    )
+    rules = [("boxes", ~near, why)]
 
     if for_training:
         flat = (x2 <= x1) | (y2 <= y1)

@@ -173,3 +173,38 @@ def test_a_detector_checks_before_it_computes():
         model.eval()([IMAGE * math.nan])
     with pytest.raises(ValueError, match="num_classes is 0"):
         Detector(0, ImageBatcher())
+
+
+class Blind(Detector):
+    """Finds nothing and learns nothing."""
+
+    def predict(self, images, sizes=None):
+        return sizes
+
+    def compute_loss(self, outputs, targets):
+        return {"loss": torch.zeros(())}
+
+    def decode(self, outputs):
+        none = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+        return [{**none, "labels": torch.zeros(0).long()} for _ in outputs]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([IMAGE, IMAGE * 255], "pixels from .* to .*by 255"),
+        ([IMAGE * 65535], "16 bits"),
+        ([(IMAGE - 0.45) / 0.22, IMAGE], "normalised already"),
+    ],
+)
+def test_a_detector_warns_once_of_pixels_of_another_range(images, words, training):
+    model = Blind(2).train(training)
+    targets = [target()] * len(images) if training else None
+    model([IMAGE] * len(images), targets)  # no warning
+
+    with pytest.warns(UserWarning, match=words) as caught:
+        for _ in range(3):
+            model(images, targets)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__, "it points at the line that called the detector"

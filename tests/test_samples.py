@@ -5,12 +5,15 @@ import math
 import pytest
 import torch
 
+from detlearn.boxes import complete_box_iou
 from detlearn.samples import (
     check_images,
     check_objects,
     check_shapes,
     check_targets,
     first_fault,
+    has_usual_pixels,
+    warn_of_pixels,
 )
 
 BOX = [[2.0, 3.0, 10.0, 12.0]]
@@ -43,11 +46,52 @@ class TestImages:
             ([torch.rand(3, 0, 4)], ValueError, r"image 0 has shape \(3, 0, 4\)"),
             ([IMAGE, IMAGE, IMAGE * math.nan], ValueError, "image 2 holds pixels that are NaN"),
             ([IMAGE / 0], ValueError, "image 0 holds pixels that are NaN or infinite"),
+            ([IMAGE, -IMAGE / 0], ValueError, "image 1 holds pixels that are NaN or infinite"),
+            ([IMAGE.to_sparse()], TypeError, r"image 0 is sparse.*sparse_coo.*dense.*to_dense\(\)"),
+            ([IMAGE, IMAGE.to("meta")], TypeError, "image 1 is on the device meta.*no numbers"),
+            ([IMAGE.to(torch.complex64)], TypeError, "image 0 is torch.complex64: expected a flo"),
         ],
     )
     def test_bad_ones_are_named(self, images, error, words):
         with pytest.raises(error, match=words):
             check_images(images)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_the_range_of_the_pixels_is_found(self, dtype):
+        first, second = torch.full((3, 4, 5), 0.5), torch.full((3, 2, 2), 0.25)
+        first[2, 3, 4], second[0, 0, 0] = 2.5, -0.75
+        assert check_images([first.to(dtype), second.to(dtype)]) == (-0.75, 2.5)
+        assert check_images([first.to(dtype).requires_grad_()]) == (0.5, 2.5)
+
+        # One pixel, wherever it is.
+        for bad in (math.nan, math.inf, -math.inf):
+            second[2, 1, 1] = bad
+            with pytest.raises(ValueError, match="image 1 holds pixels that are NaN or infinite"):
+                check_images([first.to(dtype), second.to(dtype)])
+
+    def test_what_an_interpolation_overshoots_is_usual(self):
+        assert has_usual_pixels(0.0, 1.0) and has_usual_pixels(-0.1, 1.1)
+        assert not has_usual_pixels(-0.11, 1.0) and not has_usual_pixels(0.0, 1.11)
+
+    @pytest.mark.parametrize(
+        ("lowest", "highest", "words"),
+        [
+            (
+                0.0,
+                255.0,
+                r"pixels from 0 to 255, .*in \[0, 1\]: divide pixels from 0 to 255 by 255",
+            ),
+            (0.0, 1.5, "pixels from 0 to 1.5, .*by 255"),
+            (0.0, 280.0, "from 0 to 280, .*by 255"),
+            (0.0, 300.0, "from 0 to 300, .*65 535 if it has 16 bits"),
+            (-2.118, 2.64, "from -2.118 to 2.64, .*normalised already"),
+            (-1.0, 1.0, "from -1 to 1, .*normalised already"),
+        ],
+    )
+    def test_the_warning_names_the_range_and_the_likely_cause(self, lowest, highest, words):
+        with pytest.warns(UserWarning, match=words) as caught:
+            warn_of_pixels(lowest, highest)
+        assert caught[0].filename == __file__
 
 
 class TestTargets:
@@ -94,6 +138,15 @@ class TestTargets:
                 TypeError,
                 "labels.*torch.float32; expected int64",
             ),
+            (target([[0.0, 0, 1e19, 1]]), ValueError, r"\[0\] = .* 1e\+18 pixels away or more"),
+            (target([[-1e18, 0, 1, 1]]), ValueError, "its area is no float32"),
+            ({**target(), "boxes": torch.tensor(BOX).to_sparse()}, TypeError, "boxes.*is sparse"),
+            ({**target(), "boxes": torch.tensor(BOX, device="meta")}, TypeError, "device meta"),
+            (
+                {**target(), "labels": torch.zeros(1, dtype=torch.int64, device="meta")},
+                TypeError,
+                r"targets\[1\]\['labels'\] is on the device meta",
+            ),
         ],
     )
     def test_bad_ones_are_named(self, bad, error, words):
@@ -129,6 +182,14 @@ class TestShapes:
             (objects(*BOX, area=[]), ValueError, r"\['area'\].*\(0,\); expected \(1,\), one for e"),
             (objects(*BOX, iscrowd=[0, 0]), ValueError, r"\['iscrowd'\] has shape"),
             (objects(*BOX, difficult=[0, 0]), ValueError, r"\['difficult'\] has shape"),
+            (objects(*BOX, scores=[0.5j]), TypeError, r"\['scores'\].*complex64; expected real"),
+            (objects(*BOX, labels=[1j]), TypeError, r"\['labels'\].*complex64; expected real"),
+            ({"boxes": torch.zeros(1, 4) * 1j}, TypeError, r"\['boxes'\].*complex64; expected re"),
+            (
+                {"boxes": torch.zeros(1, 4).to_sparse()},
+                TypeError,
+                r"\['boxes'\] is sparse.*to_dens",
+            ),
         ],
     )
     def test_bad_ones_are_named(self, bad, error, words):
@@ -159,6 +220,21 @@ class TestNumbers:
         assert first_fault(boxes[:3], for_training=True)[:3] == ("boxes", 1, [5, 5, 5, 9])
         assert first_fault(boxes[:2], labels[:2], num_classes=2)[:3] == ("labels", 1, 2)
         assert first_fault(boxes[1:2], labels[2:3])[:3] == ("labels", 0, -1)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64])
+    def test_a_corner_so_far_away_that_the_area_overflows(self, dtype):
+        """The largest boxes that pass still have an IoU; in float32 (2e18)² · 2 is a number."""
+        large = 0.999e18 if dtype != torch.float16 else 65504.0
+        boxes = torch.tensor([[-large, -large, large, large]] * 2, dtype=torch.float64).to(dtype)
+        assert first_fault(boxes) is None
+        assert complete_box_iou(boxes.float(), boxes.float()).tolist() == [[1, 1], [1, 1]]
+        if dtype != torch.float16:
+            boxes[1, 2] = int(1e18)
+            fault = first_fault(boxes)
+            assert fault[:2] == ("boxes", 1) and "1e+18 pixels away" in fault.why
+        if dtype == torch.float64:
+            boxes[0, 1] = -1e300  # finite, but no float32
+            assert first_fault(boxes)[:2] == ("boxes", 0)
 
     def test_a_box_on_the_border_touches_its_image(self):
         inside = torch.tensor([[29.0, 19.0, 40.0, 40.0], [-5.0, -5.0, 1.0, 1.0]])

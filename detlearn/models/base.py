@@ -26,7 +26,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from detlearn.models.images import ImageBatcher
 from detlearn.nms import batched_nms
-from detlearn.samples import Detections, Target, check_images, check_targets
+from detlearn.samples import (
+    Detections,
+    Target,
+    check_images,
+    check_targets,
+    has_usual_pixels,
+    warn_of_pixels,
+)
 
 SMALLEST_SIDE = 1e-2  # detections narrower or lower than this many pixels are dropped
 
@@ -119,6 +126,7 @@ class Detector(nn.Module):
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self.max_detections = max_detections
+        self.warned_of_pixels = False
 
     # ---- what a subclass defines -----------------------------------------------------------------
 
@@ -190,8 +198,14 @@ class Detector(nn.Module):
 
         Raises:
             TypeError, ValueError: on bad images or targets; see `check_images`, `check_targets`.
+
+        Warns:
+            UserWarning: once, if the images have pixels that are not in [0, 1].
         """
-        check_images(images)
+        lowest, highest = check_images(images)
+        if not has_usual_pixels(lowest, highest) and not self.warned_of_pixels:
+            self.warned_of_pixels = True
+            warn_of_pixels(lowest, highest, stacklevel=4)  # for whoever called the model
 
         if self.training:
             check_targets(images, targets, self.num_classes)
