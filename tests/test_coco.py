@@ -230,12 +230,11 @@ FAULTS = {  # changes of annotation 10 → what the message says
     "nan": ({"bbox": [float("nan"), 2, 10, 20]}, r"annotation 10 of image 7.*nan"),
     "infinite": ({"bbox": [0, 2, float("inf"), 20]}, r"annotation 10 of image 7.*inf"),
     "huge": ({"bbox": [0, 2, 10**400, 20]}, r"annotation 10 of image 7.*expected a number"),
-    "text": ({"bbox": [0, "2", 10, 20]}, r"annotation 10 of image 7.*bbox is \[0, '2'"),
     "null": ({"bbox": [0, [], 10, 20]}, r"annotation 10 of image 7.*expected a number"),
     "true": ({"bbox": [0, True, 10, 20]}, r"annotation 10 of image 7.*is True"),
     "three": ({"bbox": [0, 2, 10]}, r"annotation 10 of image 7.*expected \[x, y, width, height\]"),
     "no bbox": ({"bbox": None}, r"annotation 10 of image 7.*'bbox' is missing"),
-    "no list": ({"bbox": "0 2 10 20"}, r"annotation 10 of image 7.*expected list"),
+    "no list": ({"bbox": "0 2 10 20"}, r"annotation 10 of image 7.*expected \[x, y"),
     "enormous": ({"bbox": [0, 2, 1e300, 20]}, r"annotation 10 of image 7.*at most 1e\+12"),
     "outside": ({"bbox": [60, 2, 10, 20]}, r"annotation 10 of image 7.*lies in the 60×40 image"),
     "too thin": ({"bbox": [50, 2, 1e-9, 20]}, r"annotation 10 of image 7.*lies in the"),
@@ -243,12 +242,6 @@ FAULTS = {  # changes of annotation 10 → what the message says
     "no category": ({"category_id": None}, r"annotation 10 of image 7.*'category_id' is missing"),
     "image": ({"image_id": 99}, r"annotation 10: no image has the id 99"),
     "no image": ({"image_id": None}, r"annotation 10: .*'image_id' is missing"),
-    "no id": ({"id": None}, r"annotations\[0\]: .*'id' is missing"),
-    "true id": ({"id": True}, r"annotations\[0\]: id is True, expected int"),
-    "text id": ({"id": "ten"}, r"annotations\[0\]: id is 'ten', expected int"),
-    "area": ({"area": -1}, r"annotation 10 of image 7.*area is -1"),
-    "huge area": ({"area": 1e300}, r"annotation 10 of image 7.*area is 1e\+300"),
-    "nan area": ({"area": float("nan")}, r"annotation 10 of image 7.*area is nan"),
     "crowd": ({"iscrowd": 2}, r"annotation 10 of image 7.*iscrowd is 2"),
 }
 
@@ -265,28 +258,13 @@ def test_fault_names_file_and_annotation_or_is_left_out_with_one_summary(tmp_pat
     assert len(data) == 2 and data[0][1]["labels"].tolist() == [0]
 
 
-def test_the_first_of_two_annotations_with_one_id_is_kept(tmp_path):
-    content = changed("annotations", 1, id=10)
-    with pytest.raises(ValueError, match="annotation 10: an earlier annotation has this id"):
-        make(tmp_path, content)
-    with pytest.warns(UserWarning, match="1 × id given twice"):
-        data = make(tmp_path, content, on_bad="skip")
-    assert data[0][1]["labels"].tolist() == [2]
-
-
 LIST_FAULTS = {  # faults of images and categories, which raise in both modes
     "id twice": (changed("images", 1, id=7), "image 7: two images have this id"),
     "no file name": (changed("images", 0, file_name=None), "image 7: .*'file_name' is missing"),
     "no id": (changed("images", 0, id=None), r"images\[0\]: .*'id' is missing"),
     "width only": (changed("images", 0, height=None), "image 7: .*'height' is missing"),
     "width": (changed("images", 0, width=-60), "image 7: width -60"),
-    "climbs": (changed("images", 0, file_name="../a.png"), r"image 7: .*'\.\./a\.png' must be rel"),
-    "climbs later": (changed("images", 0, file_name="x/../../a.png"), "must be relative"),
-    "climbs in Windows": (changed("images", 0, file_name="..\\a.png"), "must be relative"),
-    "absolute": (changed("images", 0, file_name="/a.png"), "must be relative"),
-    "drive": (changed("images", 0, file_name="C:\\a.png"), "must be relative"),
     "category twice": (changed("categories", 1, id=90), r"categories\[1\]: id 90 is taken"),
-    "name twice": (changed("categories", 1, name="brush"), "second category is named 'brush'"),
     "no name": (changed("categories", 1, name=None), r"categories\[1\]: .*'name' is missing"),
     "cut off": (json.dumps(CONTENT)[:-9], "malformed JSON"),
     "binary": (b"\xff\xfe\xfa\x00", "malformed JSON"),
@@ -309,7 +287,7 @@ def test_faults_of_the_lists_always_raise(tmp_path, fault, on_bad):
 def test_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         CocoDetection(tmp_path, tmp_path / "none.json")
-    with pytest.raises(FileNotFoundError, match=r"image 7: its picture .*gone\.png is missing"):
+    with pytest.raises(FileNotFoundError, match=r"image 7: its picture 'gone\.png' is missing"):
         make(tmp_path, changed("images", 0, file_name="gone.png"), on_bad="skip")
     with pytest.raises(ValueError, match="on_bad must be"):
         make(tmp_path, on_bad=True)

@@ -5,30 +5,55 @@ Shapes: ``N`` objects of one image, ``H`` and ``W`` its height and width in pixe
 A *fault* is one annotation that cannot be true: a box without area, a class nobody declared. The
 functions below raise ``BadAnnotation`` for it, and ``Faults`` decides: pass it on
 (``on_bad="raise"``), or drop the annotation, count it, and say once at the end what was left out
-(``on_bad="skip"``). A picture that is missing or broken always raises: an evaluation that silently
-leaves images out measures something else.
+(``on_bad="skip"``). What decides nothing costs nothing: an object whose box and class can be read
+is kept, whatever its other fields say.
+
+A picture that is missing or broken raises in both cases, for an evaluation that leaves images out
+measures something else; ``skip_bad_images=True`` leaves them out and says so. A missing picture
+shows when the data set is made. Whether one can be read shows only when it is read, so
+``AnnotatedPictures.check`` reads them all before a training starts. It also stops where there is no
+object, or where more than a tenth of them was left out: the file is then not what it was taken for.
 
 Upright pictures: a camera may store its pixels turned and note the turn in the EXIF field
 ``Orientation``. People annotate what they see, so the turn is applied and boxes, width and height
 refer to the upright picture. A file whose width and height are those of the unturned pixels
-contradicts this and raises when the picture is read.
+contradicts this and raises: its boxes may be those of the one or of the other.
 """
 
 import os
+import re
+import unicodedata
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch.utils.data import Dataset
 
+from detlearn.machine.progress import progress_bar
+
 EXAMPLES_SHOWN = 3  # in the summary of what was left out
 LARGEST = 1e12  # of a number in a file; no picture has so many pixels, and float32 holds it
+LARGEST_SHARE_LEFT_OUT = 0.1  # of all objects, before a training
 TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of the EXIF field that swap width and height
+
+# A number as text; float() would take "1_2", too.
+_NUMBER = re.compile(
+    r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.I | re.A
+)
+_WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")  # "007" is a name
+
+# Words for a flag, as tools write them; VOC's own files have "Unspecified" for "nobody looked".
+_YES = ("1", "true", "yes", "y", "t")
+_NO = ("0", "false", "no", "n", "f", "", "none", "null", "unspecified")
 
 
 class BadAnnotation(ValueError):
@@ -132,11 +157,15 @@ class AnnotatedPictures(Dataset):
     Attributes:
         class_names: the K names, by label.
         left_out: how many annotations were dropped, by reason.
+        images_left_out: what is wrong with each picture that was left out.
     """
 
     class_names: list[str]
     left_out: dict[str, int]
+    images_left_out: list[str]
     _records: list[Record]
+    _source = "the data set"  # what was read, for messages
+    _skip_bad_images = False
 
     @property
     def image_paths(self) -> list[Path]:
@@ -164,12 +193,7 @@ class AnnotatedPictures(Dataset):
         image = read_picture(record.path)
 
         height, width = image.shape[1:]
-        if record.size not in (None, (width, height)):
-            raise ValueError(
-                f"{record.path}: the upright picture is {width}×{height} pixels (width×height), "
-                f"its annotations say {record.size[0]}×{record.size[1]}; their boxes would lie in "
-                "the wrong places. Give width, height and boxes with the EXIF rotation applied"
-            )
+        _check_size(record.path, (width, height), record.size)
 
         return image, self.target(index)
 
@@ -183,6 +207,88 @@ class AnnotatedPictures(Dataset):
         target = {name: torch.from_numpy(array.copy()) for name, array in record.arrays.items()}
         target["image_id"] = torch.tensor(record.image_id)
         return target
+
+    def check(
+        self,
+        *,
+        accept_empty: bool = False,
+        accept_left_out: bool = False,
+        decode: bool = True,
+        progress: bool = True,
+    ) -> None:
+        """Look for what would stop or spoil a training or an evaluation, before its first step.
+
+        With ``skip_bad_images=True`` bad pictures leave the data set here, with a warning.
+
+        Args:
+            accept_empty: do not mind that there is no object at all.
+            accept_left_out: do not mind that more than a tenth of the objects was left out.
+            decode: read every picture to its end, which finds those that are cut off. Otherwise
+                only the headers are read: whether it is a picture, and of which size.
+            progress: show a bar.
+
+        Raises:
+            FileNotFoundError: a picture has gone since the data set was made.
+            ValueError: a picture is broken or has another size than the annotation file says; or
+                the objects are too few.
+        """
+        # First what takes no time.
+        if not accept_left_out:
+            self._check_left_out()
+
+        good, problems = [], []
+        bar = progress_bar(len(self), "checking pictures", unit="image", show=progress)
+        with bar:
+            for record in self._records:
+                try:
+                    check_picture(record.path, record.size, decode=decode)
+                    good.append(record)
+                except (FileNotFoundError, ValueError) as error:
+                    problems.append(self._bad_image(error))
+                bar.update()
+
+        self._records = good
+        self._leave_images_out(problems)
+
+        # A crowd is nothing to learn or to find.
+        num_objects = sum(np.sum(record.arrays["iscrowd"] == 0) for record in self._records)
+        if num_objects == 0 and not accept_empty:
+            raise ValueError(
+                f"{self._source}: none of the {len(self)} images shows an object, so there is "
+                "nothing to learn or to measure; is it the right file?"
+            )
+
+    def _check_left_out(self) -> None:
+        """Raise ValueError if so much was left out that the file must mean something else."""
+        num_bad = sum(self.left_out.values())
+        num_all = num_bad + sum(len(record.arrays["labels"]) for record in self._records)
+        if num_bad > LARGEST_SHARE_LEFT_OUT * num_all:
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.left_out.items())
+            raise ValueError(
+                f"{self._source}: {num_bad} of {num_all} annotations were left out, more than a "
+                f"tenth: {reasons}. Correct the file, or pass accept_left_out=True to go on"
+            )
+
+    def _bad_image(self, error: FileNotFoundError | ValueError) -> str:
+        """Return what is wrong with a picture, or raise it unless bad pictures are left out."""
+        if not self._skip_bad_images:
+            advice = "or pass skip_bad_images=True to go on without this image"
+            raise type(error)(f"{error}; {advice}") from None
+        return str(error)
+
+    def _leave_images_out(self, problems: list[str]) -> None:
+        """Note the pictures that were left out, and warn once if there are any."""
+        self.images_left_out = [*getattr(self, "images_left_out", []), *problems]
+        if not problems:
+            return
+
+        count = f"{len(problems)} of {len(problems) + len(self)}"
+        examples = "".join(f"\n  {problem}" for problem in problems[:EXAMPLES_SHOWN])
+        message = f"{self._source}: {count} images left out, with their objects. First:{examples}"
+        warnings.warn(message, stacklevel=3)  # points at the line that made or checked the data set
+
+
+# ---- pictures: where they are
 
 
 def path_inside(root: Path, name: str) -> Path:
@@ -203,6 +309,134 @@ def path_inside(root: Path, name: str) -> Path:
     return root.joinpath(*windows.parts)
 
 
+class PictureFolder:
+    """Find the pictures of a folder by the paths that annotation tools store.
+
+    A tool stores where a picture lay when it was annotated: ``C:\\work\\a.jpg``,
+    ``/data/upload/4/a.jpg``, ``../images/a%20b.jpg``. The picture is looked for
+
+    1. where the path leads, if it is relative and does not climb with ``..``;
+    2. where shorter ends of it lead: ``upload/4/a.jpg``, ``4/a.jpg``;
+    3. anywhere below the folder, by the last part, upper and lower case being the same.
+
+    A step from 2 on is a guess, and taken only where it is unambiguous: one file, and no other
+    stored path with that end. Nothing outside the folder is ever looked at.
+
+    Args:
+        root: the folder.
+        stored: all paths that the annotation file stores.
+    """
+
+    def __init__(self, root: str | os.PathLike, stored: Sequence[str]) -> None:
+        self.root = Path(root)
+        self._stored = stored
+        self._owners: Counter[str] | None = None  # how many stored paths have this end
+        self._files: dict[str, list[Path]] | None = None  # by name
+
+    def find(self, name: str) -> Path:
+        """Return the picture that a stored path means.
+
+        Raises:
+            ValueError: the path is empty or holds a zero byte.
+            FileNotFoundError: there is no such file, or several could be meant.
+        """
+        if not name or "\0" in name:
+            raise ValueError(f"the path of its picture is {name!r}, expected that of a file")
+
+        # As it stands; almost every file is found here, so only others pay for the search.
+        try:
+            path = path_inside(self.root, name)
+            if is_regular_file(path):
+                return path
+        except ValueError:
+            pass  # absolute, or climbs
+
+        end, files = self._guess(name)
+        if not files:
+            raise FileNotFoundError(
+                f"its picture {name!r} is missing: in {self.root} there is neither this path nor "
+                f"anywhere a file {end!r}; is {str(self.root)!r} the folder that the paths start "
+                "from?"
+            )
+        if len(files) > 1:
+            raise FileNotFoundError(
+                f"its picture {name!r} is missing, and several files have its name: {files[0]}, "
+                f"{files[1]}; correct the path"
+            )
+        if self._owners_of(end) > 1:
+            raise FileNotFoundError(
+                f"its picture {name!r} is missing, and {files[0]} may be that of another image "
+                f"whose path ends in {end!r}, too; correct the path"
+            )
+        return files[0]
+
+    def _guess(self, name: str) -> tuple[str, list[Path]]:
+        """Return the end of the path that was looked for, and the files that it may mean."""
+        ends = _ends(name)
+        for end in ends:
+            path = self.root / end
+            if "/" in end and path.is_relative_to(self.root) and is_regular_file(path):
+                return end, [path]
+
+        # The last parts, one for each spelling.
+        last_parts = [end for end in ends if "/" not in end]
+        for last_part in last_parts:
+            files = self._files_named(last_part)
+            if files:
+                return last_part, files
+        return last_parts[0], []
+
+    def _files_named(self, name: str) -> list[Path]:
+        """Return all files below the folder that have this name, in any case."""
+        if self._files is None:
+            self._files = defaultdict(list)
+            for folder, _, files in os.walk(self.root):
+                for file in sorted(files):
+                    self._files[_folded(file)].append(Path(folder, file))
+        return [file for file in self._files.get(_folded(name), []) if is_regular_file(file)]
+
+    def _owners_of(self, end: str) -> int:
+        """Return how many different stored paths have this end."""
+        if self._owners is None:
+            self._owners = Counter()
+            for name in set(self._stored):
+                self._owners.update({_folded(end) for end in _ends(name)})
+        return self._owners[_folded(end)]
+
+
+def _ends(name: str) -> list[str]:
+    """Return the ends of a stored path, longest first, with ``/`` between their parts.
+
+    Where a URL was stored, its quoting (``%20``) is undone and its query (``?token=…``) taken off.
+    """
+    spellings = [name, unquote(name), unquote(re.split("[?#]", name)[0])]
+    ends = []
+    for spelling in dict.fromkeys(spellings):
+        parts = [part for part in re.split(r"[/\\]", spelling) if part not in ("", ".")]
+        for start in range(len(parts)):
+            if ".." not in parts[start:]:
+                ends.append("/".join(parts[start:]))
+
+    # Longest first over all spellings; sorted() keeps the order of equals.
+    return sorted(dict.fromkeys(ends), key=lambda end: -end.count("/")) or [""]
+
+
+def _folded(name: str) -> str:
+    """Return a name such that case, and how accents are stored (macOS), make no difference."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def is_regular_file(path: Path) -> bool:
+    """Return whether there is a file, and no folder, device or pipe, which could hang a reader."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+# ---- pictures: what is in them
+
+
 def read_picture(path: Path) -> torch.Tensor:
     """Read a picture upright and in colour.
 
@@ -210,7 +444,7 @@ def read_picture(path: Path) -> torch.Tensor:
     in torchvision.
 
     Args:
-        path: a file in any format that Pillow reads.
+        path: a file in any format that Pillow reads (of several frames or pages, the first).
 
     Returns:
         ``(3, H, W)`` float32 in [0, 1].
@@ -219,13 +453,8 @@ def read_picture(path: Path) -> torch.Tensor:
         FileNotFoundError: there is no such file.
         ValueError: the file is no picture, or is cut off or damaged.
     """
-    try:
-        with Image.open(path) as picture:
-            pixels = _rgb_pixels(ImageOps.exif_transpose(picture))  # (H, W, 3)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such picture") from None
-    except Exception as error:  # a decoder raises whatever damaged bytes provoke
-        raise _broken_picture(path, error) from error
+    with _opened(path) as picture:
+        pixels = _rgb_pixels(ImageOps.exif_transpose(picture))  # (H, W, 3)
 
     scale = np.iinfo(pixels.dtype).max
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (3, H, W)
@@ -239,27 +468,102 @@ def picture_size(path: Path) -> tuple[int, int]:
         (width, height) in pixels, with the EXIF rotation applied.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file is no picture.
     """
+    with _opened(path) as picture:
+        return _upright_size(picture)
+
+
+def check_picture(path: Path, size: tuple[int, int] | None, *, decode: bool) -> None:
+    """Check that a picture can be read.
+
+    Args:
+        path: of the picture.
+        size: (width, height) as its annotations give it; None if they do not.
+        decode: read it to its end and not only its header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture, is of another size, or is cut off or damaged.
+    """
+    with _opened(path) as picture:
+        found = _upright_size(picture)
+        if decode:
+            # A JPEG may be decoded at an eighth of its size, which takes a fraction of the time and
+            # reads the whole file nevertheless. Other formats ignore this.
+            picture.draft(None, (picture.width // 8, picture.height // 8))
+            _rgb_pixels(picture)
+
+    _check_size(path, found, size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; whatever its decoder raises becomes one error that names the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file (a pipe would be waited for for ever), or cannot be read.
+    """
+    path = Path(path)
+    if not is_regular_file(path):
+        if path.exists():
+            raise ValueError(f"{path}: is no file but a folder, a pipe or a device")
+        raise FileNotFoundError(f"{path}: no such picture")
+
     try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation) in TURNED_BY_90_DEGREES
-            return picture.size[::-1] if turned else picture.size
-    except Exception as error:  # as in read_picture
-        raise _broken_picture(path, error) from error
+        with Image.open(path, formats=_readable_formats()) as picture:
+            yield picture
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such picture") from None
+    except Exception as error:  # a decoder raises whatever damaged bytes provoke
+        raise ValueError(
+            f"{path}: cannot be read as a picture ({error}). Replace the file, or take it and its "
+            "annotations out of the data set"
+        ) from error
 
 
+@cache
+def _readable_formats() -> list[str]:
+    """Return Pillow's formats without PostScript: a program, which Pillow has Ghostscript run."""
+    Image.init()
+    return [name for name in Image.OPEN if name != "EPS"]
+
+
+@cache
 def picture_endings() -> frozenset[str]:
     """Return the endings, such as ``".jpg"`` in small letters, of all formats that Pillow reads."""
-    formats = Image.registered_extensions()  # this loads Pillow's plug-ins
-    return frozenset(ending for ending, name in formats.items() if name in Image.OPEN)
+    readable = set(_readable_formats())
+    endings = Image.registered_extensions()
+    return frozenset(ending for ending, name in endings.items() if name in readable)
 
 
-def _broken_picture(path: Path, error: Exception) -> ValueError:
-    """Make the error for a picture that Pillow cannot read."""
-    return ValueError(
-        f"{path}: cannot be read as a picture ({error}). Replace the file, or take it and its "
-        "annotations out of the data set"
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Return (width, height) with the EXIF rotation applied."""
+    size = picture.size
+    if picture.format == "TIFF":  # some versions of Pillow have turned its size already
+        size = (picture.tag_v2[ExifTags.Base.ImageWidth], picture.tag_v2[ExifTags.Base.ImageLength])
+
+    turned = picture.getexif().get(ExifTags.Base.Orientation) in TURNED_BY_90_DEGREES
+    return size[::-1] if turned else size
+
+
+def _check_size(path: Path, found: tuple[int, int], said: tuple[int, int] | None) -> None:
+    """Raise ValueError if a picture has another (width, height) than its annotations say."""
+    if said is None or said == found:
+        return
+
+    advice = "their boxes would lie in the wrong places"
+    if said == found[::-1]:
+        advice = (
+            "was the EXIF rotation left out? If the boxes are those of the upright picture, "
+            "correct its width and height; if they are those of the turned one, take the EXIF "
+            "field Orientation out of the picture"
+        )
+    raise ValueError(
+        f"{path}: the upright picture is {found[0]}×{found[1]} pixels (width×height), its "
+        f"annotations say {said[0]}×{said[1]}: {advice}"
     )
 
 
@@ -279,8 +583,11 @@ def _rgb_pixels(picture: Image.Image) -> np.ndarray:
     return np.array(picture.convert("RGB"))
 
 
+# ---- what stands in a file
+
+
 def number(value: object, name: str, where: str) -> float:
-    """Return a finite number read from a file (a JSON number, or text in XML).
+    """Return a finite number read from a file: a JSON number, or text such as ``"12.5"``.
 
     Raises:
         BadAnnotation: it is missing, no number, NaN, or infinite or as good as that.
@@ -288,6 +595,8 @@ def number(value: object, name: str, where: str) -> float:
     try:
         if value is None or isinstance(value, bool):
             raise TypeError
+        if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+            raise ValueError
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadAnnotation("no number", where, f"{name} is {value!r}, expected a number") from None
@@ -335,18 +644,54 @@ def clipped_box(
 
 
 def flag(value: object, name: str, where: str) -> int:
-    """Return 0 or 1; a flag that the file leaves out is 0.
+    """Return 0 or 1; a flag that the file leaves out, or empty, is 0.
+
+    Tools write ``1``, ``true``, ``"1"``, ``1.0``, ``"yes"``, and ``Unspecified`` for 0.
 
     Raises:
         BadAnnotation: any other value.
     """
-    if value is None:
-        return 0
-
-    text = str(value).strip()
-    if text not in ("0", "1", "False", "True"):
+    text = "" if value is None else str(value).strip().lower()
+    text = text.removesuffix(".0")
+    if text not in _YES + _NO:
         raise BadAnnotation("bad flag", where, f"{name} is {value!r}, expected 0 or 1")
-    return int(text in ("1", "True"))
+    return int(text in _YES)
+
+
+def identity(value: object, name: str, where: str) -> int | str:
+    """Return an id in one spelling: 7, 7.0 and "7" are the same id, "007" and "a.jpg" are text.
+
+    Raises:
+        BadAnnotation: it is neither a whole number nor text.
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value:
+        whole = _WHOLE_NUMBER.fullmatch(value)
+        return int(whole[1]) if whole and len(value) < 100 else value
+
+    problem = f"{name} is {value!r}, expected a whole number or text"
+    raise BadAnnotation(f"wrong type of {name}", where, problem)
+
+
+def checked_class_names(class_names: Sequence[str]) -> list[str]:
+    """Return the class names that a caller gives, in the order of their labels.
+
+    Raises:
+        TypeError: they are no sequence of strings.
+        ValueError: there is none, one is empty, or two are the same.
+    """
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"class_names must be a sequence of strings, got {class_names!r}")
+
+    names = [name.strip() for name in class_names]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"class_names must be one name or more that differ from one another, got {names}"
+        )
+    return names
 
 
 def existing_file(path: str | os.PathLike, what: str) -> Path:
@@ -356,7 +701,7 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
         FileNotFoundError: it is not; ``what`` says in words what was looked for.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_regular_file(path):
         raise FileNotFoundError(f"{path}: no such file; expected {what}")
     return path
 
@@ -373,7 +718,7 @@ def text_lines(path: Path) -> list[tuple[int, str]]:
         FileNotFoundError: there is no such file.
         ValueError: it is no text in UTF-8.
     """
-    if not os.path.isfile(path):  # a pipe would be waited for
+    if not is_regular_file(path):
         raise FileNotFoundError(f"{path}: no such file")
 
     try:
