@@ -213,7 +213,7 @@ def _read_categories(categories: list, annotations: list, path: Path) -> list[_C
     children = defaultdict(set)
     for key, parent in parents.items():
         if isinstance(parent, str):
-            children[parent.strip()].add(key)
+            children[parent].add(key)
 
     classes: dict[str, _Category] = {}
     for category in sorted(by_key.values(), key=_by_id(by_key)):
@@ -246,7 +246,7 @@ def _read_name(entry: dict, where: str) -> str:
     name = _value(entry, "name", where)
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         raise ValueError(f"{where}: name is {reprlib.repr(name)}, expected a word")
-    return str(name).strip()
+    return str(name)
 
 
 def _used_categories(annotations: list) -> set[int | str]:

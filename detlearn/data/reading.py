@@ -686,7 +686,7 @@ def checked_class_names(class_names: Sequence[str]) -> list[str]:
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
         raise TypeError(f"class_names must be a sequence of strings, got {class_names!r}")
 
-    names = [name.strip() for name in class_names]
+    names = list(class_names)
     if not names or not all(names) or len(set(names)) < len(names):
         raise ValueError(
             f"class_names must be one name or more that differ from one another, got {names}"
