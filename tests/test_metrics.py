@@ -40,9 +40,10 @@ def to_xywh(box):
 
 
 def pycocotools_eval(detections, targets, num_classes, first_id=1):
-    """The same question put to pycocotools."""
+    """The same question put to pycocotools; images keep the ids that they have."""
+    image_ids = [int(wanted.get("image_id", i)) for i, wanted in enumerate(targets)]
     annotations, results = [], []
-    for image, (found, wanted) in enumerate(zip(detections, targets)):
+    for image, found, wanted in zip(image_ids, detections, targets):
         for i, (box, label) in enumerate(zip(wanted["boxes"], wanted["labels"])):
             box = to_xywh(box)
             area = wanted["area"][i].item() if "area" in wanted else box[2] * box[3]
@@ -59,7 +60,7 @@ def pycocotools_eval(detections, targets, num_classes, first_id=1):
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
-            "images": [{"id": image} for image in range(len(targets))],
+            "images": [{"id": image} for image in image_ids],
             "categories": [{"id": label} for label in range(num_classes)],
             "annotations": annotations,
         }
@@ -286,6 +287,43 @@ def test_a_threshold_met_in_the_last_bit_is_decided_as_pycocotools_decides():
     detections = [detection(box[None], [score]) for box, score in zip(half, rng.random(400))]
     result = assert_equals_pycocotools(detections, targets, 1)
     assert 0.1 < result.recall[0, 0, 0, 2] < 0.9  # some fall on either side
+
+
+def test_equal_scores_in_different_images_rank_by_image_id():
+    """The wrong one is in image 7, which the file lists first, the right one in image 3."""
+    box = [[0, 0, 10, 10]]
+    found = [detection(box, [0.5]), detection(box, [0.5])]
+    wanted = [target([], image_id=7), target(box, image_id=3)]
+    assert assert_equals_pycocotools(found, wanted, 1).ap == approx(1)
+    assert assert_equals_pycocotools(found[::-1], wanted[::-1], 1).ap == approx(1)
+
+    # The other way round the wrong one goes first: half of what is found is right.
+    wanted = [target([], image_id=3), target(box, image_id=7)]
+    assert assert_equals_pycocotools(found, wanted, 1).ap == approx(0.5)
+
+    # Where an image has no id, the order given decides.
+    wanted = [target([]), target(box, image_id=3)]
+    assert coco_metrics(found, wanted, 1).ap == approx(0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_whatever_the_order_of_the_images(seed):
+    detections, targets, num_classes = random_scenes(seed)
+    for found in detections:
+        found["scores"] = found["scores"].round(decimals=1)  # many ties
+    generator = np.random.default_rng(seed)
+    for wanted, image_id in zip(targets, generator.permutation(1000)):
+        wanted["image_id"] = torch.tensor(image_id)
+
+    before = assert_equals_pycocotools(detections, targets, num_classes)
+    order = generator.permutation(len(targets))
+    after = coco_metrics([detections[i] for i in order], [targets[i] for i in order], num_classes)
+    np.testing.assert_array_equal(before.precision, after.precision)
+
+
+def test_an_image_id_of_two_numbers_is_refused():
+    with pytest.raises(ValueError, match=r"targets\[0\]\['image_id'\]"):
+        coco_metrics([detection([], [])], [target([], image_id=[1, 2])], 1)
 
 
 def test_printed_summary_is_that_of_pycocotools():

@@ -58,7 +58,8 @@ def coco_metrics(
 
     Args:
         detections: one dictionary per image: ``boxes`` (N, 4) x1, y1, x2, y2 in pixels, ``scores``
-            (N,), ``labels`` (N,) from 0 to K - 1; any device. Equal scores rank in the order given.
+            (N,), ``labels`` (N,) from 0 to K - 1; any device. Equal scores rank by the images'
+            ``image_id`` where all targets have one, then in the order given.
         targets: one dictionary per image in the same order: ``boxes`` (M, 4), ``labels`` (M,), and
             optionally ``area`` (M,), which decides small, medium and large in place of the box's
             area, and ``iscrowd`` (M,): a crowd region may swallow many detections, which then count
@@ -101,7 +102,8 @@ def rank_detections(detections: FlatDetections) -> tuple[np.ndarray, np.ndarray]
         Indices of the kept detections in the new order, and the rank of each in its group, 0 for
         the best.
     """
-    order = np.lexsort((-detections.score, detections.label))  # stable: ties keep their order
+    # By class, then by score, then by image; what still ties keeps its order.
+    order = np.lexsort((detections.turn, -detections.score, detections.label))
     image, label = detections.image[order], detections.label[order]
 
     group = image * (1 + label.max(initial=0)) + label

@@ -31,12 +31,15 @@ class FlatDetections:
         label: (D,) class.
         box: (D, 4) float64, x1, y1, width, height in pixels.
         score: (D,) float64.
+        turn: (D,) when the image has its turn among detections with equal scores: its place by
+            ``image_id``, as in pycocotools, else by the order given.
     """
 
     image: np.ndarray
     label: np.ndarray
     box: np.ndarray
     score: np.ndarray
+    turn: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
@@ -48,7 +51,9 @@ class FlatDetections:
 
     def take(self, rows: np.ndarray) -> "FlatDetections":
         """Return the detections with the given indices, in that order."""
-        return FlatDetections(self.image[rows], self.label[rows], self.box[rows], self.score[rows])
+        return FlatDetections(
+            self.image[rows], self.label[rows], self.box[rows], self.score[rows], self.turn[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def flatten(
         detections: one dictionary per image: ``boxes`` (N, 4) x1, y1, x2, y2 in pixels, ``scores``
             (N,), ``labels`` (N,).
         targets: one dictionary per image, in the same order: ``boxes`` (M, 4), ``labels`` (M,), and
-            where known ``area`` (M,), ``iscrowd`` (M,), ``difficult`` (M,).
+            where known ``area`` (M,), ``iscrowd`` (M,), ``difficult`` (M,), ``image_id`` ().
         num_classes: K; labels run from 0 to K - 1.
 
     Returns:
@@ -112,6 +117,7 @@ def flatten(
         label=columns["labels"],
         box=_to_xywh(columns["boxes"]),
         score=columns["scores"],
+        turn=_turns(targets)[image],
     )
 
     image, columns = _stack("targets", targets, ("boxes", "labels"), num_classes)
@@ -155,6 +161,23 @@ def _stack(
         raise ValueError(f"{place} = {fault.value} {fault.why}")
 
     return image, columns
+
+
+def _turns(targets: Sequence[dict[str, Tensor]]) -> np.ndarray:
+    """Return the place of each image by its ``image_id``, (I,); equal ones keep their order."""
+    places = np.arange(len(targets))
+    if not all("image_id" in target for target in targets):
+        return places
+
+    for i, target in enumerate(targets):
+        if torch.as_tensor(target["image_id"]).numel() != 1:
+            raise ValueError(
+                f"targets[{i}]['image_id'] is {target['image_id']}, expected one number"
+            )
+
+    turns = np.empty_like(places)
+    turns[np.argsort([int(target["image_id"]) for target in targets], kind="stable")] = places
+    return turns
 
 
 def _optional(
