@@ -21,7 +21,7 @@ from detlearn.machine import checkpoints, doctor
 from detlearn.machine.checkpoints import load_tensors
 from detlearn.training import loop
 
-COMMANDS = ("train", "evaluate", "detect", "grade", "nbgrader", "doctor")
+COMMANDS = ("data", "train", "evaluate", "detect", "grade", "nbgrader", "doctor")
 XML = """<annotation><size><width>48</width><height>32</height><depth>3</depth></size>{}
 </annotation>"""
 OBJECT = """<object><name>{}</name>

@@ -1,4 +1,4 @@
-"""The command line: ``detlearn train | evaluate | detect | grade | nbgrader | doctor``.
+"""The command line: ``detlearn data | train | evaluate | detect | grade | nbgrader | doctor``.
 
 One file a command. Each has a line ABOUT it and its EXAMPLES for the help, `add_arguments`, and
 `run`, which imports what it needs only then: torch takes seconds to import, and ``--help`` should

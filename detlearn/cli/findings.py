@@ -1,8 +1,9 @@
-"""The two files that ``detlearn detect`` writes for an image, and how it knows them again.
+"""The files that ``detlearn detect`` and ``detlearn data`` write, and how they are known again.
 
-The drawing carries a signature in its metadata: one hash of its pixels and one of the JSON file
-beside it. A file that does not fit its signature was not written by this command, or was changed
-since, corrected by hand perhaps: it is somebody's, and stays as it is.
+Of `detect` there are two for an image. The drawing carries a signature in its metadata: one hash of
+its pixels and one of the JSON file beside it. A file that does not fit its signature was not
+written by this command, or was changed since, corrected by hand perhaps: it is somebody's, and
+stays as it is. The sheet of `data` is signed alike, for itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-KEY = "detlearn detect"  # of the signature among the texts of a PNG file
+# Of the signatures among the texts of a PNG file.
+KEY = "detlearn detect"
+SHEET_KEY = "detlearn data"
 
 
 def check_free(folder: Path, stems: Sequence[str]) -> None:
@@ -77,10 +80,61 @@ def write_findings(folder: Path, stem: str, rows: Sequence[dict[str, Any]], draw
     return drawing_path
 
 
+def check_sheet_free(path: Path, *, overwrite: bool) -> None:
+    """Check that a sheet can be written without losing anything.
+
+    Args:
+        path: of the sheet.
+        overwrite: whatever is there may go.
+
+    Raises:
+        ValueError: it does not end in .png, is a folder, or is there already, `write_sheet` did not
+            write it, and it may not go.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"the sheet is a PNG file: {path} must end in .png")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected the name of a PNG file")
+    if overwrite or not os.path.lexists(path):
+        return
+
+    _, is_ours = _read_signature(path, SHEET_KEY)
+    if not is_ours:
+        raise ValueError(
+            f"{path} is there already, and detlearn data did not write it (or it was changed "
+            "since): give another name, or --overwrite"
+        )
+
+
+def write_sheet(path: Path, sheet: Image, *, overwrite: bool) -> None:
+    """Write a sheet of pictures, over one of an earlier time.
+
+    Args:
+        path: of the PNG file; missing folders are made.
+        sheet: the drawing.
+        overwrite: whatever is there may go.
+
+    Raises:
+        ValueError: as `check_sheet_free`.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    from detlearn.machine.checkpoints import write_atomically
+
+    signature = PngInfo()
+    signature.add_text(SHEET_KEY, _signature(sheet, b""))
+    content = io.BytesIO()
+    sheet.save(content, format="PNG", pnginfo=signature)
+
+    # Once more, for what has appeared meanwhile.
+    check_sheet_free(path, overwrite=overwrite)
+    write_atomically(path, content.getvalue())
+
+
 def _foreign_file(folder: Path, stem: str) -> Path | None:
     """Return a file in the way that is not ours, None if there is none."""
     drawing_path, numbers_path = _paths(folder, stem)
-    pixels_hash, numbers_hash = _read_signature(drawing_path)
+    pixels_hash, numbers_hash = _read_signature(drawing_path, KEY)
 
     # lexists: a link that leads nowhere is somebody's, too.
     if os.path.lexists(drawing_path) and pixels_hash is None:
@@ -91,14 +145,14 @@ def _foreign_file(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _read_signature(path: Path) -> tuple[str | None, str | None]:
+def _read_signature(path: Path, key: str) -> tuple[str | None, str | None]:
     """Return the hashes of pixels and numbers in a drawing of ours, (None, None) for any other."""
     from PIL import Image
 
     try:
         with Image.open(path) as drawing:
             drawing.load()  # a PNG file may have its texts behind the pixels
-            pixels_hash, numbers_hash = drawing.text[KEY].split()
+            pixels_hash, numbers_hash = drawing.text[key].split()
             if pixels_hash == _hash_pixels(drawing):
                 return pixels_hash, numbers_hash
     except Exception:  # no file, no picture, a damaged one, one of another kind, without signature

@@ -7,10 +7,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from detlearn.cli import detect, doctor, evaluate, grade, nbgrader, train
+from detlearn.cli import data, detect, doctor, evaluate, grade, nbgrader, train
 from detlearn.cli.errors import explain, shows_traceback
 
 COMMANDS = {
+    "data": data,
     "train": train,
     "evaluate": evaluate,
     "detect": detect,

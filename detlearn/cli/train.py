@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detlearn.cli.detector import DETECTOR_FILE, choose_device
+from detlearn.cli.detector import CHECKPOINT_FILE, DETECTOR_FILE, choose_device, write_info
 from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_source
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ A recipe is how a chapter trains its detector; what else is given goes before it
 A training that was stopped goes on where it was when the same command is given again."""
 
 AUGMENTATIONS = ("hflip", "vflip", "color", "crop")
-CHECKPOINT_FILE = "training.safetensors"
 # What decides a training but does not stand in its checkpoint.
 RECORDED = (
     "model",
@@ -152,6 +151,8 @@ def run(options: argparse.Namespace) -> int:
         max_size=options.max_size,
         num_queries=options.num_queries,
     )
+    if _is_first_process():
+        write_info(options.out, model, options.model, train.class_names)
     try:
         history = fit(
             model,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from detlearn import models
 from detlearn.machine.checkpoints import load_tensors, save_tensors
@@ -37,12 +40,19 @@ def save_detector(
         name: the builder's name.
         class_names: the names of labels 0 … K−1.
     """
+    save_tensors(path, model.state_dict(), detector_info(model, name, class_names))
+
+
+def detector_info(model: Detector, name: str, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return what is needed to build a detector again, but for its weights.
+
+    Args: as for `save_detector`.
+    """
     # To what size it brings its images is no weight, but it belongs to them.
     options = {"min_size": model.batcher.min_size, "max_size": model.batcher.max_size}
     if name in models.WITH_QUERIES:
         options["num_queries"] = model.num_queries
-    info = {"model": name, "class_names": list(class_names), "options": options}
-    save_tensors(path, model.state_dict(), info)
+    return {"model": name, "class_names": list(class_names), "options": options}
 
 
 def load_detector(path: str | os.PathLike) -> SavedDetector:
@@ -61,7 +71,44 @@ def load_detector(path: str | os.PathLike) -> SavedDetector:
     tensors, info = load_tensors(path)
     if "settings" in info:
         raise ValueError(f"{path} holds the state of a training; the detector lies beside it")
+    return _build(path, tensors, info)
 
+
+def load_from_training(path: str | os.PathLike, info: dict[str, Any]) -> tuple[SavedDetector, int]:
+    """Read the averaged weights of a training that need not have ended.
+
+    Args:
+        path: a checkpoint of `training.fit`.
+        info: what `detector_info` said when the training began.
+
+    Returns:
+        The detector, as it would be if the training had ended there (with its last weights if the
+        training keeps no average), and the number of steps.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint, or one of another detector.
+    """
+    tensors, state = load_tensors(path)
+    if "settings" not in state:
+        raise ValueError(f"{path} holds no state of a training")
+
+    # A training without average has the last weights only.
+    for prefix in ("averaged.module.", "model."):
+        weights = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        if weights:
+            break
+    return _build(path, weights, info), state["steps_done"]
+
+
+def _build(
+    path: str | os.PathLike, tensors: dict[str, Tensor], info: dict[str, Any]
+) -> SavedDetector:
+    """Build a detector from its weights and what `detector_info` said of it."""
     try:
         name, class_names, options = info["model"], info["class_names"], info["options"]
         min_size, max_size = options["min_size"], options["max_size"]
