@@ -82,6 +82,14 @@ class TestSources:
             open_with(word, "--classes", "cat")
         assert len(open_with(word, "--classes", "cat", "--accept-empty")) == 2
 
+    def test_a_picture_that_is_cut_off(self, tmp_path):
+        """Said before the first step, not when it is its turn."""
+        word = voc_folder(tmp_path, [CAT, CAT])
+        picture = tmp_path / "JPEGImages" / "p1.png"
+        picture.write_bytes(picture.read_bytes()[:-30])
+        with pytest.raises(ValueError, match=r"p1\.png: cannot be read as a picture"):
+            open_with(word)
+
     def test_no_object_that_can_be_read(self, tmp_path):
         word = voc_folder(tmp_path, [BAD])
         with (

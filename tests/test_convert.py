@@ -165,7 +165,8 @@ class TestNames:
             assert objects_of(read(tmp_path / form, form, ["cat"])) == objects_of(data)
 
     def test_a_name_that_a_format_cannot_hold(self, tmp_path):
-        data = coco_set(tmp_path / "from", [[([1, 1, 30, 30], 0, 0)]], names=[" cat"])
+        data = coco_set(tmp_path / "from", [[([1, 1, 30, 30], 0, 0)]], names=["cat"])
+        data.class_names = [" cat"]  # XML files are read without blanks around words
         with pytest.raises(ValueError, match=r"' cat'|p0"):
             convert({"train": data}, tmp_path / "to", "voc")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["from"]

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from detlearn.cli.detect import drawable_names
 from detlearn.cli.findings import check_sheet_free, write_sheet
-from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_dataset, open_source
+from detlearn.cli.sources import (
+    BAR_FROM,
+    DATA_HELP,
+    add_reading_arguments,
+    open_dataset,
+    open_source,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,6 +98,8 @@ def _describe(options: argparse.Namespace) -> int:
             zero_based=options.zero_based,
             skip_bad_images=options.skip_bad_images,
         )
+        if hasattr(data, "check"):
+            data.check(accept_empty=True, accept_left_out=True, progress=len(data) >= BAR_FROM)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
 
     lines, num_objects = describe(data)
@@ -292,14 +300,18 @@ def _convert(options: argparse.Namespace) -> int:
         options.usage_error(f"{goal!r}: expected coco:FOLDER, voc:FOLDER or yolo:FOLDER")
     folder = Path(place).expanduser()
 
+    words: dict[str, str] = {}
+    for source in sources:
+        split, text = SPLIT_AND_SOURCE.fullmatch(source).groups()
+        split = split or options.split
+        if split in words:
+            options.usage_error(f"two sources are for the split {split}: write NAME=SOURCE")
+        words[split] = text
+
     # The first source decides the order of the classes.
     splits: dict[str, Dataset] = {}
     class_names = options.classes
-    for word in sources:
-        split, text = SPLIT_AND_SOURCE.fullmatch(word).groups()
-        split = split or options.split
-        if split in splits:
-            options.usage_error(f"two sources are for the split {split}: write NAME=SOURCE")
+    for split, text in words.items():
         splits[split] = open_source(
             options,
             text,

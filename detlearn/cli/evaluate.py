@@ -97,7 +97,14 @@ def _read_detections(options: argparse.Namespace) -> tuple[Dataset, list[dict[st
     """Return the data and what a file of detections says of them."""
     from detlearn.data import read_predictions
 
-    data = open_source(options, options.data, options.split, seed=SEED, num_images=NUM_SCENES)
+    data = open_source(
+        options,
+        options.data,
+        options.split,
+        seed=SEED,
+        num_images=NUM_SCENES,
+        reads_pictures=False,
+    )
     if not hasattr(data, "image_paths"):
         raise ValueError(f"--predictions is for pictures in files; --data is {options.data!r}")
     return data, read_predictions(options.predictions.expanduser(), data)

@@ -19,6 +19,7 @@ DATA_HELP = (
     "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets), "
     "yolo:DATA.YAML or coco:IMAGE_FOLDER,ANNOTATION_FILE"
 )
+BAR_FROM = 200  # pictures: fewer are checked before a bar can be read
 LEFT_OUT_LIMIT = 0.1  # of the objects: where more are left out, something else is wrong
 
 
@@ -62,6 +63,7 @@ def open_source(
     seed: int,
     num_images: int,
     class_names: Sequence[str] | None = None,
+    reads_pictures: bool = True,
 ) -> Dataset:
     """Open what a command is to learn from or to be measured on, and check that all is there.
 
@@ -73,6 +75,7 @@ def open_source(
         num_images: of ToyTown.
         class_names: by label, where a detector or another data set decides them; the files' classes
             must be among them, in any order.
+        reads_pictures: the command will read the pictures: find those that are broken first.
 
     Returns:
         The data set, with ``class_names``.
@@ -106,6 +109,14 @@ def open_source(
         accept_empty=options.accept_empty,
         accept_left_out=options.accept_left_out,
     )
+
+    # Then what takes longer: each picture is read once, so that none stops the command later.
+    if reads_pictures and hasattr(data, "check"):
+        data.check(
+            accept_empty=options.accept_empty,
+            accept_left_out=True,
+            progress=len(data) >= BAR_FROM,
+        )
     return data
 
 
@@ -195,11 +206,14 @@ def check_complete(
     if not hasattr(data, "left_out"):
         return  # drawn scenes have objects, and all of them
 
-    count = sum(len(data.target(index)["labels"]) for index in range(len(data)))
+    # A crowd is nothing to learn or to find, but it is an object that was read.
+    targets = [data.target(index) for index in range(len(data))]
+    count = sum(len(target["labels"]) for target in targets)
+    num_crowds = sum(int(target["iscrowd"].sum()) for target in targets)
     lost = sum(data.left_out.values())
     kinds = ", ".join(f"{number} × {reason}" for reason, number in data.left_out.items())
 
-    if count == 0 and not accept_empty:
+    if count == num_crowds and not accept_empty:
         found = f"; left out were {kinds}" if lost else ""
         raise ValueError(
             f"{text}: no object in {len(data)} pictures{found}. 'detlearn data {text}' shows what "

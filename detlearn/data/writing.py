@@ -42,6 +42,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detlearn.data.coco import CocoDetection
+from detlearn.data.reading import AnnotatedPictures, picture_size
 from detlearn.data.voc import VOCDetection
 from detlearn.data.yolo import YOLODetection
 
@@ -159,6 +160,8 @@ def _samples(
     data: Dataset, form: str, taken: set[str], notes: Counter[str], drop_unwritable: bool
 ) -> list[_Sample]:
     """Return the samples of a split, with names that no other one has, in what the format holds."""
+    if isinstance(data, AnnotatedPictures):
+        data.check(accept_empty=True, accept_left_out=True, decode=False, progress=False)
     paths = getattr(data, "image_paths", None)
     keeps_ids = isinstance(data, CocoDetection)
 
@@ -169,9 +172,8 @@ def _samples(
             size = (source.shape[2], source.shape[1])
             preferred = f"{index:06}.png"
         else:
-            # Read whole: this finds pictures that are broken, or of another size than they should.
-            source, (image, target) = paths[index], data[index]
-            size = (image.shape[2], image.shape[1])
+            source, target = paths[index], data.target(index)
+            size = picture_size(source)
             preferred = source.name
 
         name = _free_name(preferred, taken)
