@@ -69,7 +69,8 @@ def test_a_polygon_becomes_the_box_around_it(root):
 def test_no_text_file_and_an_empty_one_are_pictures_without_objects(root):
     add_image(root, "b")
     add_image(root, "c")[1].write_text("\n  \r\n")
-    data = YOLODetection(root, "train")
+    with pytest.warns(UserWarning, match="1 of 3 pictures have no file of labels"):
+        data = YOLODetection(root, "train")
     assert [path.name for path in data.image_paths] == ["a.jpg", "b.jpg", "c.jpg"]
     for index in (1, 2):
         for name, value in data[index][1].items():
@@ -306,9 +307,16 @@ BAD_YAML = {  # a broken data.yaml → what the message says
     "one picture": ("train: images/train/a.jpg\nnames: [cat]", "neither a folder nor a .txt list"),
     "an empty folder": ("train: empty\nnames: [cat]", r"empty: holds no picture; expected .*\.jpg"),
     "an empty list": ("train: empty.txt\nnames: [cat]", r"empty\.txt: the list is empty"),
-    "a list elsewhere": ("train: far.txt\nnames: [cat]", r"far\.txt, line 2: no such picture: .*x"),
-    "a list that climbs": ("train: up.txt\nnames: [cat]", r"up\.txt, line 1: .*must be relative"),
-    "a list with a root": ("train: abs.txt\nnames: [cat]", r"abs\.txt, line 1: .*must be relative"),
+    "a list elsewhere": (
+        "train: far.txt\nnames: [cat]",
+        r"far\.txt, line 2: its picture 'im.*missing",
+    ),
+    "a list that climbs": ("train: up.txt\nnames: [cat]", r"up\.txt, line 1: .*\.\./x.*is missing"),
+    "a list with a root": (
+        "train: abs.txt\nnames: [cat]",
+        r"abs\.txt, line 1: .*passwd.*is missing",
+    ),
+    "a zero byte": ("train: zero.txt\nnames: [cat]", r"zero\.txt, line 1: .*'a\\x00\.jpg'"),
     "a list of bytes": ("train: bytes.txt\nnames: [cat]", r"bytes\.txt: no text in UTF-8"),
     "twice a picture": ("train: twice.txt\nnames: [cat]", r"has .*a\.jpg more than once"),
     "twice a folder": ("train: [images, images/train]\nnames: [cat, dog]", "more than once"),
@@ -329,8 +337,9 @@ def test_a_bad_data_yaml_always_raises(root, fault, on_bad):
     lists = {
         "empty": b"\n \n",
         "far": b"images/train/a.jpg\nimages/x.jpg\n",
-        "up": b"../a.jpg\n",
-        "abs": b"/images/train/a.jpg\n",
+        "up": b"../x.jpg\n",
+        "abs": b"/etc/passwd\n",
+        "zero": b"a\0.jpg\n",
         "bytes": b"\xff\xfea",
         "twice": b"images/train/a.jpg\n./images/train/a.jpg\n",
     }
@@ -396,8 +405,281 @@ def test_a_bomb_of_aliases_is_shown_short(root):
 
 
 def test_on_bad(root):
-    with pytest.raises(ValueError, match='on_bad must be "raise" or "skip", got \'ignore\''):
+    with pytest.raises(ValueError, match=r"on_bad must be .*got 'ignore'"):
         YOLODetection(root, "train", on_bad="ignore")
+
+
+# ------------------------------------------------------------------- as tools write it
+
+
+def labels_of(data, index=0):
+    return data[index][1]["labels"].tolist()
+
+
+def test_pictures_without_a_file_of_labels_are_counted(root):
+    add_image(root, "b")
+    add_image(root, "c")[1].write_text("")  # looked at, and nothing there
+    says = r"1 of 3 pictures have no file of labels .* without objects, the first is .*b\.jpg"
+    with pytest.warns(UserWarning, match=says) as caught:
+        data = YOLODetection(root, "train")
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert [len(boxes_of(data, i)) for i in range(3)] == [2, 0, 0]
+
+
+def test_classes_are_matched_by_name(root):
+    (root / "other.yaml").write_text("train: images/train\nnames: [bird, dog, cat]\n")
+    add_image(root, "a", "2 0.5 0.5 0.5 0.25", "1 0.25 0.5 0.1 0.2")
+    data = YOLODetection(root / "other.yaml", "train", class_names=["cat", "dog"])
+    assert data.class_names == ["cat", "dog"] and labels_of(data) == [0, 1]
+    data = YOLODetection(root / "other.yaml", "train", class_names=("dog", "fish", "cat"))
+    assert data.class_names == ["dog", "fish", "cat"] and labels_of(data) == [2, 0]
+    with pytest.raises(ValueError, match=r"a\.txt, line 1: its class 'cat' is none of \['dog'\]"):
+        YOLODetection(root / "other.yaml", "train", class_names=["dog"])
+    with pytest.raises(ValueError, match=r"other\.yaml: none of the classes \['cow'\] is in the f"):
+        YOLODetection(root / "other.yaml", "train", class_names=["cow"])
+    with pytest.raises(ValueError, match="differ from one another"):
+        YOLODetection(root, "train", class_names=["cat", "cat"])
+    with pytest.raises(TypeError, match="sequence of"):
+        YOLODetection(root, "train", class_names="cat")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("names: [1_2, 010, 1:30, 2.50, .5, 0x1F]", ["1_2", "010", "1:30", "2.50", ".5", "0x1F"]),
+        ("names: ['it''s', \"a \\\"b\\\"\", ' c ']", ["it's", 'a "b"', "c"]),
+        ("names: [方块, $5, 'a: b', '#1']", ["方块", "$5", "a: b", "#1"]),
+        ("nc: '2'\nnames: {'0': cat, 1: dog}", ["cat", "dog"]),
+        ("names:\r\n  01: dog\r\n  00: cat\r\n", ["cat", "dog"]),
+        ("\ufeffnames: [cat]", ["cat"]),
+        ("roboflow:\n  project: x\n  version: 1\nnames: [cat]\nnc: 1", ["cat"]),
+    ],
+)
+def test_names_are_taken_as_they_are_written(root, names, wanted):
+    add_image(root, "a", "0 0.5 0.5 0.5 0.25")
+    (root / "data.yaml").write_text(f"{names}\ntrain: images/train\n", encoding="utf-8", newline="")
+    assert YOLODetection(root, "train").class_names == wanted
+
+
+@pytest.mark.parametrize("content", [YAML.encode("utf-16"), b"\xef\xbb\xbf" + YAML.encode()])
+def test_a_yaml_with_a_byte_order_mark(root, content):
+    (root / "data.yaml").write_bytes(content)
+    assert YOLODetection(root, "train").class_names == ["cat", "dog"]
+
+
+STRANGE_YAML = [  # what PyYAML answers with errors of other kinds, or with endless work
+    "names: !!timestamp x",
+    "names: !!bool x",
+    "names: !!int ''",
+    "names: [2024-99-99]",
+    "? [a]\n: b",
+    "names: &a [*a]\ntrain: *a",
+    "[" * 5000,
+    "a: &a {x: 1}\nb:\n  <<: *a",
+    "names: 1" + "0" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", STRANGE_YAML)
+def test_a_strange_yaml_is_named(root, text):
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"data\.yaml: ") as caught:
+        YOLODetection(root, "train")
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_bomb_of_merged_maps_is_refused_at_once(root):
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 12)]
+    (root / "data.yaml").write_text("\n".join([*lines, YAML]))
+    with pytest.raises(ValueError, match=r"data\.yaml: malformed YAML .*<<"):
+        YOLODetection(root, "train")
+
+
+def test_keypoints_are_no_polygons(root):
+    """Two keypoints of two values each: nine values, as many as a polygon of four corners has."""
+    add_image(root, "a", "0 0.5 0.5 0.5 0.25 0.1 0.1 0.9 0.9", "1 0.5 0.5 0.5 0.5")
+    (root / "data.yaml").write_text(YAML + "kpt_shape: [2, 2]\nflip_idx: [1, 0]\n")
+    assert boxes_of(YOLODetection(root, "train")) == [[15, 15, 45, 25], [15, 10, 45, 30]]
+    add_image(root, "a", "0 0.5 0.5 0.5 0.25 0.1 0.1 2 0.9 0.9 0")
+    with pytest.raises(ValueError, match=r"line 1: 11 values, expected five .* and 4 of keypoints"):
+        YOLODetection(root, "train")
+    (root / "data.yaml").write_text(YAML + "kpt_shape: [2, 3]\n")
+    assert boxes_of(YOLODetection(root, "train")) == [[15, 15, 45, 25]]
+    (root / "data.yaml").write_text(YAML + "kpt_shape: two\n")
+    with pytest.raises(ValueError, match=r"data\.yaml: kpt_shape is 'two', expected such as"):
+        YOLODetection(root, "train")
+
+
+@pytest.mark.parametrize("ending", [".tif", ".TIFF", ".JPEG", ".webp", ".BMP", ".gif", ".Png"])
+def test_any_format_that_pillow_reads_in_any_case(root, ending):
+    _, label = add_image(root, "b", "0 0.5 0.5 1 1", ending=ending)
+    label.rename(label.with_suffix(".TXT"))
+    data = YOLODetection(root, "train")
+    assert data.image_paths[1].name == f"b{ending}" and boxes_of(data, 1) == [[0, 0, 60, 40]]
+
+
+def test_a_tilde_is_the_home_folder(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root))
+    assert len(YOLODetection("~/data.yaml", "train")) == 1
+    for text in ("path: ~\ntrain: images/train", "train: ~/images/train", "train: ~/list.txt"):
+        text = text.replace("path: ~\n", "path: ~/\n")  # YAML reads ~ alone as nothing
+        (root / "list.txt").write_text("images/train/a.jpg\n")
+        (root / "data.yaml").write_text(f"{text}\nnames: [cat, dog]\n")
+        assert len(boxes_of(YOLODetection("~", "train"))) == 2
+
+
+def test_what_is_no_file_of_labels_is_no_picture_without_objects(root):
+    _, label = add_image(root, "b")
+    message = r"b\.txt: is no file, expected the labels of .*b\.jpg"
+    for make in (label.mkdir, lambda: os.mkfifo(label), lambda: label.symlink_to("nowhere")):
+        make()
+        with pytest.raises(ValueError, match=message):
+            YOLODetection(root, "train")
+        label.rmdir() if label.is_dir() else label.unlink()
+
+
+def test_marks_inside_a_line_end_no_line(root):
+    """A vertical tab and a form feed are blanks here, though Python's splitlines breaks there."""
+    add_image(root, "b")[1].write_bytes(b"0 0.5\x0b0.5 0.5\x0c0.5\r1 0.5 0.5 0.1 0.1\r")
+    assert labels_of(YOLODetection(root, "train"), 1) == [0, 1]
+
+
+def test_the_exports_of_roboflow(tmp_path):
+    """Its data.yaml stands beside train/ and valid/, and yet climbs; names are in quotes."""
+    for split in ("train", "valid"):
+        picture = tmp_path / split / "images" / "a_jpg.rf.0f1e.jpg"
+        label = tmp_path / split / "labels" / "a_jpg.rf.0f1e.txt"
+        for path in (picture, label):
+            path.parent.mkdir(parents=True)
+        Image.new("RGB", (60, 40)).save(picture)
+        label.write_text("1 0.5 0.5 0.5 0.5" if split == "train" else "")  # one without objects
+    (tmp_path / "README.roboflow.txt").write_text("exported")
+    (tmp_path / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\n"
+        "names: ['cat', 'dog']\n\nroboflow:\n  workspace: me\n  version: 1\n  url: https://x.org\n"
+    )
+    assert boxes_of(YOLODetection(tmp_path, "train")) == [[15, 10, 45, 30]]
+    assert boxes_of(YOLODetection(tmp_path, "val")) == []
+    with pytest.raises(FileNotFoundError, match=r"data\.yaml, test: no such folder or list"):
+        YOLODetection(tmp_path, "test")
+
+
+def test_paths_of_another_machine_lead_to_what_lies_beside_the_file(root):
+    add_image(root, "b", "0 0.5 0.5 1 1", split="val")
+    (root / "data.yaml").write_text(
+        "train: /content/my data/images/train\nval: C:\\data\\images\\val\nnames: [cat, dog]\n"
+    )
+    assert [len(YOLODetection(root, split)) for split in ("train", "val")] == [1, 1]
+    assert YOLODetection(root, "val").image_paths[0].name == "b.jpg"
+
+    # Where two of them may be the same folder, none is guessed.
+    text = "train: /x/train/images\nval: /x/val/images\nnames: [cat, dog]\n"
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(FileNotFoundError, match=r"data\.yaml, train: no such folder or list"):
+        YOLODetection(root, "train")
+
+
+def test_lists_with_paths_of_another_machine(root):
+    """As Darknet's lists and CVAT's have them."""
+    add_image(root, "b", "1 0.5 0.5 1 1", split="val")
+    (root / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
+    for lines in (
+        ["data/images/train/a.jpg", "data/images/val/b.jpg"],
+        ["/content/set/images/train/a.jpg", "D:\\set\\images\\val\\b.jpg"],
+        ["../images/train/a.jpg", "./images/val/b.jpg"],
+        ["/somewhere/a.jpg", "b.jpg"],
+    ):
+        (root / "train.txt").write_text("\n".join(lines))
+        data = YOLODetection(root, "train")
+        assert [path.name for path in data.image_paths] == ["a.jpg", "b.jpg"]
+        assert [len(boxes_of(data, i)) for i in range(2)] == [2, 1]
+
+    add_image(root, "a", "1 0.5 0.5 1 1", split="val")
+    with pytest.raises(FileNotFoundError, match=r"train\.txt, line 1: .*several files have"):
+        YOLODetection(root, "train")
+
+
+def test_an_export_of_cvat_for_darknet(tmp_path):
+    """obj.data and obj.names, labels beside their pictures, paths that start with data/."""
+    (tmp_path / "obj_train_data").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (60, 40)).save(tmp_path / "obj_train_data" / f"{name}.png")
+        (tmp_path / "obj_train_data" / f"{name}.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "obj.names").write_text("cat\r\nsmall dog\r\n\r\n")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a.png\ndata/obj_train_data/b.png\n")
+    obj_data = tmp_path / "obj.data"
+    obj_data.write_text(
+        "# made by hand\nclasses = 2\ntrain = data/train.txt\nnames=data/obj.names\nbackup = x/\n"
+    )
+    for given in (tmp_path, obj_data):
+        data = YOLODetection(given, "train")
+        assert data.class_names == ["cat", "small dog"] and len(data) == 2
+        assert boxes_of(data, 1) == [[15, 10, 45, 30]] and labels_of(data, 1) == [1]
+    for text, message in {
+        "classes = 3\ntrain = train.txt\nnames = obj.names": "classes is '3', but there are 2 nam",
+        "train = train.txt\nnames = none.names": r"obj\.data, names: no such file: .*none\.names",
+        "train = train.txt": r"obj\.data: names is None",
+        "train train.txt": r"obj\.data, line 1: 'train train\.txt', expected KEY = VALUE",
+        "train = a\ntrain = b": r"obj\.data, line 2: the key 'train' is given twice",
+        "names = obj.names\ntrain = other.txt": r"obj\.data, train: no such folder or list",
+    }.items():
+        obj_data.write_text(text)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            YOLODetection(tmp_path, "train")
+
+
+def test_the_names_of_pictures_may_hold_spaces_and_dots(root):
+    for name in ("a b", "a.b.c", "名", "it's", "100%"):
+        add_image(root, name, "0 0.5 0.5 1 1")
+    data = YOLODetection(root, "train")
+    assert len(data) == 6 and all(len(target["boxes"]) for _, target in data)
+
+
+@pytest.mark.parametrize("text", ["0.5_5", "٠.5", "0,5", "5e-1x", "0x1", "infinity", "1e400"])
+def test_what_is_no_number_is_not_read_as_one(root, text):
+    add_image(root, "b", f"0 {text} 0.5 0.1 0.1")
+    with pytest.raises(ValueError, match=r"b\.txt, line 1: value 2 is "):
+        YOLODetection(root, "train")
+
+
+@pytest.mark.parametrize("text", ["9223372036854775808", "1_0", "1e0x", "--1", "0.0001"])
+def test_what_is_no_class_is_not_read_as_one(root, text):
+    add_image(root, "b", f"{text} 0.5 0.5 0.1 0.1")
+    with pytest.raises(ValueError, match=r"b\.txt, line 1: the class is "):
+        YOLODetection(root, "train")
+
+
+def test_more_than_a_tenth_of_the_objects_is_not_left_out_unasked(root):
+    good = [f"0 0.5 0.5 0.5 0.{i}" for i in range(1, 8)]
+    add_image(root, "b", "7 0.5 0.5 0.5 0.5", *good)  # and two in picture a
+    with pytest.warns(UserWarning, match="annotations left out: 1 × unknown category"):
+        YOLODetection(root, "train", "skip").check(progress=False)
+    add_image(root, "c", "8 0.5 0.5 0.5 0.5")
+    with pytest.warns(UserWarning, match="annotations left out: 2 × unknown category"):
+        data = YOLODetection(root, "train", "skip")
+    with pytest.raises(ValueError, match="2 of 11 annotations were left out, more than a tenth"):
+        data.check(progress=False)
+
+
+def test_bad_pictures_are_left_out_when_asked_for(root):
+    pictures = [add_image(root, name, "0 0.5 0.5 1 1")[0] for name in "bcd"]
+    pictures[0].unlink()
+    pictures[1].write_bytes(b"no picture")
+    with pytest.raises(FileNotFoundError, match=r"b\.txt: no picture belongs.*skip_bad_images"):
+        YOLODetection(root, "train")
+    with pytest.warns(UserWarning, match=r"2 of 4 images left out(.|\n)*b\.txt(.|\n)*c\.jpg"):
+        data = YOLODetection(root, "train", skip_bad_images=True)
+    assert [path.name for path in data.image_paths] == ["a.jpg", "d.jpg"]
+    assert [len(boxes_of(data, i)) for i in range(2)] == [2, 1]
+
+    (root / "data.yaml").write_text("train: list.txt\nnames: [cat, dog]\n")
+    (root / "list.txt").write_text("images/train/d.jpg\nimages/train/gone.jpg\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 images left out(.|\n)*list\.txt, line 2: .*gone"):
+        assert len(YOLODetection(root, "train", skip_bad_images=True)) == 1
+    (root / "list.txt").write_text("images/train/gone.jpg\n")
+    with pytest.raises(FileNotFoundError, match=r"data\.yaml: none of the pictures of .*'train'"):
+        YOLODetection(root, "train", skip_bad_images=True)
 
 
 # ----------------------------------------------------------------------------- real data

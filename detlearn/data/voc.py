@@ -50,6 +50,7 @@ from detlearn.data.reading import (
     BadAnnotation,
     Faults,
     Record,
+    checked_class_names,
     clipped_box,
     flag,
     number,
@@ -101,16 +102,21 @@ class VOCDetection(AnnotatedPictures):
             ``"train"``.
         on_bad: ``"raise"`` stops at the first bad annotation; ``"skip"`` drops bad annotations (all
             of a file whose XML is malformed or missing), keeps every image, and warns once with
-            what was left out. A missing or broken picture raises in both cases.
-        class_names: the names in the order of their labels. Default: the names in all of the root's
-            annotations, sorted, so that every split has the same labels.
+            what was left out. Where that is more than a tenth of all, ``check`` refuses to go on.
+        class_names: the names in the order of their labels. An object of another class is a bad
+            annotation. Default: the names in all of the root's annotations, sorted, so that every
+            split has the same labels.
         zero_based: the corners count from 0 and are continuous, as most tools export them, and not
             from 1 with the last pixel included, as in VOC.
+        skip_bad_images: leave out images whose picture is missing or not to be told from others,
+            with a warning, and those whose picture turns out to be broken in ``check``. Otherwise
+            they raise.
 
     Attributes:
         class_names: the K names, by label.
         image_names: the names of the annotation files without their ending, by index.
         left_out: how many annotations were dropped, by reason.
+        images_left_out: what is wrong with each picture that was left out.
 
     Raises:
         FileNotFoundError: the split, a picture or an annotation file is missing.
@@ -124,35 +130,50 @@ class VOCDetection(AnnotatedPictures):
         on_bad: str = "raise",
         class_names: Sequence[str] | None = None,
         zero_based: bool = False,
+        skip_bad_images: bool = False,
     ) -> None:
         faults = Faults(on_bad)
         root = Path(root).expanduser()
         found = _find_split(root, split)
-        self.image_names = [entry.name for entry in found.entries]
+        self._entries = found.entries
+        self._source = f"VOCDetection({str(root)!r}, {split!r})"
+        self._skip_bad_images = skip_bad_images
 
         if class_names is None:
             class_names = _all_class_names(found, faults)
-        self.class_names = _checked_class_names(class_names)
+        else:
+            class_names = checked_class_names(class_names)
+        self.class_names = class_names
         labels = {name: label for label, name in enumerate(self.class_names)}
 
         # Annotations and pictures find each other by name; each picture belongs to one image.
         pictures = _Pictures(found)
-        self._records = []
+        self._records, problems = [], []
         for index, entry in enumerate(found.entries):
-            record = _read_record(index, entry, pictures, labels, zero_based, faults)
-            self._records.append(record)
+            try:
+                record = _read_record(index, entry, pictures, labels, zero_based, faults)
+                self._records.append(record)
+            except BadAnnotation:
+                raise
+            except (FileNotFoundError, ValueError) as error:
+                problems.append(self._bad_image(error))
 
         # Nothing is chosen or left out silently.
-        source = f"VOCDetection({str(root)!r}, {split!r})"
+        self._leave_images_out(problems)
         notes = [found.note] if found.note else []
         if found.is_a_folder and (unused := pictures.without_annotations()):
             count = f"{len(unused)} pictures have" if len(unused) > 1 else "one picture has"
             notes.append(f"{count} no XML file and take no part, the first is {unused[0]}")
         if notes:
-            warnings.warn(f"{source}: {'; '.join(notes)}", stacklevel=2)
+            warnings.warn(f"{self._source}: {'; '.join(notes)}", stacklevel=2)
 
         self.left_out = dict(faults.counts)
-        faults.summarise(source)
+        faults.summarise(self._source)
+
+    @property
+    def image_names(self) -> list[str]:
+        """The names of the annotation files without their ending, by index."""
+        return [self._entries[record.image_id].name for record in self._records]
 
 
 # ---- which images
@@ -463,15 +484,6 @@ def _all_class_names(split: _Split, faults: Faults) -> list[str]:
                 names.add((_text_of(element, "name", str(path)) or "").strip())
 
     return sorted(names - {""})
-
-
-def _checked_class_names(class_names: Sequence[str]) -> list[str]:
-    """Return the names as a list of different strings."""
-    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise TypeError(f"class_names must be a sequence of strings, got {class_names!r}")
-    if len(set(class_names)) < len(class_names):
-        raise ValueError(f"class_names must differ from one another, got {list(class_names)}")
-    return list(class_names)
 
 
 def _read_record(

@@ -15,6 +15,9 @@ height:
     class  centre_x  centre_y  width  height
     class  x1 y1  x2 y2  x3 y3  …          (a polygon of three or more corners)
 
+Darknet's own form is read, too: ``obj.data`` with lines ``train = train.txt`` and
+``names = obj.names``, a file with one name a line.
+
 Source: the labels of Darknet (``scripts/voc_label.py`` and the replacement of ``images`` by
 ``labels`` in its ``src/data.c``); ``data.yaml`` is what labelling tools write beside them today.
 
@@ -22,21 +25,29 @@ Shapes: ``N`` objects of one image, ``K`` classes, ``H`` and ``W`` the height an
 
 What the format leaves open, and how it is read here:
 
-- A picture without a text file, or with an empty one, shows no object. But if no picture at all has
-  a text file, the labels are somewhere else, and that is an error.
+- A picture without a text file, or with an empty one, shows no object; how many have none is said.
+  But if no picture at all has a text file, the labels are somewhere else, and that is an error.
 - Of a polygon the box around it is taken, and the box's area.
 - A text file without a picture is an error: an image would silently be missing. (``classes.txt`` is
   none of them, and a list of pictures may leave out some of a folder.)
-- Some exports write ``../train/images`` for what lies beside the file as ``train/images``; where
-  the first is not there, the second is taken.
+- Some exports write ``../train/images`` for what lies beside the file as ``train/images``, or
+  ``/content/data/train/images``, where it lay on another machine. Where the path leads nowhere,
+  shorter ends of it are tried, unless two splits would lead to one folder.
 - A relative ``path`` starts from the folder of ``data.yaml``, not from a folder of settings.
+- With ``kpt_shape`` in the file, a line is a box and keypoints, of which the box is taken; without,
+  such a line would look like a polygon.
+- A name that YAML would read as a number is taken as it is written: ``010`` is no 8.
+- A sixth value beside a box is a confidence. Detections are no labels, so that is a fault.
 """
 
+import math
 import os
 import reprlib
+import warnings
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -45,17 +56,23 @@ from detlearn.data.reading import (
     AnnotatedPictures,
     BadAnnotation,
     Faults,
+    PictureFolder,
     Record,
+    checked_class_names,
     clipped_box,
     existing_file,
     number,
     pack,
     path_inside,
+    picture_endings,
     picture_size,
+    text_lines,
 )
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # in any case
-NO_SPLITS = ("path", "names", "nc", "download")  # keys of data.yaml that name no pictures
+SOME_ENDINGS = ".jpg, .png, .webp, .tif"  # of all that Pillow reads, for messages
+NO_SPLITS = ("path", "names", "nc", "download", "backup", "kpt_shape", "flip_idx", "roboflow")
+DARKNET_ENDING = ".data"
+LISTS_OF_CLASSES = ("classes.txt", "labels.txt", "predefined_classes.txt")  # in a folder of labels
 SLACK = 0.01  # so far beyond [0, 1] a number may lie that a tool has rounded
 
 # For messages: with YAML's aliases a small file can hold something endless.
@@ -76,12 +93,19 @@ class YOLODetection(AnnotatedPictures):
         yaml_or_folder: the file, or a folder with ``data.yaml`` in it.
         split: a key of the file, such as ``"train"``, ``"val"`` or ``"test"``.
         on_bad: ``"raise"`` stops at the first bad annotation; ``"skip"`` drops bad annotations (all
-            of a file that is no text), keeps every image, and warns once with what was left out. A
-            missing or broken picture raises in both cases, as do faults in ``data.yaml``.
+            of a file that is no text), keeps every image, and warns once with what was left out.
+            Where that is more than a tenth of all, ``check`` refuses to go on. Faults in
+            ``data.yaml`` raise in both cases.
+        class_names: names in the order of their labels; those of ``data.yaml`` are matched by name,
+            whatever their numbers. An object of another class is a bad annotation. Default: the
+            names of ``data.yaml``.
+        skip_bad_images: leave out images whose picture is missing or no picture, with a warning,
+            and those whose picture turns out to be cut off in ``check``. Otherwise they raise.
 
     Attributes:
         class_names: the K names, by label.
         left_out: how many annotations were dropped, by reason.
+        images_left_out: what is wrong with each picture that was left out.
 
     Raises:
         FileNotFoundError: the file, a folder or a picture is missing.
@@ -89,38 +113,94 @@ class YOLODetection(AnnotatedPictures):
     """
 
     def __init__(
-        self, yaml_or_folder: str | os.PathLike, split: str, on_bad: str = "raise"
+        self,
+        yaml_or_folder: str | os.PathLike,
+        split: str,
+        on_bad: str = "raise",
+        class_names: Sequence[str] | None = None,
+        skip_bad_images: bool = False,
     ) -> None:
         faults = Faults(on_bad)
-        path = _find_yaml(Path(yaml_or_folder))
+        path = _find_yaml(Path(yaml_or_folder).expanduser())
         content = _read_yaml(path)
-        self.class_names = _class_names(content, path)
+        meaning = _meaning(content, class_names, path)
+        self.class_names = list(meaning.labels)
 
-        pictures = _pictures_of_split(content, split, path)
+        self._source = f"YOLODetection({str(path)!r}, {split!r})"
+        self._skip_bad_images = skip_bad_images
+        problems: list[str] = []
+
+        def leave_out(error: FileNotFoundError | ValueError) -> None:
+            problems.append(self._bad_image(error))
+
+        pictures = _pictures_of_split(content, split, path, leave_out)
         labels = [_label_file(picture) for picture in pictures]
-        _check_pairs(pictures, labels)
+        without = _check_pairs(pictures, labels)
 
         self._records = []
         for index, (picture, label) in enumerate(zip(pictures, labels)):
-            size = picture_size(picture)
-            objects = _read_labels(label, size, self.class_names, faults)
-            arrays = pack(objects)
+            try:
+                size = picture_size(picture)
+            except (FileNotFoundError, ValueError) as error:
+                leave_out(error)
+                continue
+
+            arrays = pack(_read_labels(label, size, meaning, faults))
             del arrays["difficult"]  # a Pascal VOC idea
             self._records.append(Record(index, picture, size, arrays))
 
+        self._leave_images_out(problems)
+        if without:
+            warnings.warn(
+                f"{self._source}: {len(without)} of {len(pictures)} pictures have no file of "
+                f"labels and count as pictures without objects, the first is {without[0]}",
+                stacklevel=2,
+            )
+
         self.left_out = dict(faults.counts)
-        faults.summarise(f"YOLODetection({str(path)!r}, {split!r})")
+        faults.summarise(self._source)
 
 
 # ---- data.yaml
 
 
+class _Meaning(NamedTuple):
+    """What the numbers in a line mean.
+
+    ``file_names``: the classes by the file's numbers. ``labels``: the label of each name that is
+    asked for. ``num_keypoint_values``: so many follow each box; 0 without keypoints.
+    """
+
+    file_names: list[str]
+    labels: dict[str, int]
+    num_keypoint_values: int
+
+
+def _meaning(content: dict, class_names: Sequence[str] | None, path: Path) -> _Meaning:
+    """Return what ``data.yaml`` says about the lines of labels."""
+    file_names = _class_names(content, path)
+    asked = file_names if class_names is None else checked_class_names(class_names)
+    if not set(asked) & set(file_names):
+        raise ValueError(f"{path}: none of the classes {asked} is in the file: {file_names}")
+
+    shape = content.get("kpt_shape", [0])
+    is_shape = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    if not is_shape:
+        raise ValueError(f"{path}: kpt_shape is {_SHORT.repr(shape)}, expected such as [17, 3]")
+
+    labels = {name: label for label, name in enumerate(asked)}
+    return _Meaning(file_names, labels, math.prod(shape))
+
+
 def _find_yaml(path: Path) -> Path:
     """Return the file itself, or the one in this folder."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return existing_file(path, "a data.yaml with the keys names and train, val or test")
 
-    found = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml"))
+    # Darknet's obj.data is looked for where there is no YAML.
+    files = sorted(path.iterdir())
+    found = [p for p in files if p.suffix.lower() in (".yaml", ".yml")]
+    found = found or [p for p in files if p.suffix.lower() == DARKNET_ENDING]
     named = [p for p in found if p.stem == "data"]
     if len(named or found) == 1:
         return (named or found)[0]
@@ -135,11 +215,26 @@ def _find_yaml(path: Path) -> Path:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not silently the last one's value."""
+    """YAML in which nothing is read silently as something else.
+
+    A key given twice is an error, not the last one's value. Keys that merge other maps (``<<``) are
+    one, too: nobody needs them here, and a small file can blow up with them. Numbers that would be
+    written otherwise (``1_2``, ``010``, ``1:30``) stay text.
+    """
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        is_int = node.tag == "tag:yaml.org,2002:int"
+        value = self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
+        return value if str(value) == node.value else node.value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    problem="the key << is not read here; write its keys out",
+                    problem_mark=key_node.start_mark,
+                )
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -150,11 +245,18 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for _tag in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _StrictLoader.construct_number)
+
+
 def _read_yaml(path: Path) -> dict:
-    """Return what the file says."""
+    """Return what the file says, be it YAML or Darknet's."""
+    if path.suffix.lower() == DARKNET_ENDING:
+        return _read_darknet(path)
+
     try:
         content = yaml.load(path.read_bytes(), Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except Exception as error:  # the parser raises whatever damaged text provokes
         raise ValueError(f"{path}: malformed YAML ({error})") from error
 
     if not isinstance(content, dict):
@@ -162,6 +264,31 @@ def _read_yaml(path: Path) -> dict:
             f"{path}: holds {_SHORT.repr(content)}, expected keys and values: names, and train, "
             "val or test"
         )
+    return content
+
+
+def _read_darknet(path: Path) -> dict:
+    """Return what an ``obj.data`` says, as a ``data.yaml`` would say it."""
+    content: dict = {}
+    for i, line in text_lines(path):
+        if line.startswith("#"):
+            continue
+        key, mark, value = [part.strip() for part in line.partition("=")]
+        if not mark:
+            raise ValueError(f"{path}, line {i}: {line!r}, expected KEY = VALUE")
+        if key in content:
+            raise ValueError(f"{path}, line {i}: the key {key!r} is given twice")
+        content[key] = value
+
+    if "names" in content:
+        text = _text(content["names"], "names", path)
+        places = [path.parent / end for end in _ends(text)]
+        there = [place for place in places if os.path.isfile(place)]
+        if not there:
+            raise FileNotFoundError(f"{path}, names: no such file: {places[0]}")
+        content["names"] = [name for _, name in text_lines(there[0])]
+    if "classes" in content:
+        content["nc"] = content.pop("classes")
     return content
 
 
@@ -199,9 +326,10 @@ def _class_names(content: dict, path: Path) -> list[str]:
         raise ValueError(f"{path}: names has {twice} more than once; names must differ")
 
     num_classes = content.get("nc", len(names))
-    if num_classes != len(names):
+    if str(num_classes).strip() != str(len(names)):
         raise ValueError(
-            f"{path}: nc is {_SHORT.repr(num_classes)}, but there are {len(names)} names"
+            f"{path}: {'classes' if path.suffix.lower() == DARKNET_ENDING else 'nc'} is "
+            f"{_SHORT.repr(num_classes)}, but there are {len(names)} names"
         )
     return names
 
@@ -209,10 +337,13 @@ def _class_names(content: dict, path: Path) -> list[str]:
 # ---- which pictures
 
 
-def _pictures_of_split(content: dict, split: str, path: Path) -> list[Path]:
+LeaveOut = Callable[[FileNotFoundError | ValueError], None]  # raises, or notes a missing picture
+
+
+def _pictures_of_split(content: dict, split: str, path: Path, leave_out: LeaveOut) -> list[Path]:
     """Return the pictures of a split, each known to exist."""
-    root = path.parent / _text(content.get("path", "."), "path", path)
-    if not root.is_dir():
+    root = path.parent / Path(_text(content.get("path", "."), "path", path)).expanduser()
+    if not os.path.isdir(root):
         raise FileNotFoundError(
             f"{path}: its path leads to {root}, which is no folder; give it relative to the folder "
             "of this file, or leave the key out if everything lies beside the file"
@@ -224,17 +355,20 @@ def _pictures_of_split(content: dict, split: str, path: Path) -> list[Path]:
 
     places = content[split]
     places = places if isinstance(places, list) else [places]
+    others = [text for key in known for text in _strings(content[key])]
     pictures: list[Path] = []
     for place in places:
-        location = _find_location(root, _text(place, split, path), f"{path}, {split}")
+        location = _find_location(root, _text(place, split, path), others, f"{path}, {split}")
         if location.is_dir():
-            pictures += _pictures_in_folder(location)
+            pictures += _pictures_in_folder(location, leave_out)
         else:
-            pictures += _pictures_in_list(location, root)
+            pictures += _pictures_in_list(location, root, leave_out)
 
     twice = [picture for picture, count in Counter(pictures).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: the split {split!r} has {twice[0]} more than once")
+    if not pictures:
+        raise FileNotFoundError(f"{path}: none of the pictures of the split {split!r} is there")
     return pictures
 
 
@@ -245,33 +379,62 @@ def _text(value: object, key: str, path: Path) -> str:
     return value.replace("\\", "/")
 
 
-def _find_location(root: Path, text: str, where: str) -> Path:
-    """Return the folder or the list that a split names."""
-    for name in (text, text.removeprefix("../")):
-        location = root / name
-        if location.is_dir() or (location.is_file() and location.suffix == ".txt"):
-            return location
-
-    if (root / text).is_file():
-        raise ValueError(f"{where}: {root / text} is neither a folder nor a .txt list of pictures")
-    raise FileNotFoundError(
-        f"{where}: no such folder or list: {root / text}; paths start from {root}"
-    )
+def _strings(places: object) -> list[str]:
+    """Return the paths in what a key gives, of whatever type that is."""
+    places = places if isinstance(places, list) else [places]
+    return [place.replace("\\", "/") for place in places if isinstance(place, str)]
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".")
+def _find_location(root: Path, text: str, others: list[str], where: str) -> Path:
+    """Return the folder or the list that a split names.
+
+    Args:
+        root: folder that paths start from.
+        text: the path.
+        others: the paths of all splits.
+        where: file and key, for the error.
+    """
+    place = root / Path(text).expanduser()
+    if _is_location(place):
+        return place
+    if os.path.isfile(place):
+        raise ValueError(f"{where}: {place} is neither a folder nor a .txt list of pictures")
+
+    # The end of the path may be here; but not if the path of another split ends in the same way.
+    for end in _ends(text)[1:]:
+        shared = any(end in _ends(other) for other in others if other != text)
+        if not shared and _is_location(root / end):
+            return root / end
+
+    raise FileNotFoundError(f"{where}: no such folder or list: {place}; paths start from {root}")
 
 
-def _pictures_in_folder(folder: Path) -> list[Path]:
+def _is_location(path: Path) -> bool:
+    is_list = path.suffix.lower() == ".txt" and os.path.isfile(path)
+    return is_list or os.path.isdir(path)
+
+
+def _ends(text: str) -> list[str]:
+    """Return a path and its ends, longest first: a/b/c, b/c, c; none that climbs but the whole."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    if text.startswith("/"):
+        ends.insert(0, "/".join(parts))
+    return [text, *(end for end in ends if ".." not in end.split("/"))]
+
+
+def _pictures_in_folder(folder: Path, leave_out: LeaveOut) -> list[Path]:
     """Return all pictures in a folder and the folders in it, by path; check that none is missing.
 
     A picture is missed by its label: a text file in the folder of labels that belongs to none.
     """
-    pictures = sorted(path for path in folder.rglob("*") if _is_picture(path) and path.is_file())
+    endings = picture_endings()
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith("."))
+    pictures = [p for p in files if p.suffix.lower() in endings and os.path.isfile(p)]
     if not pictures:
         raise ValueError(
-            f"{folder}: holds no picture; expected files that end in {', '.join(PICTURE_ENDINGS)}"
+            f"{folder}: holds no picture; expected files that end in {SOME_ENDINGS}, or another "
+            "ending of a format that Pillow reads"
         )
 
     expected = {_label_file(picture) for picture in pictures}
@@ -279,39 +442,43 @@ def _pictures_in_folder(folder: Path) -> list[Path]:
         if any(picture.parent == labels for picture in pictures):
             continue  # beside pictures there may be other text files
         for label in sorted(labels.glob("*.txt")):
-            if label not in expected and label.name != "classes.txt":
-                raise FileNotFoundError(
+            if label not in expected and label.name not in LISTS_OF_CLASSES:
+                problem = (
                     f"{label}: no picture belongs to these labels; expected one called "
-                    f"{label.stem} in {folder}, ending in {', '.join(PICTURE_ENDINGS)}"
+                    f"{label.stem} in {folder}, ending in {SOME_ENDINGS} or another that Pillow "
+                    "reads"
                 )
+                leave_out(FileNotFoundError(problem))
     return pictures
 
 
-def _pictures_in_list(path: Path, root: Path) -> list[Path]:
-    """Return the pictures that a text file lists, relative to the root or to the file's folder."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text in UTF-8 ({error})") from error
+def _pictures_in_list(path: Path, root: Path, leave_out: LeaveOut) -> list[Path]:
+    """Return the pictures that a text file lists, relative to the root or to the file's folder.
 
-    pictures = []
-    for i, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name:
-            continue
-        try:
-            places = [path_inside(folder, name) for folder in (root, path.parent)]
-        except ValueError as error:
-            raise ValueError(f"{path}, line {i}: {error}") from None
-
-        found = [place for place in places if place.is_file()]
-        if not found:
-            raise FileNotFoundError(f"{path}, line {i}: no such picture: {places[0]}")
-        pictures.append(found[0])
-
-    if not pictures:
+    Those of another machine's paths are looked for below the root (``reading.PictureFolder``).
+    """
+    lines = text_lines(path)
+    if not lines:
         raise ValueError(f"{path}: the list is empty; expected the path of one picture a line")
+
+    below_root = PictureFolder(root, [name for _, name in lines])
+    pictures = []
+    for i, name in lines:
+        try:
+            here = _if_there(root, name) or _if_there(path.parent, name)
+            pictures.append(here or below_root.find(name))
+        except (FileNotFoundError, ValueError) as error:
+            leave_out(type(error)(f"{path}, line {i}: {error}"))
     return pictures
+
+
+def _if_there(folder: Path, name: str) -> Path | None:
+    """Return the picture of this name in a folder, None if it is not there."""
+    try:
+        picture = path_inside(folder, name)
+    except ValueError:
+        return None  # absolute, or climbs
+    return picture if os.path.isfile(picture) else None
 
 
 # ---- which labels
@@ -319,19 +486,33 @@ def _pictures_in_list(path: Path, root: Path) -> list[Path]:
 
 def _label_file(picture: Path) -> Path:
     """Return where a picture's labels are to be: in ``labels`` for ``images``, else beside it."""
-    beside = picture.with_suffix(".txt")
+    beside = _in_any_case(picture.with_suffix(".txt"))
     if "images" not in picture.parts:
         return beside
 
     # The last of several folders called images.
     position = len(picture.parts) - 1 - picture.parts[::-1].index("images")
     mirrored = Path(*picture.parts[:position], "labels", *picture.parts[position + 1 :])
-    mirrored = mirrored.with_suffix(".txt")
-    return mirrored if mirrored.parent.is_dir() or not beside.is_file() else beside
+    mirrored = _in_any_case(mirrored.with_suffix(".txt"))
+    return mirrored if mirrored.parent.is_dir() or not os.path.isfile(beside) else beside
 
 
-def _check_pairs(pictures: list[Path], labels: list[Path]) -> None:
-    """Raise ValueError unless each picture has labels of its own and some have labels at all."""
+def _in_any_case(path: Path) -> Path:
+    """Return the file that ends in ``.TXT`` where it is there and the one in ``.txt`` is not."""
+    capitals = path.with_suffix(".TXT")
+    return capitals if os.path.isfile(capitals) and not os.path.isfile(path) else path
+
+
+def _check_pairs(pictures: list[Path], labels: list[Path]) -> list[Path]:
+    """Check that each picture has labels of its own, and that some have labels at all.
+
+    Returns:
+        The pictures without a file of labels.
+
+    Raises:
+        ValueError: two pictures have one file, or something else lies where a file is to be.
+        FileNotFoundError: no picture has one.
+    """
     owners: dict[Path, Path] = {}
     for picture, label in zip(pictures, labels):
         if label in owners:
@@ -341,35 +522,42 @@ def _check_pairs(pictures: list[Path], labels: list[Path]) -> None:
             )
         owners[label] = picture
 
-    if not any(label.is_file() for label in labels):
+    without = []
+    for picture, label in zip(pictures, labels):
+        if os.path.isfile(label):
+            continue
+        if os.path.lexists(label):  # a folder, a pipe, a link that leads nowhere
+            raise ValueError(f"{label}: is no file, expected the labels of {picture}")
+        without.append(picture)
+
+    if len(without) == len(pictures):
         raise FileNotFoundError(
             f"none of the {len(pictures)} pictures has labels; expected such a file as {labels[0]} "
             f"for {pictures[0]}"
         )
+    return without
 
 
 def _read_labels(
-    path: Path, size: tuple[int, int], class_names: list[str], faults: Faults
+    path: Path, size: tuple[int, int], meaning: _Meaning, faults: Faults
 ) -> list[AnnotatedObject]:
     """Return the objects of one picture of this (width, height); bad lines go to ``faults``."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return []  # nothing was labelled in this picture
 
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        problem = f"no text in UTF-8 ({error})"
+        lines = text_lines(path)
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{path}: ")
         faults.add(BadAnnotation("file of labels is no text", str(path), problem))
         return []
 
     objects = []
     seen: dict[tuple, int] = {}
-    for i, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for i, line in lines:
         where = f"{path}, line {i}"
         try:
-            found = _read_object(line.split(), size, class_names, where)
+            found = _read_object(line.split(), size, meaning, where)
 
             # The same numbers again are a slip of the tool: a detector can find an object once.
             key = (found.label, *found.box.tolist())
@@ -383,23 +571,27 @@ def _read_labels(
 
 
 def _read_object(
-    words: list[str], size: tuple[int, int], class_names: list[str], where: str
+    words: list[str], size: tuple[int, int], meaning: _Meaning, where: str
 ) -> AnnotatedObject:
     """Check one line: a class, and a box or a polygon in shares of this (width, height)."""
-    is_polygon = len(words) >= 7 and len(words) % 2 == 1
-    if len(words) != 5 and not is_polygon:
-        advice = "; a sixth is a confidence: detections are no labels" if len(words) == 6 else ""
-        problem = (
-            f"{len(words)} values, expected five (class centre_x centre_y width height) or a class "
-            f"and three or more corners (x y), with spaces between them{advice}"
-        )
-        raise BadAnnotation("wrong number of values", where, problem)
+    is_box = len(words) in (5, 5 + meaning.num_keypoint_values)
+    is_polygon = not is_box and len(words) >= 7 and len(words) % 2 == 1
+    if not is_box and (not is_polygon or meaning.num_keypoint_values):
+        raise BadAnnotation("wrong number of values", where, _expected_values(len(words), meaning))
 
     label = number(words[0], "the class", where)
-    if label not in range(len(class_names)):
-        problem = f"the class is {words[0]}, expected 0 … {len(class_names) - 1}: {class_names}"
+    file_names = meaning.file_names
+    if label not in range(len(file_names)):
+        problem = f"the class is {words[0]}, expected 0 … {len(file_names) - 1}: {file_names}"
         raise BadAnnotation("unknown category", where, problem)
 
+    name = file_names[int(label)]
+    if name not in meaning.labels:
+        problem = f"its class {name!r} is none of {list(meaning.labels)}"
+        raise BadAnnotation("unknown category", where, problem)
+
+    # Of a box with keypoints, the box.
+    words = words[:5] if is_box else words
     values = [number(word, f"value {i}", where) for i, word in enumerate(words[1:], start=2)]
     for i, value in enumerate(values, start=2):
         if not -SLACK <= value <= 1 + SLACK and (is_polygon or i < 4 or value > 0):
@@ -426,4 +618,19 @@ def _read_object(
     corners = (left * width, top * height, right * width, bottom * height)
     box = clipped_box(corners, size, where)
     area = float((box[2] - box[0]) * (box[3] - box[1]))
-    return AnnotatedObject(box, int(label), area)
+    return AnnotatedObject(box, meaning.labels[name], area)
+
+
+def _expected_values(count: int, meaning: _Meaning) -> str:
+    """Say what is wrong with a line of so many values."""
+    if meaning.num_keypoint_values:
+        return (
+            f"{count} values, expected five (class centre_x centre_y width height), or these and "
+            f"{meaning.num_keypoint_values} of keypoints, as kpt_shape says"
+        )
+
+    advice = "; a sixth is a confidence: detections are no labels" if count == 6 else ""
+    return (
+        f"{count} values, expected five (class centre_x centre_y width height) or a class and "
+        f"three or more corners (x y), with spaces between them{advice}"
+    )
