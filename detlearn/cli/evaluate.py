@@ -61,11 +61,6 @@ def run(options: argparse.Namespace) -> int:
         data, detections = _detect(options)
     targets = _targets(data)
 
-    # Equal scores rank in the order of the images' ids, as in pycocotools.
-    order = sorted(range(len(targets)), key=lambda index: int(targets[index]["image_id"]))
-    detections = [detections[index] for index in order]
-    targets = [targets[index] for index in order]
-
     names = list(data.class_names)
     metrics = coco_metrics(detections, targets, len(names), class_names=names)
     errors = error_analysis(detections, targets, len(names))
