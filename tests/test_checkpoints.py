@@ -1,6 +1,11 @@
-"""Files that survive a crash and cannot run code."""
+"""Files that survive a crash, show damage and cannot run code."""
 
+import json
 import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,8 +104,144 @@ def test_a_file_of_somebody_else(tmp_path):
 
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.randn(3)}, path)
-    with pytest.raises(ValueError, match="no checkpoint of this package"):
+    with pytest.raises(ValueError, match=r"no checkpoint of this package.*no entry 'detlearn'"):
         load_tensors(path)
-    save_file({"weight": torch.randn(3)}, path, metadata={"detlearn": "{no json"})
-    with pytest.raises(ValueError, match="no checkpoint of this package"):
-        load_tensors(path)
+    for text, reason in {"{no json": "property name", "3": "no dictionary"}.items():
+        save_file({"weight": torch.randn(3)}, path, metadata={"detlearn": text})
+        with pytest.raises(ValueError, match=f"no checkpoint of this package.*{reason}"):
+            load_tensors(path)
+
+
+def test_a_file_of_an_older_version_has_no_checksum_and_is_read(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "state"
+    save_file({"weight": torch.ones(3)}, path, metadata={"detlearn": json.dumps({"a": 1})})
+    tensors, info = load_tensors(path)
+    assert tensors["weight"].tolist() == [1, 1, 1] and info == {"a": 1}
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    """Wherever it lies: in a weight, a name, a shape, a setting, or the checksum itself."""
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.randn(2, 3), "step": torch.tensor(3)}, {"lr": 0.002, "k": "ä"})
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content), 7):  # each of the eight bits of a byte has its turn
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"state is no checkpoint") as caught:
+            load_tensors(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_cut_is_found(tmp_path):
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.randn(2, 3)}, {"lr": 0.002})
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"state is no checkpoint"):
+            load_tensors(path)
+
+
+def test_what_was_read_does_not_hang_on_the_file(tmp_path):
+    """A file that somebody has mapped into memory cannot be replaced on Windows."""
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.ones(50_000)}, {})
+    tensors, _ = load_tensors(path)
+    with open(path, "r+b") as file:  # in place, where a mapping would see it
+        file.seek(-200_000, os.SEEK_END)
+        file.write(bytes(200_000))
+    assert tensors["a"].sum() == 50_000
+    if Path("/proc/self/maps").exists():
+        assert str(path) not in Path("/proc/self/maps").read_text()
+
+
+# -------------------------------------------------------------------- killed, and out of space
+
+# Writes half of the content, says so, and waits to be killed.
+HALF = """
+import os, sys, time
+from pathlib import Path
+from detlearn.machine import checkpoints
+
+def stop(descriptor):
+    print("half", flush=True)
+    time.sleep(60)
+
+checkpoints.os.fsync = stop
+checkpoints.write_atomically(sys.argv[1], b"new")
+"""
+
+
+@pytest.mark.alone
+def test_leftovers_go_when_their_process_is_dead_and_not_before(tmp_path):
+    path = tmp_path / "state"
+    write_atomically(path, b"old")
+    (tmp_path / ".state.mine.tmp").write_text("of another program")
+    (tmp_path / ".state.0123abcd.tmp.txt").write_text("of another program")
+    kept = {"state", ".state.mine.tmp", ".state.0123abcd.tmp.txt"}
+
+    process = subprocess.Popen([sys.executable, "-c", HALF, path], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"half\n"
+    (temporary,) = set(os.listdir(tmp_path)) - kept
+
+    # It lives and works on its file, which we leave alone.
+    checkpoints.remove_leftovers.cache_clear()
+    write_atomically(tmp_path / "other", b"1")
+    assert set(os.listdir(tmp_path)) == kept | {temporary, "other"}
+
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert (tmp_path / temporary).read_bytes() == b"new" and path.read_bytes() == b"old"
+    checkpoints.remove_leftovers.cache_clear()
+    write_atomically(tmp_path / "other", b"2")
+    assert set(os.listdir(tmp_path)) == kept | {"other"}
+
+
+def test_a_leftover_that_cannot_be_removed_stops_nobody(tmp_path):
+    (tmp_path / ".a.0123abcd.tmp").symlink_to("nowhere")
+    os.mkfifo(tmp_path / ".b.0123abcd.tmp")  # opening it would wait for a writer
+    folder = tmp_path / ".c.0123abcd.tmp"
+    folder.mkdir()
+    (folder / "part").write_text("1")
+    write_atomically(tmp_path / "state", b"new")
+    assert sorted(os.listdir(tmp_path)) == [".a.0123abcd.tmp", ".b.0123abcd.tmp", "state"]
+
+
+def test_swept_before_it_was_locked(tmp_path, monkeypatch):
+    """Another process may sweep between the making of a file and its lock: a new one is made."""
+    lock, swept = checkpoints._lock, []
+
+    def late(path, wait):
+        if wait and not swept:
+            swept.append(path)
+            path.unlink()
+        return lock(path, wait)
+
+    monkeypatch.setattr(checkpoints, "_lock", late)
+    write_atomically(tmp_path / "state", b"new")
+    assert len(swept) == 1 and os.listdir(tmp_path) == ["state"]
+
+
+def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path):
+    """A limit on the size of files stops a write in the middle, as a full disk does."""
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.zeros(1000)}, {})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"too large: '.*state'"):
+            save_tensors(path, {"a": torch.zeros(5000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["state"]
+
+
+def test_a_long_name(tmp_path):
+    name = "ä" * 120  # 240 bytes of 255
+    write_atomically(tmp_path / name, b"1")
+    assert os.listdir(tmp_path) == [name]
