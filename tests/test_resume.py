@@ -1,6 +1,7 @@
 """A training that is killed goes on to the very weights of an uninterrupted one."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from test_training import Samples, foreign, same_weights, train
 
+from detlearn.data import transforms
 from detlearn.machine.checkpoints import load_tensors, save_tensors
 from detlearn.training import loop
 
@@ -227,14 +229,39 @@ def test_killed_while_ap_was_measured(tmp_path, monkeypatch):
         ({"multi_scale": ((8,), 1)}, "multi_scale"),
         ({"data": Samples(11)}, "train_images"),
         ({"steps": None, "minutes": 1.0}, "minutes"),
+        ({"data": Samples(size=9)}, r"'data': '10 images, .*'}, this one has {'data': '10 images"),
+        ({"augment": transforms.flip}, r"'augment': None}, this one has {'augment': \['_apply_ra"),
+        ({"model": foreign(dropout=0.1)}, r"'model.dropout.p': 0.0}, this one has .*: 0.1}"),
+        ({"param_groups": foreign().parameters()}, r"'param_groups': None}, this one has"),
     ],
 )
 def test_a_checkpoint_of_another_training(tmp_path, options, words):
     train(foreign(), checkpoint=tmp_path / "state")
+    options = {"model": foreign(), **options}
     with pytest.raises(ValueError, match=words) as caught:
-        train(foreign(), checkpoint=tmp_path / "state", **options)
+        train(checkpoint=tmp_path / "state", **options)
     assert "state comes from a training with" in str(caught.value)
     assert "use the same settings to continue, or another path" in str(caught.value)
+
+
+def test_a_checkpoint_that_says_less_is_continued_and_this_is_said(tmp_path, monkeypatch):
+    """An older version did not write down data, augmentation and model."""
+    path = tmp_path / "state"
+    whole, continued = foreign(), foreign(5)
+    train(whole, steps=8)
+    interrupted(monkeypatch, path, 4, steps=8)
+    tensors, info = load_tensors(path)
+    for name in ("data", "augment", "model", "param_groups"):
+        del info["settings"][name]
+    save_tensors(path, tensors, info)
+
+    with pytest.warns(UserWarning, match="state was written by .* augment, data, model, param_gr"):
+        train(continued, steps=8, checkpoint=path)
+    assert same_weights(whole, continued)
+    train(foreign(), steps=8, checkpoint=path)  # now it says all
+
+    with pytest.raises(ValueError, match=r"'total': 8}, this one has {'total': 9}"):
+        train(foreign(), steps=9, checkpoint=path)
 
 
 def test_a_checkpoint_of_another_model(tmp_path):
@@ -256,6 +283,122 @@ def test_files_that_are_no_checkpoint(tmp_path):
     save_tensors(path, {"weight": torch.ones(1)}, {"class_names": ["a"]})
     with pytest.raises(ValueError, match="holds no state of a training"):
         train(foreign(), checkpoint=path)
+
+
+@pytest.mark.parametrize("missing", ["settings", "steps_done", "finished", "history"])
+def test_a_state_that_lacks_something(tmp_path, missing):
+    path = tmp_path / "state"
+    train(foreign(), checkpoint=path)
+    tensors, info = load_tensors(path)
+    del info[missing]
+    save_tensors(path, tensors, info)
+    with pytest.raises(ValueError, match="state holds no state of a training"):
+        train(foreign(), checkpoint=path)
+
+
+class Pressing(Samples):
+    """Somebody presses Ctrl-C while a sample is read, in the first process or in all."""
+
+    def __init__(self, at, times=1, everywhere=False):
+        super().__init__()
+        self.at, self.times, self.everywhere = at, times, everywhere
+        self.first_process = os.getpid()
+        self.reads = 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        if self.reads == self.at:
+            for _ in range(self.times):
+                if self.everywhere:
+                    os.kill(os.getpid(), signal.SIGINT)
+                os.kill(self.first_process, signal.SIGINT)
+        return super().__getitem__(index)
+
+
+PROBING = 2 * 8  # reads of `describe_data`
+
+
+class TestCtrlC:
+    def test_the_step_at_hand_is_taken_and_kept(self, tmp_path, capfd):
+        path = tmp_path / "state"
+        whole = foreign()
+        train(whole, steps=8)
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(foreign(), Pressing(PROBING + 9), steps=8, checkpoint=path)  # in the third step
+        assert str(caught.value) == (
+            f"stopped after step 3, which {path} holds; the same call goes on from there"
+        )
+        assert capfd.readouterr().err == "\nstops after this step; Ctrl-C again stops at once\n"
+        assert steps_in(path) == 3 and os.listdir(tmp_path) == ["state"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+        continued = foreign(5)
+        history = train(continued, steps=8, checkpoint=path)
+        assert history.steps == list(range(1, 9)) and same_weights(whole, continued)
+
+    def test_in_the_last_step(self, tmp_path):
+        path = tmp_path / "state"
+        with pytest.raises(KeyboardInterrupt, match="after step 4"):
+            train(foreign(), Pressing(PROBING + 16), checkpoint=path, val=Samples(3))
+        assert not load_tensors(path)[1]["finished"]
+        assert len(train(foreign(), checkpoint=path, val=Samples(3)).val) == 1
+
+    def test_twice_stops_at_once(self, tmp_path):
+        path = tmp_path / "state"
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(foreign(), Pressing(PROBING + 9, times=2), checkpoint=path)
+        assert str(caught.value) == "" and os.listdir(tmp_path) == []
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_without_a_checkpoint_it_stops_at_once(self, capfd):
+        data = Pressing(9)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(foreign(), data)
+        assert str(caught.value) == "" and data.reads == 9 and capfd.readouterr().err == ""
+
+    def test_processes_that_load_images_leave_it_to_the_first(self, tmp_path):
+        path = tmp_path / "state"
+        whole = foreign()
+        train(whole, steps=8)
+        data = Pressing(PROBING + 9, everywhere=True)
+        with pytest.raises(KeyboardInterrupt, match="stopped after step"):
+            train(foreign(), data, steps=8, checkpoint=path, workers=1)
+        assert multiprocessing.active_children() == []
+
+        continued = foreign(5)
+        train(continued, steps=8, checkpoint=path)
+        assert same_weights(whole, continued)
+
+    def test_who_has_an_answer_of_his_own_keeps_it(self, tmp_path):
+        seen = []
+
+        def answer(number, frame):
+            seen.append(number)
+
+        before = signal.signal(signal.SIGINT, answer)
+        try:
+            train(foreign(), Pressing(PROBING + 9), checkpoint=tmp_path / "state")
+            assert signal.getsignal(signal.SIGINT) is answer
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert seen == [signal.SIGINT]
+
+
+def test_the_last_steps_are_kept_while_ap_is_measured(tmp_path, monkeypatch):
+    """Fifty steps go by between two checkpoints; measuring may take as long as they did."""
+
+    def broken(*args, **options):
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(loop, "evaluate", broken)
+        train(foreign(), checkpoint=tmp_path / "state", val=Samples(3))
+    assert steps_in(tmp_path / "state") == 4
+
+    monkeypatch.setattr(loop.Trainer, "step", None)
+    history = train(foreign(4), checkpoint=tmp_path / "state", val=Samples(3))
+    assert history.steps == [1, 2, 3, 4] and len(history.val) == 1
 
 
 def test_only_whole_files_appear(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from detlearn import models
 from detlearn.data import transforms
+from detlearn.data.reading import AnnotatedPictures, Record, pack
 from detlearn.machine import distributed, hardware
 from detlearn.pretrained import wrap_torchvision
 from detlearn.training import (
@@ -30,7 +31,7 @@ from detlearn.training import (
     shortened,
 )
 from detlearn.training import steps as batches
-from detlearn.training.steps import StepBatches, seeded
+from detlearn.training.steps import BrokenSample, StepBatches, seeded
 
 
 class Samples(Dataset):
@@ -420,6 +421,81 @@ class TestErrors:
         with pytest.raises(FloatingPointError, match=r"step 1.*norm of the gradient"):
             train(model)
         assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+class Spoilt(Samples):
+    """One sample is not as it should be."""
+
+    def __init__(self, spoil, index=6):
+        super().__init__()
+        self.spoil, self.index = spoil, index
+
+    def __getitem__(self, index):
+        image, target = super().__getitem__(index)
+        return self.spoil(image, target) if index == self.index else (image, target)
+
+
+def nan_in_the_image(image, target):
+    image[0, 3, 4] = math.nan
+    return image, target
+
+
+def infinity_in_the_boxes(image, target):
+    target["boxes"][0, 2] = math.inf
+    return image, target
+
+
+def gone(image, target):
+    raise FileNotFoundError("a/b.jpg: no such picture")
+
+
+def forgotten(image, target):
+    return image, {"boxes": target["boxes"]}
+
+
+class TestBrokenSamples:
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [
+            (nan_in_the_image, r"image with values that are not finite \(NaN or infinity\)"),
+            (infinity_in_the_boxes, r"boxes with values that are not finite \(NaN or infinity\)"),
+            (gone, "FileNotFoundError: a/b.jpg: no such picture"),
+            (forgotten, "KeyError: 'labels'"),
+        ],
+    )
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_step_and_sample_are_named(self, spoil, words, workers):
+        steps = StepBatches(Samples(), 4)
+        (step,) = [k for k in range(2) if 6 in numbers(steps[k][0])] or [2]
+        message = rf"^step {step + 1}, sample 6 of the data set: {words}$"
+        with pytest.raises(BrokenSample, match=message) as caught:
+            train(foreign(), Spoilt(spoil), steps=3, workers=workers)
+        assert caught.value.__cause__ is not None  # with its traceback
+
+    def test_what_augmentation_does_to_it(self):
+        def spoil(image, target):
+            return (image / 0, target) if image.mean() > 0.085 else (image, target)  # sample 9
+
+        with pytest.raises(BrokenSample, match="sample 9 of the data set: image with"):
+            train(foreign(), augment=spoil)
+
+    def test_number_and_file_are_said_where_they_are_known(self, tmp_path):
+        data = Pictures(tmp_path)
+        with pytest.raises(BrokenSample) as caught:
+            StepBatches(data, 1)[0]
+        index = int(StepBatches(data, 1)._order(0)[0])
+        path = tmp_path / f"{index}.jpg"
+        assert str(caught.value) == (
+            f"step 1, sample {index} of the data set (image_id {70 + index}, {path}): "
+            f"FileNotFoundError: {path}: no such picture"
+        )
+
+
+class Pictures(AnnotatedPictures):
+    """Annotations of two pictures that are gone."""
+
+    def __init__(self, folder):
+        self._records = [Record(70 + k, folder / f"{k}.jpg", None, pack([])) for k in range(2)]
 
 
 class TestHardware:

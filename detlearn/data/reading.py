@@ -208,6 +208,18 @@ class AnnotatedPictures(Dataset):
         target["image_id"] = torch.tensor(record.image_id)
         return target
 
+    def annotations(self) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """Go through what a training learns from each picture, without reading it.
+
+        Yields:
+            the picture's name and size as text, boxes ``(N, 4)``, labels ``(N,)``, iscrowd
+            ``(N,)``: no copies.
+        """
+        for record in self._records:
+            arrays = record.arrays
+            picture = f"{record.path.name} {record.size}"
+            yield picture, arrays["boxes"], arrays["labels"], arrays["iscrowd"]
+
     def check(
         self,
         *,
@@ -287,8 +299,7 @@ class AnnotatedPictures(Dataset):
         message = f"{self._source}: {count} images left out, with their objects. First:{examples}"
         warnings.warn(message, stacklevel=3)  # points at the line that made or checked the data set
 
-
-# ---- pictures: where they are
+    # ---- pictures: where they are
 
 
 def path_inside(root: Path, name: str) -> Path:

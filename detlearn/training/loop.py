@@ -13,9 +13,12 @@ Sources: AdamW (Loshchilov and Hutter 2019); cosine schedule (Loshchilov and Hut
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,13 +33,15 @@ from detlearn.data.transforms import Transform, flip
 from detlearn.machine import distributed
 from detlearn.machine.checkpoints import load_tensors, save_tensors
 from detlearn.machine.hardware import default_device, has_native_bfloat16
+from detlearn.machine.interrupts import hold_back_interrupt
 from detlearn.machine.progress import progress_bar
 from detlearn.metrics import evaluate
 from detlearn.models.point import PointDetector
 from detlearn.training.history import History
+from detlearn.training.identity import describe, describe_data, describe_groups, describe_model
 from detlearn.training.multi_scale import MultiScale, batch_size_for, complete
 from detlearn.training.recipes import RECIPES
-from detlearn.training.steps import StepBatches, seeded
+from detlearn.training.steps import BrokenSample, StepBatches, seeded
 
 WARMUP_STEPS = 50
 # AdamW averages squared gradients over about 1 / (1 − 0.98) = 50 steps. The usual 0.999 looks back
@@ -89,7 +94,9 @@ def fit(
         amp: bfloat16 autocast; by default where the hardware multiplies bfloat16 itself.
         seed: decides order, augmentation and what the model draws, not its initial weights.
         progress: show a bar.
-        checkpoint: a file to continue from if it exists, written every 50 steps and at the end.
+        checkpoint: a file to continue from if it exists, written every 50 steps and at the end;
+            and after the step in which Ctrl-C was pressed, unless several processes train. A
+            second Ctrl-C stops at once.
         augment: transform of a training sample; mirrors half of them by default.
         ema: decay of the averaged weights that the model has in the end; None keeps the last ones.
         param_groups: AdamW's parameter groups with learning rates of their own.
@@ -106,7 +113,10 @@ def fit(
     Raises:
         ValueError: on settings that cannot be, a checkpoint of another training, or minutes that
             the backbone's steps use up.
+        BrokenSample: a ValueError, if a sample cannot be read or is not finite.
         FloatingPointError: if the loss is no longer finite.
+        OSError: if a checkpoint cannot be written; the one before stays.
+        KeyboardInterrupt: after Ctrl-C, in the end of a step; it says where the checkpoint is.
     """
     device = torch.device(device) if device else default_device()
     joined_group = distributed.join_process_group(device)
@@ -134,6 +144,10 @@ def fit(
             "lr_warmup": lr_warmup,
             "backbone_steps": backbone_steps,
         }
+        if checkpoint is not None:
+            settings["data"] = describe_data(train)
+            settings["augment"] = describe(augment)
+            settings["model"] = describe_model(model)
         resumes = _checkpoint_exists(checkpoint, device)
         amp = has_native_bfloat16(device) if amp is None else amp
 
@@ -169,6 +183,8 @@ def fit(
             weight_decay=weight_decay,
             fused=True,
         )
+        groups = None if param_groups is None else describe_groups(optimizer.param_groups)
+        settings["param_groups"] = groups
         trainer = Trainer(model, optimizer, settings, device, amp, history)
 
         # Go on where an earlier call was stopped, if there was one.
@@ -183,6 +199,10 @@ def fit(
         model.eval()
 
         if not finished and val is not None:
+            # Measuring may take long, and what stops it shall not cost the last steps.
+            if checkpoint is not None and distributed.rank() == 0:
+                trainer.save(checkpoint)
+
             metrics = evaluate(model, val, batch_size=batch_size, progress=progress)
             scores = {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75}
             trainer.history.val.append((trainer.steps_done, scores))
@@ -285,14 +305,19 @@ def _run(
         batch_size=None,  # what `StepBatches` returns is a batch already
         sampler=step_numbers,
         num_workers=workers,
+        worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # the loader would draw from the caller's
     )
 
     is_first_process = distributed.rank() == 0
     show_bar = progress and is_first_process
     start = time.perf_counter() - history.seconds  # as if all runs were one
-    with progress_bar(total, "training", show=show_bar, initial=first, unit="step") as bar:
-        for images, targets in loader:
+    bar = progress_bar(total, "training", show=show_bar, initial=first, unit="step")
+
+    # One process can take its step to the end; of several, each would end after another one.
+    can_wait = checkpoint is not None and distributed.world_size() == 1
+    with bar, hold_back_interrupt(can_wait) as interrupted:
+        for images, targets in _load(loader):
             trainer.step(images, targets)
             history.images = batches.first_position(trainer.steps_done)  # of all processes
             history.images += trainer.settings["backbone_steps"] * trainer.settings["batch_size"]
@@ -305,12 +330,32 @@ def _run(
             if after_step is not None:
                 trainer.show(after_step)
 
+            stops = interrupted()
             is_due = trainer.steps_done % CHECKPOINT_EVERY == 0
-            if checkpoint is not None and is_due and is_first_process:
+            if checkpoint is not None and (is_due or stops) and is_first_process:
                 trainer.save(checkpoint)
+            if stops:
+                raise KeyboardInterrupt(
+                    f"stopped after step {trainer.steps_done}, which {checkpoint} holds; the same "
+                    "call goes on from there"
+                )
 
             if trainer.progress() >= 1:
                 break
+
+
+def _load(loader: DataLoader) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+    """Pass on what is loaded; of an error the sentence alone."""
+    try:
+        yield from loader
+    except BrokenSample as error:
+        # From another process it comes with that one's traceback in front, which is kept as cause.
+        raise BrokenSample(str(error).rpartition("BrokenSample: ")[2]) from error
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to the processes that load images too, to the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Trainer:
@@ -449,7 +494,7 @@ class Trainer:
             ValueError: if it is no state of a training, or one of another training or model.
         """
         tensors, info = load_tensors(path)
-        if "settings" not in info:
+        if not info.keys() >= {"settings", "steps_done", "finished", "history"}:
             raise ValueError(f"{path} holds no state of a training; give another path")
         _check_same_settings(path, info["settings"], self.settings)
 
@@ -616,10 +661,42 @@ def _check_multi_scale(multi_scale: MultiScale, batch_size: int, model: nn.Modul
 
 
 def _check_same_settings(path: str | Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    different = {name: value for name, value in found.items() if asked.get(name) != value}
+    """Complain about what differs between a checkpoint's settings and those of this training."""
+    # One level: of a model, "model.radius" differs, not all that it has.
+    asked = json.loads(json.dumps(asked))  # as it would come back from a file
+    found, asked = _flat(found), _flat(asked)
+
+    # An older version wrote down less.
+    unknown = {name.partition(".")[0] for name in asked} - {n.partition(".")[0] for n in found}
+    if unknown:
+        warnings.warn(
+            f"{path} was written by an older version and does not say which "
+            f"{', '.join(sorted(unknown))} it was trained with; it is taken for that of this "
+            "training",
+            stacklevel=4,
+        )
+
+    different = [
+        name
+        for name in {**found, **asked}
+        if name.partition(".")[0] not in unknown
+        and (name not in found or name not in asked or found[name] != asked[name])
+    ]
     if different:
         raise ValueError(
-            f"the checkpoint {path} comes from a training with {different}, this one has "
+            f"the checkpoint {path} comes from a training with "
+            f"{ {name: found.get(name) for name in different} }, this one has "
             f"{ {name: asked.get(name) for name in different} }; "
             "use the same settings to continue, or another path"
         )
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn ``{"model": {"radius": 2}}`` into ``{"model.radius": 2}``."""
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": part for key, part in value.items()})
+        else:
+            flat[name] = value
+    return flat

@@ -24,6 +24,10 @@ from detlearn.machine import distributed
 from detlearn.training.multi_scale import MultiScale, batch_size_for, complete, multi_scale_batch
 
 
+class BrokenSample(ValueError):
+    """A sample that no step can learn from; the message names the step and the sample."""
+
+
 class StepBatches(Dataset):
     """The batch of every step as a function of its number.
 
@@ -63,9 +67,21 @@ class StepBatches(Dataset):
         self._group_starts = [0]
 
     def __getitem__(self, step: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """Return this process's images and targets of a step; crowd objects are left out."""
+        """Return this process's images and targets of a step; crowd objects are left out.
+
+        Raises:
+            BrokenSample: if one cannot be read or augmented, or is not finite.
+        """
         positions = range(self.first_position(step), self.first_position(step + 1))[self._share]
-        samples = [self._sample(position) for position in positions]
+
+        samples = []
+        for position in positions:
+            try:
+                samples.append(self._sample(position))
+            except Exception as error:  # a data set may raise anything
+                kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+                name = self._name(position)
+                raise BrokenSample(f"step {step + 1}, {name}: {kind}{error}") from error
 
         images = [image for image, _ in samples]
         targets = [target for _, target in samples]
@@ -124,7 +140,26 @@ class StepBatches(Dataset):
         if self.augment is not None:
             with seeded(self.seed, position):
                 image, target = self.augment(image, target)
+
+        # One such value makes all weights NaN, and a step later nobody can tell whose it was.
+        for name, values in {"image": image, "boxes": target["boxes"]}.items():
+            if not torch.isfinite(values).all():
+                raise ValueError(f"{name} with values that are not finite (NaN or infinity)")
         return image, target
+
+    def _name(self, position: int) -> str:
+        """Say which sample stands at a position, in all words by which one may look for it."""
+        epoch, place = divmod(position, len(self.dataset))
+        index = int(self._order(epoch)[place])
+        name = f"sample {index} of the data set"
+
+        # The ones that are known without reading it, which may be what failed.
+        facts = []
+        if hasattr(self.dataset, "target"):
+            facts.append(f"image_id {int(self.dataset.target(index)['image_id'])}")
+        if hasattr(self.dataset, "image_paths"):
+            facts.append(str(self.dataset.image_paths[index]))
+        return f"{name} ({', '.join(facts)})" if facts else name
 
     def _order(self, epoch: int) -> Tensor:
         """Return the permutation of the data set's indices in this epoch."""
