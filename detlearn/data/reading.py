@@ -299,7 +299,8 @@ class AnnotatedPictures(Dataset):
         message = f"{self._source}: {count} images left out, with their objects. First:{examples}"
         warnings.warn(message, stacklevel=3)  # points at the line that made or checked the data set
 
-    # ---- pictures: where they are
+
+# ---- pictures: where they are
 
 
 def path_inside(root: Path, name: str) -> Path:

@@ -143,7 +143,8 @@ class StepBatches(Dataset):
 
         # One such value makes all weights NaN, and a step later nobody can tell whose it was.
         for name, values in {"image": image, "boxes": target["boxes"]}.items():
-            if not torch.isfinite(values).all():
+            # The sum shows it, in a tenth of the time; it may also be too large on its own.
+            if not values.sum().isfinite() and not values.isfinite().all():
                 raise ValueError(f"{name} with values that are not finite (NaN or infinity)")
         return image, target
 
