@@ -7,6 +7,7 @@ import stat
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pooch
 import pytest
@@ -21,6 +22,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests += 1
+
+        if server.answer is not None:
+            server.answer(self)
+            return
 
         if server.errors:
             self.send_error(server.errors.pop(0))
@@ -45,6 +50,7 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.data, server.tell_length = b"", True
         server.errors, server.cuts, server.requests = [], [], 0
+        server.answer = None
         server.url = f"http://127.0.0.1:{server.server_port}/file.zip"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -135,6 +141,129 @@ def test_offline_says_what_to_do(small_bccd, tmp_path):
     assert_only(tmp_path / "data")
 
 
+def answer(status, headers=None, body=b""):
+    """An answer in the server's own words."""
+
+    def send(handler):
+        handler.send_response(status)
+        for name, value in (headers or {}).items():
+            for one in value if isinstance(value, list) else [value]:
+                handler.send_header(name, one)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("send", "words"),
+    [
+        (answer(206, body=b"PK"), r"answers 206 .*expected 200 and the whole file"),
+        (answer(204), "answers 204"),
+        (answer(302), "answers 302"),  # to nowhere
+        (answer(200, {"Content-Length": "many"}, b"x"), "says its length is 'many'"),
+        (answer(200, {"Content-Length": "-5"}, b"x"), "says its length is '-5'"),
+        (answer(200, {"Content-Length": ["3", "4"]}, b"xyz"), "leads to no file: .*Content-Length"),
+        (answer(200, {"Content-Length": "64000001"}), "gives 64000001 bytes or more, expected at"),
+        (answer(302, {"Location": "file:///etc/passwd"}), "leads to no file: .*file:///etc/passwd"),
+        (answer(302, {"Location": "ftp://127.0.0.1/x"}), "leads to no file"),
+        (answer(302, {"Location": "/file.zip"}), "leads to no file: Exceeded 5 redirects"),
+        (answer(302, {"Location": "http://[bad"}), "leads to no file"),
+    ],
+)
+def test_answers_that_are_not_the_file(small_bccd, tmp_path, send, words):
+    small_bccd.answer = send
+    with pytest.raises(ConnectionError, match=rf"file\.zip {words}"):
+        download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert_only(tmp_path / "data")
+    assert small_bccd.requests in (1, 6)  # it would be the same the next time
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a.zip", "a.zip"])
+def test_only_http_is_asked(tmp_path, monkeypatch, url):
+    monkeypatch.setattr(bccd, "BCCD_URL", url)
+    with pytest.raises(ConnectionError, match="leads to no file"):
+        download_bccd(tmp_path / "data" / "bccd", progress=False)
+
+
+def test_led_to_another_place_on_the_way(small_bccd, tmp_path):
+    def lead(handler):
+        small_bccd.answer = None
+        answer(302, {"Location": "/other.zip"})(handler)
+
+    small_bccd.answer = lead
+    download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert small_bccd.requests == 2
+
+
+def test_a_length_that_is_too_large_is_a_cut(small_bccd, tmp_path):
+    small_bccd.answer = answer(200, {"Content-Length": "1000"}, b"PK")
+    with pytest.raises(ConnectionError, match=r"cannot be fetched .*2 bytes read, 998 more"):
+        download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert small_bccd.requests == 4
+
+
+def test_without_end(small_bccd, tmp_path, monkeypatch):
+    def endless(handler):
+        answer(200)(handler)
+        try:
+            while True:
+                handler.wfile.write(bytes(10_000))
+        except OSError:
+            pass  # nobody listens any more
+
+    monkeypatch.setattr(bccd, "MAX_DOWNLOAD", 50_000)
+    small_bccd.answer = endless
+    with pytest.raises(ConnectionError, match="bytes or more, expected at most 50000"):
+        download_bccd(tmp_path / "data" / "bccd", progress=False)
+
+
+def test_a_byte_now_and_then(small_bccd, tmp_path, monkeypatch):
+    """Each comes before the patience for one ends; all of them together take too long."""
+    clock = iter(range(100_000))
+    monkeypatch.setattr(bccd, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(bccd, "TOTAL_TIME", 20)
+    sent, pause = [], threading.Event()  # time.sleep does nothing here
+
+    def drip(handler):
+        answer(200, {"Content-Length": "1000"})(handler)
+        try:
+            while len(sent) < 1000:
+                sent.append(handler.wfile.write(b"x"))
+                handler.wfile.flush()
+                pause.wait(0.003)
+        except OSError:
+            pass
+
+    small_bccd.answer = drip
+    with pytest.raises(ConnectionError, match="was not there after 20 s"):
+        download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert len(sent) < 900
+
+
+def test_two_at_once_and_the_other_is_faster(small_bccd, tmp_path, monkeypatch):
+    root = tmp_path / "data" / "bccd"
+    copy = bccd.shutil.copy
+
+    def late(*args):
+        monkeypatch.setattr("detlearn.data.bccd.shutil.copy", copy)
+        download_bccd(root, progress=False)  # all of it
+        return copy(*args)
+
+    monkeypatch.setattr("detlearn.data.bccd.shutil.copy", late)
+    assert download_bccd(root, progress=False) == root
+    assert_only(root.parent, "bccd")
+    assert small_bccd.requests == 2
+
+
+def test_what_was_killed_is_swept(small_bccd, tmp_path):
+    killed = tmp_path / "data" / ".bccd.0123abcd.tmp" / "part"
+    killed.mkdir(parents=True)
+    (killed / "file").write_text("half")
+    download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert_only(tmp_path / "data", "bccd")
+
+
 def test_other_content_is_refused(small_bccd, tmp_path, monkeypatch):
     monkeypatch.setattr(bccd, "BCCD_DIGEST", "0" * 64)
     with pytest.raises(ValueError, match=r"not those of BCCD"):
@@ -214,6 +343,86 @@ def test_members_outside_are_refused_and_nothing_is_unpacked(tmp_path, name):
     assert_only(box / "root")
     assert_only(box, "a.zip", "root")
     assert_only(tmp_path, "box")
+
+
+def refused(tmp_path, members, words):
+    """Nothing of such an archive is unpacked."""
+    write_zip(tmp_path / "a.zip", members)
+    (tmp_path / "root").mkdir(exist_ok=True)
+    with pytest.raises(ValueError, match=rf"a\.zip: cannot be unpacked as zip \(.*{words}"):
+        unpack(tmp_path / "a.zip", tmp_path / "root")
+    assert_only(tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "file name '' must be relative"),
+        (".", "member '.' has no name of its own"),
+        ("./", "member './' has no name of its own"),
+        ("a/" + "b" * 256, "too long a name"),
+        ("ä" * 128, "too long a name"),  # 256 bytes
+        ("/".join(["abcdefghi"] * 101), "too long a name"),
+    ],
+)
+def test_names_that_no_file_can_have(tmp_path, name, words):
+    refused(tmp_path, {"good.txt": b"good", zipfile.ZipInfo(name): b"evil"}, words)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a", "a/b"),  # a file and a folder
+        ("a/b", "a"),
+        ("a/", "a"),
+        ("readme", "README"),  # one file on many disks
+        ("A/x", "a/y"),
+        ("é", "e\u0301"),  # accents in one character or two
+        ("a", "./a"),
+        ("a", "a."),
+        ("a\\b", "a/b"),
+    ],
+)
+def test_members_in_each_others_way(tmp_path, first, second):
+    refused(tmp_path, {first: b"", "good": b"", second: b""}, "are in each other's way")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_comes_twice(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a", b"1")
+        archive.writestr("a", b"2")
+    with pytest.raises(ValueError, match="'a' and 'a' are in each other's way"):
+        unpack(tmp_path / "a.zip", tmp_path / "root")
+
+
+def test_folders_may_be_named_or_not(tmp_path):
+    write_zip(tmp_path / "a.zip", {"a/": b"", "a/b": b"1", "a/c/d": b"2", "a/c/": b"", "x/y": b""})
+    (tmp_path / "root").mkdir()
+    unpack(tmp_path / "a.zip", tmp_path / "root")
+    assert (tmp_path / "root/a/b").read_bytes() == b"1"
+    assert (tmp_path / "root/a/c/d").read_bytes() == b"2" and (tmp_path / "root/x/y").is_file()
+
+
+def test_what_would_fill_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(bccd, "MAX_UNPACKED", 1_000_000)
+    refused(tmp_path, {"zeros": bytes(1_000_001)}, "take 1000001 bytes, expected at most 1000000")
+    # Each takes a block of the disk.
+    refused(tmp_path, {f"{k}": b"" for k in range(245)}, "take 1003520 bytes")
+    write_zip(tmp_path / "a.zip", {f"{k}": b"" for k in range(244)})
+    unpack(tmp_path / "a.zip", tmp_path / "root")
+
+
+def test_a_member_larger_than_it_says(tmp_path):
+    write_zip(tmp_path / "a.zip", {"zeros": bytes(70_000)})
+    content = (tmp_path / "a.zip").read_bytes()
+    said = (70_000).to_bytes(4, "little")
+    assert content.count(said) == 2  # before the member, and in the list at the end
+    (tmp_path / "a.zip").write_bytes(content.replace(said, (5).to_bytes(4, "little")))
+    (tmp_path / "root").mkdir()
+    with pytest.raises(ValueError, match="cannot be unpacked as zip"):
+        unpack(tmp_path / "a.zip", tmp_path / "root")
+    assert all(path.stat().st_size <= 5 for path in (tmp_path / "root").iterdir())
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
