@@ -129,14 +129,18 @@ def as_dictionary(metrics: CocoMetrics, errors: ErrorAnalysis) -> dict[str, obje
 
 def as_text(metrics: CocoMetrics, errors: ErrorAnalysis) -> str:
     """Return all numbers as tables; a dash where there is nothing to measure."""
+    mistakes = "mistakes at IoU .50, and the AP that each kind costs:"
+    return "\n".join([str(metrics), "", class_table(metrics), "", mistakes, str(errors)])
+
+
+def class_table(metrics: CocoMetrics) -> str:
+    """Return AP and AP50 of each class, one a line; a dash for one without objects."""
     from detlearn.metrics.summary import format_percent
 
     width = max(len(name) for name in ("class", *metrics.class_names))
-    lines = [str(metrics), "", f"{'class':{width}}     AP   AP50"]
+    lines = [f"{'class':{width}}     AP   AP50"]
     for name, ap, ap50 in zip(
         metrics.class_names, metrics.ap_per_class, metrics.ap50_per_class, strict=True
     ):
         lines.append(f"{name:{width}}  {format_percent(ap):>5}  {format_percent(ap50):>5}")
-
-    lines += ["", "mistakes at IoU .50, and the AP that each kind costs:", str(errors)]
     return "\n".join(lines)

@@ -9,11 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detlearn.cli.detector import CHECKPOINT_FILE, DETECTOR_FILE, choose_device, write_info
+from detlearn.cli.detector import (
+    CHECKPOINT_FILE,
+    DETECTOR_FILE,
+    choose_device,
+    load,
+    write_info,
+)
+from detlearn.cli.evaluate import class_table
 from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_source
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import Dataset
+
     from detlearn.data.transforms import Transform
+    from detlearn.models import ImageBatcher
+    from detlearn.pretrained import SavedDetector
 
 ABOUT = "Train a detector and keep it in a folder."
 EXAMPLES = """\
@@ -24,12 +36,23 @@ examples:
   detlearn train --data voc:path/to/VOC2007 --split trainval --epochs 20 --out runs/voc
   detlearn train --data yolo:path/to/data.yaml --epochs 20 --multi-scale 256:384 --out runs/own
   detlearn train --data coco:path/to/images,path/to/instances.json --epochs 10 --out runs/mine
+  detlearn train --data bccd --val bccd --val-split val --epochs 60 --out runs/bccd
+  detlearn train --data bccd --epochs 90 --resume-with --out runs/bccd
+  detlearn train --data voc:mine --weights runs/bccd --lr 5e-4 --epochs 20 --out runs/tuned
   torchrun --nproc-per-node 2 -m detlearn.cli train --data toytown --steps 600 --out runs/two
 
 A recipe is how a chapter trains its detector; what else is given goes before it.
-A training that was stopped goes on where it was when the same command is given again."""
+A training that was stopped, with Ctrl-C or otherwise, goes on where it was when the same command is
+given again; with --resume-with and another length it becomes longer."""
 
 AUGMENTATIONS = ("hflip", "vflip", "color", "crop")
+COMMAND_FILE = "command.json"
+VALIDATION_FILE = "validation.json"
+VALIDATIONS = 10  # in a training, unless --val-every says otherwise
+VALIDATION_SEED = 2 * 10**6  # of ToyTown's scenes: one that neither training nor `evaluate` uses
+VALIDATION_SCENES = 200
+VALIDATION_BATCH = 4  # images: photographs are read at their own size
+BATCH_SIZE = 16  # of `fit`
 # What decides a training but does not stand in its checkpoint.
 RECORDED = (
     "model",
@@ -40,6 +63,7 @@ RECORDED = (
     "num_queries",
     "augment",
     "recipe",
+    "weights",
 )
 
 
@@ -60,6 +84,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--epochs", type=float)
     length.add_argument("--steps", type=int)
     length.add_argument("--minutes", type=float)
+
+    parser.add_argument(
+        "--resume-with",
+        action="store_true",
+        help="make the training in --out longer: --epochs or --steps is its new length, what is "
+        "done included",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="fine-tune: start from a trained detector of the same kind, of other classes perhaps; "
+        "a file, or the --out of its training",
+    )
+
+    parser.add_argument(
+        "--val",
+        metavar="DATA",
+        help="measure COCO AP on these data during the training and at the end; as --data",
+    )
+    parser.add_argument(
+        "--val-split", default="val", help="of VOC or YOLO data behind --val (default: val)"
+    )
+    parser.add_argument(
+        "--val-every",
+        type=int,
+        metavar="STEPS",
+        help="between two measurements (default: a tenth of the training; with --minutes an epoch)",
+    )
 
     # Their defaults are the recipe's, so they are not said here.
     parser.add_argument("--batch-size", type=int, help="images of a step (default: 16)")
@@ -98,7 +151,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--min-size", type=int, help="resize the shorter side to this …")
+    parser.add_argument(
+        "--min-size",
+        type=int,
+        help="resize the shorter side to this … (default: chosen from the data and said; pictures "
+        "of up to 384 pixels are left as they are)",
+    )
     parser.add_argument("--max-size", type=int, help="… and the longer to at most this")
     parser.add_argument(
         "--num-queries",
@@ -126,22 +184,23 @@ def size_range(text: str) -> tuple[int, int]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, and write the detector."""
-    lengths = (options.epochs, options.steps, options.minutes)
-    if options.recipe is None and all(length is None for length in lengths):
-        options.usage_error("one of the arguments --epochs --steps --minutes --recipe is required")
+    """Train, write the detector, and measure it."""
+    _check_options(options)
     _fill_in(options)
 
     import torch
 
     from detlearn import models
-    from detlearn.pretrained import save_detector
+    from detlearn.pretrained import save_detector, take_weights
     from detlearn.training import fit
 
     settings = fit_settings(options)
-    check_same_command(options)
     device = choose_device(options.device)
     train = open_source(options, options.data, options.split, seed=options.seed, num_images=2000)
+    val = _open_validation(options, train.class_names)
+    start = None if options.weights is None else load(options.weights, "cpu")
+    _set_size(options, train, start)
+    check_same_command(options)
 
     torch.manual_seed(options.seed)
     model = models.create(
@@ -151,6 +210,17 @@ def run(options: argparse.Namespace) -> int:
         max_size=options.max_size,
         num_queries=options.num_queries,
     )
+    if start is not None:
+        new = take_weights(model, start, options.model, train.class_names)
+        _say(f"weights of {options.weights}; {_names_of_layers(new)}")
+
+    if model.batcher.resizes:
+        settings["augment"] = and_resize(settings.get("augment"), model.batcher)
+    if options.resume_with:
+        _make_longer(options, settings, train)
+    if val is not None:
+        every = options.val_every or _default_interval(settings, train)
+        settings["after_step"] = Validation(val, every, options.out / VALIDATION_FILE)
     if _is_first_process():
         write_info(options.out, model, options.model, train.class_names)
     try:
@@ -164,16 +234,30 @@ def run(options: argparse.Namespace) -> int:
             **settings,
         )
     except KeyboardInterrupt:
-        if (options.out / CHECKPOINT_FILE).exists():
-            raise KeyboardInterrupt("the same command continues from the last checkpoint") from None
-        raise KeyboardInterrupt("before the first checkpoint, so nothing is kept") from None
+        raise KeyboardInterrupt(_what_is_kept(options.out)) from None
 
+    # Of several processes, one writes and measures.
     if _is_first_process():
         path = options.out / DETECTOR_FILE
         save_detector(path, model, options.model, train.class_names)
         print(history)
         print(f"detector: {path}")
+        if val is not None:
+            _print_validation(model, val)
     return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Find out what argparse cannot see, and say it in its way."""
+    lengths = (options.epochs, options.steps, options.minutes)
+    if options.recipe is None and all(length is None for length in lengths):
+        options.usage_error("one of the arguments --epochs --steps --minutes --recipe is required")
+    if options.resume_with and options.epochs is None and options.steps is None:
+        options.usage_error("--resume-with needs the new length: --epochs or --steps")
+    if options.val_every is not None and (options.val is None or options.val_every < 1):
+        options.usage_error(
+            "--val-every is a positive number of steps between measurements of --val"
+        )
 
 
 def _fill_in(options: argparse.Namespace) -> None:
@@ -235,10 +319,178 @@ def augmentation(names: Sequence[str]) -> Transform:
     return transforms.compose(*chosen)
 
 
+# ---- the size of the pictures, the weights to start from, the length
+
+
+def _set_size(options: argparse.Namespace, train: Dataset, start: SavedDetector | None) -> None:
+    """Choose a size where none was given, and say it."""
+    from detlearn import models
+    from detlearn.cli.picture_size import choose_size
+
+    if options.min_size is not None or options.max_size is not None:
+        return
+    if options.multi_scale is not None:
+        return  # brings them to sizes of its own
+
+    # What the detector has learned at one size, it does not know at another.
+    if start is not None:
+        batcher = start.model.batcher
+        options.min_size, options.max_size = batcher.min_size, batcher.max_size
+        if batcher.min_size is not None:
+            _say(
+                f"pictures are resized as for {options.weights}: --min-size {batcher.min_size} "
+                f"--max-size {batcher.max_size}"
+            )
+        return
+
+    if options.model not in models.BUILDERS:
+        return  # `create` says so
+    if models.create(options.model, 1).batcher.fixed_size is not None:
+        return
+
+    batch_size = fit_settings(options).get("batch_size", BATCH_SIZE)
+    choice = choose_size(train, batch_size)
+    if choice is not None:
+        options.min_size, options.max_size = choice.min_size, choice.max_size
+        _say(choice.reason)
+
+
+def and_resize(augment: Transform | None, batcher: ImageBatcher) -> Transform:
+    """Return an augmentation after which a sample has the size that the detector wants.
+
+    The detector would resize it anyway; but sixteen photographs at their own size, waiting for
+    that, take gigabytes.
+
+    Args:
+        augment: the augmentation before it, or None.
+        batcher: of the detector; one that resizes.
+    """
+    from functools import partial
+
+    from detlearn.data import transforms
+
+    if batcher.fixed_size is not None:
+        resize = partial(transforms.resize_to, size=batcher.fixed_size)
+    else:
+        resize = partial(
+            transforms.resize_between, min_size=batcher.min_size, max_size=batcher.max_size
+        )
+    return resize if augment is None else transforms.compose(augment, resize)
+
+
+def _names_of_layers(new: Sequence[str]) -> str:
+    if not new:
+        return "all layers fit"
+    return f"these layers do not fit and begin anew: {', '.join(new)}"
+
+
+def _make_longer(options: argparse.Namespace, settings: dict[str, Any], train: Dataset) -> None:
+    """Change the length in the checkpoint, and say what that does to the learning rate."""
+    from detlearn.training.longer import make_longer
+
+    checkpoint = options.out / CHECKPOINT_FILE
+    if not checkpoint.exists():
+        raise ValueError(
+            f"--resume-with makes the training in {options.out} longer, but there is no "
+            f"{CHECKPOINT_FILE}: leave it out to begin one"
+        )
+    if _is_first_process():
+        _say(make_longer(checkpoint, _num_steps(settings, train)))
+
+
+def _num_steps(settings: dict[str, Any], train: Dataset) -> int | None:
+    """Return how many steps `fit` will take, None if that is a matter of minutes."""
+    from detlearn.training.steps import StepBatches
+
+    if settings.get("epochs") is None:
+        return settings.get("steps")
+
+    batch_size = settings.get("batch_size", BATCH_SIZE)
+    batches = StepBatches(train, batch_size, multi_scale=settings.get("multi_scale"))
+    return batches.num_steps(settings["epochs"])
+
+
+# ---- validation
+
+
+def _open_validation(options: argparse.Namespace, class_names: Sequence[str]) -> Dataset | None:
+    """Open what --val names, with the labels of the training's classes."""
+    if options.val is None:
+        return None
+    return open_source(
+        options,
+        options.val,
+        options.val_split,
+        seed=VALIDATION_SEED,
+        num_images=VALIDATION_SCENES,
+        class_names=class_names,
+    )
+
+
+def _default_interval(settings: dict[str, Any], train: Dataset) -> int:
+    """Return the steps between two measurements."""
+    steps = _num_steps(settings, train)
+    if steps is not None:
+        return max(1, steps // VALIDATIONS)
+    return max(1, len(train) // settings.get("batch_size", BATCH_SIZE))
+
+
+class Validation:
+    """Measure the detector every so many steps, print it, and keep the numbers in a file.
+
+    Args:
+        data: samples, with ``class_names``.
+        every: steps between two measurements.
+        path: the file, with one entry for each step at which it was measured. What an earlier run
+            of the same training left there stays.
+    """
+
+    def __init__(self, data: Dataset, every: int, path: Path) -> None:
+        self.data = data
+        self.every = every
+        self.path = path
+
+    def __call__(self, step: int, model: nn.Module) -> None:
+        """Measure after this step if it is one's turn; only the first process does."""
+        from tqdm import tqdm
+
+        from detlearn.machine.checkpoints import write_atomically
+        from detlearn.metrics import evaluate
+
+        if step % self.every != 0 or not _is_first_process():
+            return
+
+        metrics = evaluate(model, self.data, batch_size=VALIDATION_BATCH, progress=False)
+        found = json.loads(self.path.read_text()) if self.path.exists() else {}
+        found[str(step)] = {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75}
+        write_atomically(self.path, json.dumps(found, indent=1).encode())
+
+        # Above the bar, not in the middle of it.
+        tqdm.write(f"step {step}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f}")
+
+
+def _print_validation(model: nn.Module, val: Dataset) -> None:
+    """Measure the detector that was written, and print its numbers, class by class."""
+    from detlearn.metrics import evaluate
+
+    try:
+        metrics = evaluate(model, val, batch_size=VALIDATION_BATCH)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the detector is written; evaluate measures it") from None
+    print(metrics)
+    print(class_table(metrics))
+
+
+# ---- the folder
+
+
 def check_same_command(options: argparse.Namespace) -> None:
     """Check that a folder holds one training, and note which.
 
     What `fit` cannot see in its checkpoint is compared here.
+
+    Args:
+        options: the command's, with the size that was chosen.
 
     Raises:
         ValueError: if the folder holds another training.
@@ -246,7 +498,8 @@ def check_same_command(options: argparse.Namespace) -> None:
     from detlearn.machine.checkpoints import write_atomically
 
     asked = {name: getattr(options, name) for name in RECORDED}
-    notes = options.out / "command.json"
+    asked["weights"] = None if options.weights is None else str(options.weights)
+    notes = options.out / COMMAND_FILE
     if notes.exists() and (options.out / CHECKPOINT_FILE).exists():
         found = json.loads(notes.read_text())
         different = [name for name in RECORDED if found.get(name) != asked[name]]
@@ -259,6 +512,34 @@ def check_same_command(options: argparse.Namespace) -> None:
 
     if _is_first_process():
         write_atomically(notes, json.dumps(asked, indent=1).encode())
+
+
+def _what_is_kept(out: Path) -> str:
+    """Say after Ctrl-C what a folder holds: what is true, and not what should be."""
+    from detlearn.machine.checkpoints import load_tensors
+    from detlearn.training.loop import backbone_file
+
+    checkpoint = out / CHECKPOINT_FILE
+    if checkpoint.exists():
+        steps = load_tensors(checkpoint)[1]["steps_done"]
+        return (
+            f"{checkpoint} holds {steps} steps; the same command goes on from there, and evaluate "
+            f"and detect take the detector as it is there"
+        )
+
+    backbone = backbone_file(checkpoint)
+    if backbone.exists():
+        steps = load_tensors(backbone)[1]["steps_done"]
+        return (
+            f"{backbone} holds {steps} steps of the backbone; the same command goes on from there"
+        )
+    return "nothing is kept, because no step was done; the same command begins anew"
+
+
+def _say(text: str) -> None:
+    """Print a line, in one process only."""
+    if _is_first_process():
+        print(text)
 
 
 def _is_first_process() -> bool:

@@ -80,6 +80,47 @@ def resize(image: Tensor, target: dict[str, Tensor], size: int) -> Sample:
     return image, target
 
 
+def resize_between(
+    image: Tensor, target: dict[str, Tensor], min_size: int, max_size: int
+) -> Sample:
+    """Resize a sample to the size at which an `ImageBatcher` of these two numbers leaves it alone.
+
+    The batcher resizes what it is given, whole batches of photographs at once. Done here, picture
+    by picture as they are read, only one of them is in memory at its own size. The pixels are made
+    as there: bilinear, not antialiased.
+
+    Args:
+        image: (3, H, W).
+        target: ``"boxes"`` (N, 4) xyxy in pixels; other entries pass through.
+        min_size: pixels of the shorter side of the result …
+        max_size: … unless the longer one would have more than these.
+
+    Returns:
+        The resized sample.
+    """
+    # Rounded to the nearest, not down: one side has then exactly the number that was asked for.
+    old = image.shape[-2:]
+    scale = min(min_size / min(old), max_size / max(old))
+    return resize_to(image, target, tuple(max(1, round(side * scale)) for side in old))
+
+
+def resize_to(image: Tensor, target: dict[str, Tensor], size: tuple[int, int]) -> Sample:
+    """Resize a sample to a height and a width, whatever its shape; bilinear, not antialiased.
+
+    Args:
+        image: (3, H, W).
+        target: ``"boxes"`` (N, 4) xyxy in pixels; other entries pass through.
+        size: height and width of the result.
+
+    Returns:
+        The resized sample.
+    """
+    ratio_y, ratio_x = (new / old for new, old in zip(size, image.shape[-2:]))
+    boxes = target["boxes"] * target["boxes"].new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    image = F.interpolate(image[None], size=size, mode="bilinear")[0]
+    return image, {**target, "boxes": boxes}
+
+
 def random_apply(transform: Transform, p: float = 0.5) -> Transform:
     """Apply a transform to a share p of the samples."""
     # partial, here and below: unlike a function in a function it can be sent to another process.

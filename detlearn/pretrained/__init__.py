@@ -8,6 +8,7 @@ from detlearn.pretrained.saved import (
     load_detector,
     load_from_training,
     save_detector,
+    take_weights,
 )
 from detlearn.pretrained.torchvision import coco_names, from_torchvision, wrap_torchvision
 
@@ -23,5 +24,6 @@ __all__ = [
     "load_from_training",
     "save_darknet",
     "save_detector",
+    "take_weights",
     "wrap_torchvision",
 ]

@@ -133,3 +133,46 @@ def _build(
             f"or by another version of {name}, train again: {error}"
         ) from error
     return SavedDetector(model.eval(), name, class_names)
+
+
+def take_weights(
+    model: Detector, saved: SavedDetector, name: str, class_names: Sequence[str]
+) -> list[str]:
+    """Give a new detector the weights of a trained one, as far as they fit: fine-tuning.
+
+    Layers whose weights have another shape keep what they have. Where the classes are others, so do
+    all layers that say something of classes, even if there are as many: the new ones mean
+    something else.
+
+    Args:
+        model: as returned by ``models.create(name, len(class_names), …)``.
+        saved: the trained detector.
+        name: the new one's builder.
+        class_names: its classes, by label.
+
+    Returns:
+        The names of the layers that begin anew.
+
+    Raises:
+        ValueError: if the two are not the same detector.
+    """
+    if saved.name != name:
+        raise ValueError(
+            f"the weights are those of a {saved.name}, they do not fit a {name}: start from the "
+            "same detector"
+        )
+    given, own = saved.model.state_dict(), model.state_dict()
+    fits = {key for key, weight in own.items() if key in given and given[key].shape == weight.shape}
+
+    # A layer says something of classes if it looks different with one class more.
+    if list(class_names) != saved.class_names:
+        num_queries = saved.model.num_queries if name in models.WITH_QUERIES else None
+        one_more = models.create(name, len(saved.class_names) + 1, num_queries=num_queries)
+        fits -= {
+            key
+            for key, weight in one_more.state_dict().items()
+            if key in given and given[key].shape != weight.shape
+        }
+
+    model.load_state_dict({key: given[key] if key in fits else own[key] for key in own})
+    return sorted({key.rpartition(".")[0] for key in own if key not in fits})
