@@ -79,6 +79,16 @@ class TestDescribe:
         assert "3 pictures, 3 objects" in out and "2 × box without area" in out
         assert "annotation 4 of image 0" in out and "nothing had to be left out" not in out
 
+    def test_pictures_that_are_missing_or_cut_off(self, tmp_path, run):
+        """The others are shown all the same."""
+        word = coco_folder(tmp_path, ROWS)
+        (tmp_path / "img" / "p1.png").unlink()
+        picture = tmp_path / "img" / "p2.png"
+        picture.write_bytes(picture.read_bytes()[:-30])
+        out = run("data", word, status=1)
+        assert out.startswith("1 picture, 2 objects, 2 classes\n")
+        assert "p1.png" in out and "p2.png" in out and "1 of 3 images left out" in out
+
     def test_no_object(self, tmp_path, run):
         assert "3 pictures, 0 objects" in run("data", coco_folder(tmp_path, []), status=1)
 

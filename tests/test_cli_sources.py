@@ -1,6 +1,7 @@
 """What the words after ``--data`` mean, what is refused, and what is said of torch's errors."""
 
 import argparse
+import warnings
 
 import pytest
 import torch
@@ -70,6 +71,14 @@ class TestSources:
         with pytest.raises(ValueError, match=r"\['dog'\] are none of \['cat', 'cow'\]"):
             open_with(word, class_names=["cat", "cow"])
 
+    def test_a_class_that_no_object_has_is_no_matter(self, tmp_path):
+        """The other split has a dog, this one has none."""
+        word = voc_folder(tmp_path, [CAT])
+        (tmp_path / "Annotations" / "other.xml").write_text(XML.format(DOG))
+        assert open_with(word).class_names == ["cat", "dog"]
+        data = open_with(word, class_names=["cow", "cat"])
+        assert data.target(0)["labels"].tolist() == [1]
+
     def test_options_that_do_not_fit(self):
         with pytest.raises(ValueError, match="--zero-based is for voc:FOLDER"):
             open_with("toytown", "--zero-based")
@@ -89,6 +98,17 @@ class TestSources:
         picture.write_bytes(picture.read_bytes()[:-30])
         with pytest.raises(ValueError, match=r"p1\.png: cannot be read as a picture"):
             open_with(word)
+
+    def test_skip_bad_images(self, tmp_path):
+        word = voc_folder(tmp_path, [CAT, CAT, CAT])
+        (tmp_path / "JPEGImages" / "p0.png").unlink()
+        (tmp_path / "JPEGImages" / "p1.png").write_bytes(b"no picture")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data = open_with(word, "--skip-bad-images")
+        said = " ".join(str(warning.message) for warning in caught)
+        assert "p0" in said and "p1.png: cannot be read as a picture" in said
+        assert len(data) == 1 and data.image_paths[0].name == "p2.png"
 
     def test_no_object_that_can_be_read(self, tmp_path):
         word = voc_folder(tmp_path, [BAD])
@@ -150,6 +170,10 @@ class TestErrors:
 
     def test_our_own_are_as_they_are(self):
         assert explain(ValueError("a.png:\n  is broken"), "train") == "a.png:\n  is broken"
+
+    def test_arguments_are_options(self):
+        error = ValueError("a.png: broken; or pass skip_bad_images=True to go on")
+        assert explain(error, "train") == "a.png: broken; or give --skip-bad-images to go on"
 
     def test_the_command_says_it(self, capsys, monkeypatch):
         def fail(options):

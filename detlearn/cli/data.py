@@ -96,7 +96,7 @@ def _describe(options: argparse.Namespace) -> int:
             num_images=NUM_SCENES,
             class_names=options.classes,
             zero_based=options.zero_based,
-            skip_bad_images=options.skip_bad_images,
+            skip_bad_images=True,  # they are said, and the others are shown
         )
         if hasattr(data, "check"):
             data.check(accept_empty=True, accept_left_out=True, progress=len(data) >= BAR_FROM)

@@ -15,6 +15,9 @@ FULL_MEMORY = (
 )
 SHARED_MEMORY = ("shared memory", "bus error")
 
+# Where an error of the package says which argument helps, the command line has an option.
+OPTIONS = {"skip_bad_images=True": "--skip-bad-images", "pass --": "give --"}
+
 # What needs less memory, by command.
 LESS_MEMORY = {
     "train": "a smaller --batch-size, smaller pictures (--min-size and --max-size) or fewer "
@@ -51,7 +54,10 @@ def explain(error: Exception, command: str) -> str:
             "the command shows where it happened, which belongs into a report)"
         )
 
-    return str(error)
+    words = str(error)
+    for argument, option in OPTIONS.items():
+        words = words.replace(argument, option)
+    return words
 
 
 def shows_traceback() -> bool:

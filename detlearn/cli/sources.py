@@ -73,8 +73,8 @@ def open_source(
         split: of VOC or YOLO data.
         seed: of ToyTown's scenes.
         num_images: of ToyTown.
-        class_names: by label, where a detector or another data set decides them; the files' classes
-            must be among them, in any order.
+        class_names: by label, where a detector or another data set decides them; the classes of the
+            objects must be among them, in any order.
         reads_pictures: the command will read the pictures: find those that are broken first.
 
     Returns:
@@ -91,9 +91,10 @@ def open_source(
     }
     data = open_dataset(text, split, class_names=options.classes, **settings)
 
-    # Names decide, not numbers: another file may have them in another order, or lack one.
+    # Names decide, not numbers: another file may have them in another order, or lack one. A class
+    # that no object has is no matter.
     if class_names is not None and list(data.class_names) != list(class_names):
-        unknown = [name for name in data.class_names if name not in class_names]
+        unknown = [name for name in _classes_of_objects(data) if name not in class_names]
         if unknown:
             raise ValueError(
                 f"{text} has the classes {list(data.class_names)}; {unknown} are none of "
@@ -167,24 +168,32 @@ def open_dataset(
             )
         return data
 
-    # What was not asked for is left to the readers.
-    settings = {"on_bad": "skip"}
-    if class_names is not None:
-        settings["class_names"] = list(class_names)
-    if skip_bad_images:
-        settings["skip_bad_images"] = True
-
-    if kind == "bccd":
-        return VOCDetection(download_bccd(), split, **settings)
-    if kind == "voc" and rest:
-        if zero_based:
-            settings["zero_based"] = True
-        return VOCDetection(_path(rest), split, **settings)
+    if kind == "bccd" or (kind == "voc" and rest):
+        return VOCDetection(
+            download_bccd() if kind == "bccd" else _path(rest),
+            split,
+            on_bad="skip",
+            class_names=class_names,
+            zero_based=zero_based,
+            skip_bad_images=skip_bad_images,
+        )
     if kind == "yolo" and rest:
-        return YOLODetection(_path(rest), split, **settings)
+        return YOLODetection(
+            _path(rest),
+            split,
+            on_bad="skip",
+            class_names=class_names,
+            skip_bad_images=skip_bad_images,
+        )
     if kind == "coco" and rest.count(",") == 1:
         images, annotations = rest.split(",")
-        return CocoDetection(_path(images), _path(annotations), **settings)
+        return CocoDetection(
+            _path(images),
+            _path(annotations),
+            on_bad="skip",
+            class_names=class_names,
+            skip_bad_images=skip_bad_images,
+        )
 
     raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")
 
@@ -224,6 +233,17 @@ def check_complete(
             f"{text}: {lost} of {count + lost} objects cannot be read ({kinds}), more than a "
             f"tenth. 'detlearn data {text}' shows where; --accept-left-out goes on without them"
         )
+
+
+def _classes_of_objects(data: Dataset) -> list[str]:
+    """Return the names of the classes that objects have, by label; of drawn scenes all names."""
+    if not hasattr(data, "target"):
+        return list(data.class_names)
+
+    labels: set[int] = set()
+    for index in range(len(data)):
+        labels.update(data.target(index)["labels"].tolist())
+    return [data.class_names[label] for label in sorted(labels)]
 
 
 def _path(text: str) -> Path:
