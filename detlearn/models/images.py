@@ -179,10 +179,10 @@ class ImageBatcher(nn.Module):
         if self.min_size is None:
             return size
 
-        # Rounded down, as torchvision does.
+        # Rounded down, as torchvision does; but of a strip of 5 × 3000 pixels something is left.
         height, width = size
         scale = min(self.min_size / min(size), self.max_size / max(size))
-        return math.floor(height * scale), math.floor(width * scale)
+        return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
     def _resize(self, image: Tensor) -> Tensor:
         """Resize one image (3, H, W) as the settings say."""
