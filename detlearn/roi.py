@@ -135,8 +135,6 @@ def roi_align(
     rois = _rois(input, boxes)
     image, xyxy = rois[:, 0].long(), rois[:, 1:]
     height, width = _pair(output_size)
-    if len(rois) == 0:
-        return input.flatten()[:0].view(0, input.shape[1], height, width)  # with a gradient
 
     # From pixels of the image to cells of the map; nothing is rounded.
     corners = xyxy * spatial_scale - (0.5 if aligned else 0.0)
@@ -151,7 +149,10 @@ def roi_align(
 
     # RoIs of one image with equally many points go together.
     groups = torch.cat((image[:, None], samples), dim=1)  # (K, 3)
-    pooled = input.new_zeros(len(rois), input.shape[1], height, width)
+
+    # The zero of boxes without points: the sum over no image, which is connected to the input.
+    zero = input[:0].sum()
+    pooled = zero.expand(len(rois), input.shape[1], height, width)
     for group in groups.unique(dim=0):
         number, samples_x, samples_y = group.tolist()
         if min(samples_x, samples_y) < 1:  # a box without area has no point: 0
@@ -172,9 +173,14 @@ def roi_align(
 
 
 def _sample_positions(start: Tensor, bin_size: Tensor, bins: int, samples: int) -> Tensor:
-    """Return positions (K, bins·S) along one axis: the middles of S equal parts of each bin."""
-    steps = (torch.arange(bins * samples).to(start) + 0.5) / samples
-    return start[:, None] + steps * bin_size[:, None]
+    """Return positions (K, bins·S) along one axis: the middles of S equal parts of each bin.
+
+    A point on the very border of the map is read, or not, as the last bit decides. So the order of
+    the operations is the kernel's.
+    """
+    bin_start = start[:, None] + torch.arange(bins).to(start) * bin_size[:, None]  # (K, bins)
+    from_there = (torch.arange(samples).to(start) + 0.5) * bin_size[:, None] / samples  # (K, S)
+    return (bin_start[:, :, None] + from_there[:, None, :]).flatten(1)
 
 
 def bilinear_sample(features: Tensor, x: Tensor, y: Tensor) -> Tensor:

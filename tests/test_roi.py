@@ -1,7 +1,10 @@
 """RoIPool and RoIAlign: by hand, against torchvision's kernels, and how a pyramid shares boxes."""
 
+import itertools
+
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.ops as oracle
 from torch.testing import assert_close
 
@@ -131,11 +134,61 @@ def test_no_boxes():
     assert features.grad.abs().sum() == 0
 
 
+def boxes_with_a_point_at(target: float, bins: int, samples: int, scale: float, aligned: bool):
+    """(2, 20, 2) starts and ends along one axis: their first point, or their last, is at target."""
+    generator = torch.Generator().manual_seed(bins)
+    side = torch.rand(20, generator=generator, dtype=torch.float64) * 6 + 1
+    step = side / (bins * samples)
+    shift = 0.5 if aligned else 0.0
+    starts = torch.stack((target - step / 2, target - side + step / 2)) + shift
+    return torch.stack((starts, starts + side), dim=-1) / scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_points_on_the_very_border_are_read_where_torchvision_reads_them(samples, dtype):
+    """At y = -1 and y = H the last bit decides between the border's value and 0."""
+    features = torch.rand(1, 1, 5, 7, dtype=dtype) + 3
+    for scale, aligned, bins in itertools.product((1.0, 0.1, 1 / 3), (False, True), (1, 3, 5, 7)):
+        rois = []
+        for axis, size in enumerate((7, 5)):
+            for border in (-1.0, size):
+                ends = boxes_with_a_point_at(border, bins, samples, scale, aligned).flatten(0, 1)
+                box = torch.full((len(ends), 2, 2), 1 / scale, dtype=torch.float64)
+                box[:, 1] *= 3  # along the other axis it lies inside
+                box[:, :, axis] = ends
+                rois.append(F.pad(box.flatten(1), (1, 0)))
+
+        arguments = (torch.cat(rois).to(dtype), bins, scale, samples, aligned)
+        assert_close(roi_align(features, *arguments), oracle.roi_align(features, *arguments))
+
+
+def test_boxes_without_area_are_zeros_with_a_gradient():
+    flat = torch.tensor([[0.0, 2, 2, 2, 2], [1, 3, 1, 3, 4]])
+    features = torch.randn(2, 3, 5, 7)
+    features[0, 0, 0, 0] = torch.nan  # of which nothing comes through
+    for boxes, samples in ((flat, -1), (flat, 0), (flat[:0], 2)):
+        x = features.clone().requires_grad_()
+        output = roi_align(x, boxes, (2, 3), 1.0, samples, aligned=True)
+        assert output.shape == (len(boxes), 3, 2, 3) and (output == 0).all()
+        output.sum().backward()
+        assert torch.equal(x.grad, torch.zeros_like(x))
+
+
 # --- a pyramid -------------------------------------------------------------------------------
 
 
 def squares(*sides: float) -> torch.Tensor:
     return torch.tensor([[0.0, 0, side, side] for side in sides])
+
+
+def test_a_level_on_the_border_goes_to_the_coarser_one():
+    """In float32 the sides of 224 come out as 223.99998, and log2 of the ratio as -1.2e-7."""
+    box = torch.tensor([[288.23, 144.115, 512.23, 368.115]])
+    assert (box[0, 2] - box[0, 0]).item() < 224 or (box[0, 3] - box[0, 1]).item() < 224
+    assert MultiScaleRoIAlign(["4", "8", "16", "32"], 7, 2).levels(box).tolist() == [4]
+    theirs = oracle.poolers.LevelMapper(2, 5)
+    assert (theirs([box]) + 2).tolist() == [4]
 
 
 def test_levels_by_hand():
