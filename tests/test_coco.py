@@ -108,7 +108,7 @@ def test_file_names_from_windows(tmp_path):
     assert data.image_paths[0] == tmp_path / "photos" / "a.png" and len(data[0]) == 2
 
 
-@pytest.mark.parametrize("orientation", [None, 6])
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
 def test_size_left_out_is_read_from_the_upright_picture(tmp_path, orientation):
     exif = Image.Exif()
     if orientation:
@@ -119,7 +119,8 @@ def test_size_left_out_is_read_from_the_upright_picture(tmp_path, orientation):
     Image.new("RGB", (60, 40)).save(tmp_path / "a.png", exif=exif)
     (tmp_path / "instances.json").write_text(json.dumps(content))
     _, target = CocoDetection(tmp_path, tmp_path / "instances.json")[0]
-    assert target["boxes"][1].tolist() == ([0, 0, 40, 60] if orientation else [0, 0, 60, 40])
+    turned = orientation in (5, 6, 7, 8)  # 5 and 7 are mirrored besides
+    assert target["boxes"][1].tolist() == ([0, 0, 40, 60] if turned else [0, 0, 60, 40])
 
 
 # ------------------------------------------------------------------------------ pictures

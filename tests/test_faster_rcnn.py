@@ -456,6 +456,26 @@ def test_training_goes_on_with_the_moved_boxes():
     assert losses["loss_box_reg_3"].item() == pytest.approx(wanted, rel=1e-4)
 
 
+def test_training_clips_the_moved_boxes_to_their_own_image():
+    """Both images lie in a batch of 64 × 64; every head moves boxes far right, down and larger."""
+    model = build("cascade_rcnn", 1).train()
+    for stage in model.stages:
+        constant_stage(stage, [0.0, 1.0], [8.0, 8.0, 8.0, 8.0])
+    sizes = [(64, 64), (40, 23)]
+    outputs = model.predict(torch.rand(2, 3, 64, 64), sizes)
+    outputs = with_proposals(outputs, [torch.tensor([[4.0, 4, 20, 20]])] * 2)
+
+    seen = []
+    for stage in model.stages[1:]:
+        stage.register_forward_pre_hook(lambda stage, args: seen.append(args[1]))
+    model.compute_loss(outputs, [target([[4, 4, 20, 20]])] * 2)
+
+    assert len(seen) == 2
+    for boxes in seen:
+        for (height, width), image_boxes in zip(sizes, boxes, strict=True):
+            assert image_boxes[:, 2].max() == width and image_boxes[:, 3].max() == height
+
+
 def test_later_stages_are_relabelled_and_detached():
     model = build("cascade_rcnn", 1).train()
     goal = target([[10, 10, 30, 30]])

@@ -183,6 +183,15 @@ def test_proposals_equal_the_naive_ones(training):
         assert ours.min() >= 0 and ours[:, 2].max() <= width and ours[:, 3].max() <= height
 
 
+def test_predictions_are_float32_in_reduced_precision():
+    """A bfloat16 has 8 binary digits: from 128 pixels on it cannot tell a pixel from the next."""
+    rpn, maps = small_rpn().eval(), pyramid()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = rpn(maps)
+    assert outputs.objectness.dtype == outputs.deltas.dtype == torch.float32
+    assert all(boxes.dtype == torch.float32 for boxes in outputs.proposals)
+
+
 def test_the_call_proposes_without_gradient():
     rpn = small_rpn()
     objectness, deltas, anchors, counts, proposals = rpn(pyramid(), [(40, 56), (40, 50)])
