@@ -1,5 +1,6 @@
 """``VOCDetection``: corners, flags, classes of all splits, faults; BCCD against a manual parse."""
 
+import importlib.util
 import os
 import pickle
 import re
@@ -669,6 +670,87 @@ def test_bad_pictures_are_left_out_when_asked_for(tmp_path):
     assert data.image_names == ["b", "d"] and len(data.images_left_out) == 2
     assert [path.name for path in data.image_paths] == ["b.jpg", "d.jpg"]
     assert [int(target["image_id"]) for _, target in data] == [1, 3]
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder"):
+        VOCDetection(tmp_path / "nowhere", "train")
+
+
+# One object each, over the pixels 11 to 50 and 21 to 40, with all that the tool writes beside it.
+TOOLS = {
+    "LabelImg": (
+        "<annotation><folder>train</folder><filename>a.jpg</filename><path>C:\\me\\a.jpg</path>"
+        "<source><database>Unknown</database></source><size><width>60</width><height>40</height>"
+        "<depth>3</depth></size><segmented>0</segmented><object><name>cat</name>"
+        "<pose>Unspecified</pose><truncated>1</truncated><difficult>0</difficult><bndbox>"
+        "<xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>40</ymax></bndbox></object></annotation>"
+    ),
+    "makesense": (
+        "<annotation>\n\t<folder>my-project</folder>\n\t<filename>a.jpg</filename>\n\t"
+        "<path>/my-project/a.jpg</path>\n\t<source>\n\t\t<database>Unspecified</database>\n\t"
+        "</source>\n\t<size>\n\t\t<width>60</width>\n\t\t<height>40</height>\n\t\t<depth>3</depth>"
+        "\n\t</size>\n\t<object>\n\t\t<name>cat</name>\n\t\t<pose>Unspecified</pose>\n\t\t"
+        "<truncated>Unspecified</truncated>\n\t\t<difficult>Unspecified</difficult>\n\t\t<bndbox>"
+        "\n\t\t\t<xmin>11</xmin>\n\t\t\t<ymin>21</ymin>\n\t\t\t<xmax>50</xmax>\n\t\t\t"
+        "<ymax>40</ymax>\n\t\t</bndbox>\n\t</object>\n</annotation>"
+    ),
+    "Roboflow": (
+        "<annotation><folder></folder><filename>a.jpg</filename><path>a.jpg</path><source>"
+        "<database>roboflow.com</database></source><size><width>60</width><height>40</height>"
+        "<depth>3</depth></size><segmented>0</segmented><object><name>cat</name><pose>Unspecified"
+        "</pose><truncated>0</truncated><difficult>0</difficult><occluded>0</occluded><bndbox>"
+        "<xmin>11</xmin><xmax>50</xmax><ymin>21</ymin><ymax>40</ymax></bndbox><polygon><x1>11</x1>"
+        "<y1>21</y1></polygon></object></annotation>"
+    ),
+    "VOC 2011, with fractions and parts": (
+        "<annotation><filename>a.jpg</filename><size><width>60</width><height>40</height><depth>3"
+        "</depth></size><object><name>cat</name><bndbox><xmax>50.00</xmax><xmin>11.0</xmin><ymax>40"
+        "</ymax><ymin>21</ymin></bndbox><part><name>head</name><bndbox><xmin>12</xmin><ymin>22"
+        "</ymin><xmax>20</xmax><ymax>30</ymax></bndbox></part></object></annotation>"
+    ),
+    "VoTT": (
+        '<annotation verified="yes"><folder>Annotation</folder><filename>a.jpg</filename><path>x'
+        "</path><source><database>Unknown</database></source><size><width>60</width><height>40"
+        "</height><depth>3</depth></size><segmented>0</segmented><object><name>cat</name><pose>"
+        "Unspecified</pose><truncated>0</truncated><difficult>0</difficult><bndbox><xmin>"
+        "10.999999999999998</xmin><ymin>21</ymin><xmax>50</xmax><ymax>40</ymax></bndbox></object>"
+        "</annotation>"
+    ),
+    "labelme, with no size of its own": (
+        "<annotation><folder/><filename>a.jpg</filename><database/><annotation/><image/><size><height"
+        "/><width/></size><segmented/><object><name>cat</name><pose/><truncated/><difficult/>"
+        "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>40</ymax></bndbox></object>"
+        "</annotation>"
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_tools_write_beside_the_box_costs_nothing(tmp_path, tool):
+    write_picture(tmp_path / "train" / "a.jpg")
+    (tmp_path / "train" / "a.xml").write_text(TOOLS[tool])
+    data = VOCDetection(tmp_path, "train")
+    assert data.class_names == ["cat"] and data[0][1]["difficult"].tolist() == [0]
+    np.testing.assert_allclose(data[0][1]["boxes"].numpy(), [[10, 20, 50, 40]], atol=1e-5)
+
+
+def test_a_turned_box_is_no_box(tmp_path):
+    """As roLabelImg writes it; its extent would be larger than the object."""
+    turned = "<robndbox><cx>20</cx><cy>20</cy><w>9</w><h>5</h><angle>0.5</angle></robndbox>"
+    add_image(tmp_path, "a", re.sub("<bndbox>.*</bndbox>", turned, an_object(), flags=re.S))
+    with pytest.raises(ValueError, match=r"a\.xml, object 1 \(cat\): xmin is None"):
+        VOCDetection(tmp_path, "train")
+
+
+def test_files_changed_at_random_are_read_as_a_second_reader_reads_them():
+    """A hundred cases of VOC and YOLO; the script runs thousands."""
+    path = Path(__file__).parent / "fuzz" / "fuzz_voc_yolo.py"
+    spec = importlib.util.spec_from_file_location("fuzz_voc_yolo", path)
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    counts, wrong = fuzz.run_cases(count=100, seed=10_000)
+    assert wrong == [] and min(counts["read"], counts["refused"]) > 20
 
 
 # ----------------------------------------------------------------------------- real data

@@ -474,7 +474,7 @@ STRANGE_YAML = [  # what PyYAML answers with errors of other kinds, or with endl
     "names: [2024-99-99]",
     "? [a]\n: b",
     "names: &a [*a]\ntrain: *a",
-    "[" * 5000,
+    "[" * 1000,
     "a: &a {x: 1}\nb:\n  <<: *a",
     "names: 1" + "0" * 5000,
 ]
@@ -680,6 +680,33 @@ def test_bad_pictures_are_left_out_when_asked_for(root):
     (root / "list.txt").write_text("images/train/gone.jpg\n")
     with pytest.raises(FileNotFoundError, match=r"data\.yaml: none of the pictures of .*'train'"):
         YOLODetection(root, "train", skip_bad_images=True)
+
+
+def test_an_export_of_cvat_for_ultralytics(root):
+    """Its list has a folder data/ that is not in the archive; labels of subsets lie apart."""
+    (root / "data.yaml").write_text("path: .\ntrain: train.txt\nnames:\n  0: cat\n  1: dog\n")
+    (root / "train.txt").write_text("data/images/train/a.jpg\n")
+    assert len(boxes_of(YOLODetection(root, "train"))) == 2
+
+
+def test_an_export_of_label_studio(root):
+    """classes.txt and notes.json, but no data.yaml: the message says how to write one."""
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "notes.json").write_text('{"categories": []}')
+    with pytest.raises(FileNotFoundError, match=r"no data\.yaml\. Write one .*classes\.txt"):
+        YOLODetection(root, "train")
+    (root / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
+    assert len(boxes_of(YOLODetection(root, "train"))) == 2
+
+
+def test_a_pipe_is_not_waited_for(root):
+    (root / "data.yaml").unlink()
+    os.mkfifo(root / "data.yaml")
+    with pytest.raises(FileNotFoundError, match=r"holds no data\.yaml"):
+        YOLODetection(root, "train")
+    with pytest.raises(FileNotFoundError, match=r"data\.yaml: no such file"):
+        YOLODetection(root / "data.yaml", "train")
 
 
 # ----------------------------------------------------------------------------- real data

@@ -215,6 +215,9 @@ class _Split:
 
 def _find_split(root: Path, split: str) -> _Split:
     """Find the images of a split in whichever layout the root has."""
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{root}: no such folder")
+
     main = root / "ImageSets" / "Main"
     list_file = path_inside(main, f"{split}.txt")
     if any(main.glob("*.txt")):
@@ -236,7 +239,8 @@ def _find_split(root: Path, split: str) -> _Split:
 
     annotations = _subfolder(root, ANNOTATION_FOLDERS)
     if not _annotation_files(annotations):
-        folders = sorted({path.parent for path in _annotation_files_below(root)})
+        near = [*root.glob("*/*"), *root.glob("*/*/*")]  # the root may be a whole disk
+        folders = sorted({path.parent for path in near if _is_annotation(path)})
         names = ", ".join(str(folder.relative_to(root)) for folder in folders[:5])
         raise FileNotFoundError(
             f"{root}: no split {split!r}: there is neither {list_file} nor a folder "

@@ -198,7 +198,7 @@ def _find_yaml(path: Path) -> Path:
         return existing_file(path, "a data.yaml with the keys names and train, val or test")
 
     # Darknet's obj.data is looked for where there is no YAML.
-    files = sorted(path.iterdir())
+    files = sorted(p for p in path.iterdir() if os.path.isfile(p))
     found = [p for p in files if p.suffix.lower() in (".yaml", ".yml")]
     found = found or [p for p in files if p.suffix.lower() == DARKNET_ENDING]
     named = [p for p in found if p.stem == "data"]
