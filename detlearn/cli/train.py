@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -386,7 +387,7 @@ def _names_of_layers(new: Sequence[str]) -> str:
 
 def _make_longer(options: argparse.Namespace, settings: dict[str, Any], train: Dataset) -> None:
     """Change the length in the checkpoint, and say what that does to the learning rate."""
-    from detlearn.training.longer import make_longer
+    from detlearn.training.longer import make_longer, read_length
 
     checkpoint = options.out / CHECKPOINT_FILE
     if not checkpoint.exists():
@@ -394,8 +395,11 @@ def _make_longer(options: argparse.Namespace, settings: dict[str, Any], train: D
             f"--resume-with makes the training in {options.out} longer, but there is no "
             f"{CHECKPOINT_FILE}: leave it out to begin one"
         )
+    steps = _num_steps(settings, train)
     if _is_first_process():
-        _say(make_longer(checkpoint, _num_steps(settings, train)))
+        _say(make_longer(checkpoint, steps))
+    while read_length(checkpoint) != steps:
+        time.sleep(1)  # of several processes, the others wait for the first
 
 
 def _num_steps(settings: dict[str, Any], train: Dataset) -> int | None:

@@ -52,3 +52,8 @@ def make_longer(checkpoint: str | Path, steps: int) -> str:
         f"from {before:.0%} to {after:.0%} of its peak, as a training of {steps} steps has it "
         "there, and falls to zero at the end"
     )
+
+
+def read_length(checkpoint: str | Path) -> int | None:
+    """Return the steps that a training in a checkpoint is to have, None for one of minutes."""
+    return load_tensors(checkpoint)[1]["settings"]["total"]
