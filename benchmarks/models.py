@@ -69,7 +69,7 @@ def build(name: str, whose: str, memory_format: str = "channels_last") -> nn.Mod
     Args:
         name: one of `MODELS`.
         whose: "ours" or "theirs".
-        memory_format: of our weights; theirs stay as they are built.
+        memory_format: of our weights and images; theirs stay as they are.
     """
     torch.manual_seed(0)
     if name == "detr_resnet50":
@@ -83,6 +83,7 @@ def build(name: str, whose: str, memory_format: str = "channels_last") -> nn.Mod
 
     if whose == "ours":
         model = model.to(memory_format=MEMORY_FORMATS[memory_format])
+        model.batcher.memory_format = MEMORY_FORMATS[memory_format]
     return model.to(default_device()).eval()
 
 

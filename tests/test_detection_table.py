@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import statistics
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ def speed(ms):
         "parameters": 1_234_567,
         "multiply_adds": 5e7,
         "ms_batch_1": ms,
+        "ratio_batch_1": ms / 2,
         "ms_batch_8": 4 * ms,
         "memory_call_mib": 10.0,
         "memory_step_mib": 50.0,
@@ -100,6 +102,7 @@ class TestTable:
         }
         assert table["ap_100"] == {"a": 0.11, "b": None, everything: None}
         assert table["ap_2000"] == {"a": 0.5, "b": 0.4, everything: None}  # of the first seed
+        assert table["ratio_batch_1"] == {"a": 1.0, "b": 1.5, everything: 20.0}
         assert table["ms_batch_8"] == {"a": 8.0, "b": 12.0, everything: 160.0}
         assert table.row("a")["parameters"] == 1_234_567
 
@@ -364,3 +367,16 @@ class TestWhatTheExercisesAsk:
     def test_who_learns_an_object_is_counted(self):
         assigned = torch.tensor([[0, 2, -1, 0], [-2, -1, 1, 1]])
         assert places_per_object(assigned, 3).tolist() == [[2, 0, 1], [0, 2, 0]]
+
+
+class TestRelativeLatency:
+    def test_by_hand(self):
+        """A warm round, one in which the machine is three times as slow, a pause: 2, 2, 2.2, 11."""
+        rows = [[90.0, 60.0], [10.0, 20.0], [30.0, 60.0], [10.0, 22.0], [10.0, 110.0]]
+        found = results.relative_latency(torch.tensor(rows), warm_rounds=1)
+        assert found.tolist() == pytest.approx([1.0, 2.1])
+
+    def test_against_statistics(self):
+        times = 1 + torch.rand(7, 3, dtype=torch.float64, generator=torch.manual_seed(0))
+        wanted = [statistics.median((times[2:, d] / times[2:, 0]).tolist()) for d in range(3)]
+        assert results.relative_latency(times, 2).tolist() == pytest.approx(wanted)

@@ -208,3 +208,12 @@ def test_a_detector_warns_once_of_pixels_of_another_range(images, words, trainin
             model(images, targets)
     assert len(caught) == 1
     assert caught[0].filename == __file__, "it points at the line that called the detector"
+
+
+@pytest.mark.parametrize("wanted", [torch.channels_last, torch.contiguous_format])
+def test_the_memory_format_of_the_batch(wanted):
+    """Two of three strides tell the two apart; the numbers are the same."""
+    images = [torch.rand(3, 40, 50), torch.rand(3, 33, 64)]
+    batch, _ = ImageBatcher(memory_format=wanted)(images)
+    assert batch.images.is_contiguous(memory_format=wanted)
+    assert torch.equal(batch.images, ImageBatcher()(images)[0].images)

@@ -160,7 +160,13 @@ def speed(sizes: Sizes, command: str) -> runner.Experiment:
         }
 
         for batch in BATCHES:
-            for name, times in latencies(models, scenes[:batch], sizes.rounds).items():
+            times_of = latencies(models, scenes[:batch], sizes.rounds)
+            # Milliseconds are this machine's; how they compare is nearer to that of others.
+            rounds = torch.tensor([times_of[name] for name in detectors]).T  # (rounds, detectors)
+            for name, ratio in zip(detectors, results.relative_latency(rounds, warm_rounds=0)):
+                detectors[name][f"ratio_batch_{batch}"] = round(float(ratio), 3)
+
+            for name, times in times_of.items():
                 low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
                 detectors[name][f"ms_batch_{batch}"] = round(1000 * middle, 2)
                 detectors[name][f"ms_batch_{batch}_quartiles"] = [

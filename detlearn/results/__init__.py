@@ -17,6 +17,7 @@ from detlearn.results.failure_matrix import (
     interval,
     relative_interval,
 )
+from detlearn.results.latency import relative_latency
 from detlearn.results.machines import one_machine
 from detlearn.results.pictures import Picture, figure, store_picture
 from detlearn.results.published import Published, PublishedTable, published_detectors
@@ -44,6 +45,7 @@ __all__ = [
     "provenance",
     "published_detectors",
     "relative_interval",
+    "relative_latency",
     "store",
     "store_picture",
 ]

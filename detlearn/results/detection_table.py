@@ -92,6 +92,13 @@ COLUMNS = (
         least_first=True,
     ),
     Column(
+        "ratio_batch_1",
+        "× point",
+        "how many times as long as the point detector with one image, median of the rounds",
+        lambda value: f"{value:.2f}",
+        least_first=True,
+    ),
+    Column(
         "ms_batch_8",
         "ms, batch 8",
         "milliseconds of a call with eight images",
