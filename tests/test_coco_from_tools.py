@@ -588,10 +588,33 @@ def test_size_in_the_header_is_that_of_the_upright_picture(tmp_path, orientation
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{ending}"
-    Image.new("RGB", SIZE).save(path, exif=exif)
     upright = (64, 96) if orientation >= 5 else (96, 64)
-    assert picture_size(path) == upright
-    assert read_picture(path).shape == (3, upright[1], upright[0])
+    for mode in ("RGB", "L"):
+        Image.new(mode, SIZE).save(path, exif=exif)
+        assert picture_size(path) == upright
+        assert read_picture(path).shape == (3, upright[1], upright[0])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_tiff_files_have_every_pixel_in_its_place(tmp_path, orientation, mode):
+    """Pillow applies their turn itself, and to grey files wrongly if it is given a path."""
+    stored = np.arange(24 * 16, dtype=np.uint8).reshape(16, 24)
+    upright = {  # by the EXIF standard: where the stored first row and column are seen
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.T,
+        6: np.rot90(stored, -1),
+        7: stored[::-1, ::-1].T,
+        8: np.rot90(stored),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.tif"
+    Image.fromarray(stored).convert(mode).save(path, exif=exif)
+    assert (read_picture(path)[0].numpy() * 255).round().tolist() == upright.tolist()
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

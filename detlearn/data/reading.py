@@ -367,8 +367,7 @@ class PictureFolder:
         if not files:
             raise FileNotFoundError(
                 f"its picture {name!r} is missing: in {self.root} there is neither this path nor "
-                f"anywhere a file {end!r}; is {str(self.root)!r} the folder that the paths start "
-                "from?"
+                f"anywhere a file {end!r}; is that the folder that the paths start from?"
             )
         if len(files) > 1:
             raise FileNotFoundError(
@@ -525,7 +524,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise FileNotFoundError(f"{path}: no such picture")
 
     try:
-        with Image.open(path, formats=_readable_formats()) as picture:
+        # Given a path, Pillow maps grey TIFF files into memory and forgets that they are turned.
+        with path.open("rb") as file, Image.open(file, formats=_readable_formats()) as picture:
             yield picture
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such picture") from None

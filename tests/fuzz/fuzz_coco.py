@@ -236,7 +236,7 @@ def plain_picture(root, stored, all_stored):
 def plain_pixels(path, size):
     """The picture upright, (H, W, 3) in [0, 1]."""
     try:
-        with Image.open(path) as picture:
+        with path.open("rb") as file, Image.open(file) as picture:
             pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except Exception as error:
         raise GiveUp from error
@@ -488,7 +488,7 @@ def draw_picture(rng, path):
     size = (WIDTH, HEIGHT) if rng.random() < 0.97 else (HEIGHT, WIDTH)
     pixels = np.array([rng.randrange(256) for _ in range(size[0] * size[1] * 3)], dtype=np.uint8)
     picture = Image.fromarray(pixels.reshape(size[1], size[0], 3))
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 and path.suffix != ".jpg":
         picture = picture.convert(rng.choice(["L", "P", "1"]))
     exif = Image.Exif()
     if rng.random() < 0.1 and path.suffix in (".jpg", ".png", ".tif"):
@@ -497,7 +497,7 @@ def draw_picture(rng, path):
             picture = picture.transpose(Image.Transpose.ROTATE_90)
         picture.save(path, exif=exif)
     else:
-        picture.convert("RGB" if path.suffix == ".jpg" else picture.mode).save(path)
+        picture.save(path)
 
 
 def spoil_picture(rng, path):
