@@ -90,6 +90,18 @@ def test_crowds_and_the_surplus_are_ignored():
     assert result.detection_kinds[0].tolist() == ["right"] + ["duplicate"] * 99 + ["ignored"] * 2
 
 
+def test_what_lies_in_a_crowd_is_no_error_whatever_else_it_overlaps():
+    """Each lies in the crowd of class 0, the first also on an object of class 1, the last alone."""
+    crowd = [0, 0, 100, 100]
+    wanted = target([crowd, [0, 0, 10, 10]], [0, 1], iscrowd=[1, 0])
+    found = detection([[0, 0, 10, 10], [0, 0, 10, 4], [50, 50, 60, 60]], [0.9, 0.8, 0.7])
+    only_crowd = target([crowd], iscrowd=[1])
+    result = error_analysis([found, found], [wanted, only_crowd], num_classes=2)
+    assert [kinds.tolist() for kinds in result.detection_kinds] == [["ignored"] * 3] * 2
+    assert result.counts == dict.fromkeys(ERROR_KINDS, 0) | {"missed": 1}
+    assert [result.dap[kind] for kind in ERROR_KINDS if kind != "missed"] == [0] * 5
+
+
 def test_cost_of_a_classification_error():
     """Class 0: right. Class 1: its object was called 0, at a lower score than the right one.
 

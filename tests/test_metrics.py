@@ -1,7 +1,9 @@
 """COCO metrics against numbers computed by hand, and against pycocotools."""
 
 import contextlib
+import importlib.util
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -319,6 +321,15 @@ def test_equals_pycocotools_whatever_the_order_of_the_images(seed):
     order = generator.permutation(len(targets))
     after = coco_metrics([detections[i] for i in order], [targets[i] for i in order], num_classes)
     np.testing.assert_array_equal(before.precision, after.precision)
+
+
+def test_equals_pycocotools_where_scores_tie_across_images():
+    """Thirty cases of the longer search in tests/fuzz."""
+    path = Path(__file__).parent / "fuzz" / "fuzz_metric_ties.py"
+    spec = importlib.util.spec_from_file_location("fuzz_metric_ties", path)
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    assert fuzz.run(num_cases=30, seed=1) == []
 
 
 def test_an_image_id_of_two_numbers_is_refused():

@@ -124,6 +124,15 @@ def test_modules_equal_the_functions():
         assert_close(module(features, together), expected)
 
 
+@pytest.mark.parametrize("function", [roi_align, roi_pool])
+def test_no_gradient_flows_to_the_boxes(function):
+    """As in torchvision's kernels; proposals are where a second stage begins."""
+    features = torch.randn(1, 2, 8, 8, requires_grad=True)
+    boxes = torch.tensor([[0.0, 1.3, 1.1, 6.2, 5.9]], requires_grad=True)
+    function(features, boxes, 3).sum().backward()
+    assert boxes.grad is None and features.grad.abs().sum() > 0
+
+
 def test_no_boxes():
     features = torch.randn(2, 3, 13, 17, requires_grad=True)
     for function in (roi_align, roi_pool):

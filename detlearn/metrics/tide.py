@@ -33,6 +33,9 @@ Where we differ from the authors' code:
 
 - The paper's intervals share their ends; ours are half-open, so that each case has one answer.
 - Detections are matched by COCO's rules (coco.py), so that the AP is that of `coco_metrics`.
+- A detection that COCO ignores, because it lies in a crowd, is no error of any kind. One version of
+  the authors' code leaves it out of the AP and nevertheless counts it, mostly as background.
+- The 100 best detections are those of each class in an image; the authors' are of all classes.
 - The authors' code never lets an error replace a lower-scored right detection; the paper does
   ("suppress the lower scoring detection"), and so do we.
 - A class of which all targets are missed stays in the mean with AP 0: the oracle assumes the

@@ -5,6 +5,13 @@ Images of one batch may differ in size. Every detector of the package passes the
 model deals with a single tensor. The boxes it then predicts are in pixels of that tensor;
 `ImageBatcher.undo` brings them back to pixels of the images as the caller gave them.
 
+The tensor has its channels innermost (``torch.channels_last``), which makes convolutions on a CPU a
+fifth faster. The price is digits of batch normalisation in training mode, which then sums in
+another order: one layer errs by 3e-6 of its largest value instead of 1e-7, all of `SmallBackbone`
+by 2e-5 instead of 2e-6 and ResNet-50 by 2e-4 instead of 1e-4 (eight and two images of 128 × 128).
+In eval mode nothing is lost, ResNet-50 errs by 5e-6 in either order, and there detectors are
+compared with torchvision's digit by digit. To compare a training so, do it in float64.
+
 Where we differ from torchvision's ``GeneralizedRCNNTransform``: resizing is off unless asked for
 (the small detectors look at small images as they are), and images can be squashed to one size.
 """

@@ -172,7 +172,8 @@ def fit(
             _check_time_left(minutes, seconds)
             history = History(seconds=seconds, backbone_seconds=seconds)
 
-        # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost.
+        # Convolutions on a CPU, and in reduced precision on a GPU, want channels innermost;
+        # models/images.py says how many digits that costs.
         model.to(device, memory_format=torch.channels_last)
         model.train()
         distributed.share_batch_norm(model, distributed.world_size() > 1)
