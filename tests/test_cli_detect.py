@@ -88,6 +88,13 @@ class TestDrawing:
         assert abs(rows.max() - 500) <= 3
         assert amber[350, 299:302].any() and not amber[350, 310:690].any()
 
+    def test_a_box_along_the_border_is_seen_on_all_sides(self):
+        drawing = np.asarray(
+            detect.draw(torch.ones(3, 403, 701), found([0, 0, 701, 403, 0.9, 0]), ["cat"])
+        )
+        for row, column in ((200, 0), (200, 700), (402, 350), (0, 690)):
+            assert (drawing[row, column] != 255).any()
+
     def test_lines_are_as_wide_as_the_picture_asks(self):
         """Twice the pixels, twice the line."""
         widths = []
