@@ -162,7 +162,7 @@ class TestWhatIsSaid:
     @pytest.mark.parametrize(
         ("scores", "said"),
         [
-            ([], "0 objects, of any score"),
+            ([], "0 objects at 0.30, and none down to 0.05"),
             ([0.14], "0 objects at 0.30, best 0.14"),
             ([0.2999], "0 objects at 0.30, best 0.29"),
             ([0.3, 0.1], "1 object"),
@@ -171,7 +171,7 @@ class TestWhatIsSaid:
     )
     def test_in_words(self, scores, said):
         rows = [[0, 0, 1, 1, score, 0] for score in scores]
-        assert detect._summary(found(*rows), 0.3 - 1e-6) == said
+        assert detect._summary(found(*rows), 0.3 - 1e-6, 0.05) == said
 
 
 class TestFolders:

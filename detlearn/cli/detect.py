@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
                 continue
 
             kept = _select(found, options.min_score)
-            said = f"{path}: {_summary(found, options.min_score)}"
+            said = f"{path}: {_summary(found, options.min_score, saved.model.score_threshold)}"
             if folder is not None:
                 rows = _rows(kept, saved.class_names)
                 written = write_findings(folder, path.stem, rows, draw(image, kept, names))
@@ -229,13 +229,19 @@ def _select(found: dict[str, Tensor], min_score: float) -> dict[str, Tensor]:
     return {name: value[kept] for name, value in found.items()}
 
 
-def _summary(found: dict[str, Tensor], min_score: float) -> str:
-    """Return "3 objects", or why there is none: a threshold that is too high looks the same."""
+def _summary(found: dict[str, Tensor], min_score: float, lowest: float) -> str:
+    """Return "3 objects", or why there is none: a threshold that is too high looks the same.
+
+    Args:
+        found: all that the detector names.
+        min_score: of the command.
+        lowest: the detector's own threshold, below which it names nothing.
+    """
     count = int((found["scores"] >= min_score).sum())
     if count > 0:
         return "1 object" if count == 1 else f"{count} objects"
     if len(found["scores"]) == 0:
-        return "0 objects, of any score"
+        return f"0 objects at {min_score:.2f}, and none down to {lowest:.2f}"
     best = math.floor(100 * float(found["scores"].max())) / 100  # .299 is not .30
     return f"0 objects at {min_score:.2f}, best {best:.2f}"
 
