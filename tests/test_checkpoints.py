@@ -106,7 +106,7 @@ def test_a_file_of_somebody_else(tmp_path):
     save_file({"weight": torch.randn(3)}, path)
     with pytest.raises(ValueError, match=r"no checkpoint of this package.*no entry 'detlearn'"):
         load_tensors(path)
-    for text, reason in {"{no json": "property name", "3": "no dictionary"}.items():
+    for text, reason in {"{no json": "property name", "3": "checksum", "": "checksum"}.items():
         save_file({"weight": torch.randn(3)}, path, metadata={"detlearn": text})
         with pytest.raises(ValueError, match=f"no checkpoint of this package.*{reason}"):
             load_tensors(path)
@@ -133,6 +133,20 @@ def test_every_flipped_bit_is_found(tmp_path):
         with pytest.raises(ValueError, match=r"state is no checkpoint") as caught:
             load_tensors(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_dictionary_is_expected(tmp_path):
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.ones(2)}, [1, 2])
+    with pytest.raises(ValueError, match=r"no checkpoint of this package.*no dictionary"):
+        load_tensors(path)
+
+
+def test_the_same_content_gives_the_same_file(tmp_path):
+    tensors = {name: torch.ones(2) for name in "abcdefg"}
+    for k in range(10):
+        save_tensors(tmp_path / str(k), tensors, {"x": 1, "y": 2})
+    assert len({(tmp_path / str(k)).read_bytes() for k in range(10)}) == 1
 
 
 def test_every_cut_is_found(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import os
+import resource
 import stat
 import threading
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 
 from detlearn.data import bccd
 from detlearn.data.bccd import content_digest, download_bccd, unpack
+from detlearn.machine.checkpoints import remove_leftovers
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -256,10 +258,29 @@ def test_two_at_once_and_the_other_is_faster(small_bccd, tmp_path, monkeypatch):
     assert small_bccd.requests == 2
 
 
+def test_a_full_disk_is_named_and_leaves_nothing(small_bccd, tmp_path):
+    """A limit on the size of files stops a write in the middle, as a full disk does."""
+    small_bccd.data += bytes(100_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"too large: '.*data/bccd'"):
+            download_bccd(tmp_path / "data" / "bccd", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_only(tmp_path / "data")
+
+
 def test_what_was_killed_is_swept(small_bccd, tmp_path):
     killed = tmp_path / "data" / ".bccd.0123abcd.tmp" / "part"
     killed.mkdir(parents=True)
     (killed / "file").write_text("half")
+    download_bccd(tmp_path / "data" / "bccd", progress=False)
+    assert_only(tmp_path / "data", "bccd")
+
+    # One that was killed at the very end has left all that is wanted, and something beside it.
+    killed.mkdir(parents=True)
+    remove_leftovers.cache_clear()
     download_bccd(tmp_path / "data" / "bccd", progress=False)
     assert_only(tmp_path / "data", "bccd")
 

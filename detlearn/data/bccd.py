@@ -41,7 +41,7 @@ from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
 from detlearn.data.reading import path_inside
-from detlearn.machine.checkpoints import temporary_beside
+from detlearn.machine.checkpoints import remove_leftovers, temporary_beside
 from detlearn.machine.progress import progress_bar
 
 BCCD_COMMIT = "d272fb14cdff6e473fafeeeba32aba5f560e9e43"
@@ -87,8 +87,11 @@ def download_bccd(root: str | os.PathLike | None = None, progress: bool = True) 
         ConnectionError: GitHub cannot be reached, or what it answers is not the file.
         FileExistsError: the folder is there but holds something else.
         ValueError: what arrived is not the BCCD of the commit.
+        OSError: the folder cannot be written, for instance because the disk is full.
     """
     root = _default_root() if root is None else Path(root)
+    if root.parent.is_dir():
+        remove_leftovers(root.parent)
 
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if content_digest(root, BCCD_FILES) == BCCD_DIGEST:
@@ -98,6 +101,18 @@ def download_bccd(root: str | os.PathLike | None = None, progress: bool = True) 
             "move it away, or give another root"
         )
 
+    try:
+        _fetch_into(root, progress)
+    except OSError as error:
+        # "No space left on device" alone does not say where.
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(root)) from error
+    return root
+
+
+def _fetch_into(root: Path, progress: bool) -> None:
+    """Make the folder: all of it, or nothing."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with temporary_beside(root, Path.mkdir) as temporary:
         try:
@@ -123,8 +138,6 @@ def download_bccd(root: str | os.PathLike | None = None, progress: bool = True) 
             # Another process may have been faster: then all is there.
             if content_digest(root, BCCD_FILES) != BCCD_DIGEST:
                 raise
-
-    return root
 
 
 def _default_root() -> Path:

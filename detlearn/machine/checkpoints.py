@@ -174,8 +174,10 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], info: dict
     # Copies: safetensors refuses tensors that share memory, and others than contiguous ones.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     text = json.dumps(info)
-    metadata = {"detlearn": text, "sha256": _digest(tensors, text)}
-    write_atomically(path, save(tensors, metadata=metadata))
+    # In one entry: of several, safetensors does not keep the order, and the same content should
+    # give the same file.
+    entry = f"{_digest(tensors, text)} {text}"
+    write_atomically(path, save(tensors, metadata={"detlearn": entry}))
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -205,11 +207,13 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
 
     if "detlearn" not in metadata:
         raise _no_checkpoint(path, "its header has no entry 'detlearn'")
-    text = metadata.pop("detlearn")
+    text = metadata["detlearn"]
 
-    # A flipped bit may also lie in the word "sha256".
-    if metadata and metadata != {"sha256": _digest(tensors, text)}:
-        raise _no_checkpoint(path, "its checksum is not that of its content")
+    # An older version wrote the dictionary alone.
+    if not text.startswith("{"):
+        checksum, _, text = text.partition(" ")
+        if checksum != _digest(tensors, text):
+            raise _no_checkpoint(path, "its checksum is not that of its content")
 
     try:
         info = json.loads(text)
