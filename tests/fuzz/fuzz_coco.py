@@ -335,7 +335,8 @@ def plain_classes(categories, annotations):
             known[key] = None  # a root
     known = {key: name for key, name in known.items() if name is not None}
 
-    numeric = all(key.lstrip("-").isdecimal() and key.isascii() for key in parents)
+    digits = [key.removeprefix("-") for key in parents]  # "007" is a name
+    numeric = all(d.isdecimal() and d.isascii() and (d == "0" or d[0] != "0") for d in digits)
     ordered = sorted(known, key=(lambda key: int(key)) if numeric else str)
     classes = {}
     for key in ordered:
