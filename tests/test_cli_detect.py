@@ -270,11 +270,13 @@ class TestOddPictures:
         save_detector(tmp_path / "sized.safetensors", model, "point", NAMES)
 
         photo = picture(tmp_path / "strip.png", *size)
-        words = [photo, "--out", tmp_path / "out", "--min-score", 0]
+        words = [photo, "--out", tmp_path / "out", "--json", tmp_path / "all.json"]
         run(*words, detector=tmp_path / "sized.safetensors")
-        rows = json.loads((tmp_path / "out" / "strip.json").read_text())
-        for x1, y1, x2, y2 in (row["box"] for row in rows):
-            assert 0 <= x1 <= x2 <= size[0] and 0 <= y1 <= y2 <= size[1]
+        assert sorted(os.listdir(tmp_path / "out")) == ["strip.json", "strip.png"]
+        for row in json.loads((tmp_path / "all.json").read_text()):
+            x, y, width, height = row["bbox"]
+            assert 0 <= x <= x + width <= size[0] + 1e-3
+            assert 0 <= y <= y + height <= size[1] + 1e-3
 
 
 class TestCocoResults:

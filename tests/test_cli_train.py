@@ -119,13 +119,12 @@ class TestSize:
         choice = choose_size(Drawn([(4032, 3024)], [[]], monkeypatch), 16)
         assert choice[:2] == (240, 320) and "objects" not in choice.reason
 
-    def test_drawn_scenes_keep_theirs(self):
-        from detlearn.data import ToyTown
-
-        assert choose_size(ToyTown(4, size=512), 16) is None
+    def test_samples_without_files_keep_theirs(self):
+        """Drawn scenes have the size that was asked for."""
+        assert choose_size([torch.rand(3, 512, 512)] * 3, 16) is None
 
     def test_a_training_of_photographs(self, train, tmp_path):
-        data = coco(tmp_path / "data", (1200, 900), side=300)
+        data = coco(tmp_path / "data", (400, 300), side=100)
         out, _ = train("--data", data, "--steps", 1, "--out", tmp_path / "out")
         assert "are resized to 320 (--min-size 240 --max-size 320)" in out
         batcher = load(tmp_path / "out", "cpu").model.batcher
@@ -200,9 +199,9 @@ class TestValidation:
 
     def test_it_changes_nothing(self, train, tmp_path):
         data = coco(tmp_path / "data")
-        train("--data", data, "--steps", 3, "--out", tmp_path / "a")
+        train("--data", data, "--steps", 2, "--out", tmp_path / "a")
         words = ["--val", data, "--val-every", 1]
-        train("--data", data, "--steps", 3, "--out", tmp_path / "b", *words)
+        train("--data", data, "--steps", 2, "--out", tmp_path / "b", *words)
         one, two = (load(tmp_path / name, "cpu").model.state_dict() for name in "ab")
         assert all(torch.equal(one[name], two[name]) for name in one)
 
