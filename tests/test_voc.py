@@ -406,6 +406,7 @@ def test_splits_as_folders_in_the_folders_of_annotations_and_pictures(tmp_path):
         (b"\xff\xfea\0\n\0", r"train\.txt: no text in UTF-8"),
         ("名\n".encode("gbk"), r"train\.txt: no text in UTF-8"),
         ("a\n/etc/passwd\n", r"train\.txt, line 2: file name '/etc/passwd.*must be relative"),
+        ("a\nb/\n", r"train\.txt, line 2: 'b/' is the name of a folder"),
         ("a\nb\0\n", r"train\.txt, line 2: .*must be relative"),
         ("x" * 5000, r"no such picture|no such file"),
     ],

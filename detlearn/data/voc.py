@@ -335,6 +335,9 @@ def _read_split(path: Path, annotations: Path) -> list[_Entry]:
 
 def _entry_of_line(line: str, annotations: Path) -> _Entry:
     """Understand a line of a split file: a name, perhaps with an ending, perhaps with a flag."""
+    if line.endswith(("/", "\\")):
+        raise ValueError(f"{line!r} is the name of a folder, expected that of an image")
+
     texts = [line]
     words = line.rsplit(maxsplit=1)
     if len(words) == 2 and words[1] in FLAGS:

@@ -212,7 +212,6 @@ def naive_voc(root: Path, skip: bool) -> Reading:
 
 def naive_voc_name(line: str, stems: list[str], skip: bool) -> str:
     """Return the annotation file that a line of a split means."""
-    line = line.rstrip("/\\") if skip else line  # the image stays, its annotations are missing
     if "/" in line or "\\" in line or "\0" in line or ":" in line:
         raise Fault("a path")
     without_flag = re.sub(r"\s+(1|0|-1|\+1)$", "", line)
