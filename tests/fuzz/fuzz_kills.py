@@ -131,6 +131,13 @@ def download(folder: Path) -> int:
 # ------------------------------------------------------------------------- a run, and its end
 
 
+def load_what_a_step_needs() -> None:
+    """Let torch import here, once, what it would import in each fork."""
+    weight = torch.zeros(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    torch.optim.AdamW([weight], fused=True).step()
+
+
 def run(
     job: Callable[[Path], int],
     folder: Path,
@@ -404,6 +411,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(1)
+    load_what_a_step_needs()
     loop.CHECKPOINT_EVERY = 2
     pooch.core.time.sleep = lambda seconds: None
     wrong = 0
