@@ -124,6 +124,16 @@ def test_modules_equal_the_functions():
         assert_close(module(features, together), expected)
 
 
+def test_inverted_boxes_equal_torchvision():
+    """RoIPool takes their first cell, RoIAlign without `aligned` one cell from there."""
+    features = torch.rand(1, 2, 9, 9) + 1
+    boxes = torch.tensor([[0.0, 5, 5, 2, 3], [0, 4, 6, 4, 1], [0, 6, 2, 3, 5]])
+    assert torch.equal(roi_pool(features, boxes, 2), oracle.roi_pool(features, boxes, 2))
+    for samples in (-1, 2):
+        arguments = (features, boxes, 2, 1.0, samples)
+        assert_close(roi_align(*arguments), oracle.roi_align(*arguments))
+
+
 @pytest.mark.parametrize("function", [roi_align, roi_pool])
 def test_no_gradient_flows_to_the_boxes(function):
     """As in torchvision's kernels; proposals are where a second stage begins."""
