@@ -5,7 +5,7 @@ import pytest
 import torch
 from pytest import approx
 
-from detlearn.metrics import voc_ap, voc_metrics
+from detlearn.metrics import error_analysis, voc_ap, voc_metrics
 
 
 def detection(boxes, scores, labels=None):
@@ -201,3 +201,22 @@ def test_equals_a_slow_reference(seed, method):
     result = voc_metrics(detections, targets, 3, iou_threshold=threshold, method=method)
     expected = [slow_voc(detections, targets, k, threshold, method) for k in range(3)]
     np.testing.assert_allclose(result.ap_per_class, expected, rtol=0, atol=1e-12)
+
+
+# --------------------------------------------------------------- faults that were not noticed once
+
+
+def test_a_class_beyond_those_of_the_objects_is_no_class_of_the_next_image():
+    """Numbered by image · 2 + class, class 3 of image 0 would be class 1 of image 1."""
+    box = [[0, 0, 10, 10]]
+    found = [detection(box, [0.9], [3]), detection(box, [0.8], [1])]
+    wanted = [target([]), target(box, [1])]
+    assert voc_metrics(found, wanted, num_classes=4).ap_per_class.tolist() == [-1, 1, -1, -1]
+    kinds = error_analysis(found, wanted, num_classes=4).detection_kinds
+    assert [kind.tolist() for kind in kinds] == [["background"], ["right"]]
+
+
+def test_an_overlap_a_hair_above_the_threshold_is_enough():
+    """IoU = 1 / (2 − 1e-13), which is .5 + 2.5e-14."""
+    found, wanted = detection([[0, 0, 1, 1]], [0.9]), target([[0, 0, 1, 2 - 1e-13]])
+    assert voc_metrics([found], [wanted], num_classes=1).mean_ap == 1
