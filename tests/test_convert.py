@@ -1,7 +1,9 @@
 """Between COCO, VOC and YOLO: nothing is lost that both know, and what is lost is said."""
 
+import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,3 +309,12 @@ class TestFolder:
             convert({"train": data}, tmp_path / "to", "csv")
         with pytest.raises(ValueError, match="nothing to convert"):
             convert({}, tmp_path / "to", "coco")
+
+
+def test_random_sets_along_random_chains():
+    """A few cases, read by a second reader; the script runs thousands."""
+    path = Path(__file__).parent / "fuzz" / "fuzz_convert.py"
+    spec = importlib.util.spec_from_file_location("fuzz_convert", path)
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    assert [problem for problem in map(fuzz.run_case, range(12)) if problem] == []
