@@ -427,6 +427,15 @@ def test_split_files(tmp_path, text, names):
         assert VOCDetection(tmp_path, "train").image_names == names
 
 
+def test_the_ending_in_a_list_decides_between_two_pictures(tmp_path):
+    for ending in (".jpg", ".png"):
+        write_picture(tmp_path / "JPEGImages" / f"a{ending}")
+    write_xml(tmp_path / "Annotations" / "a.xml", an_object())
+    for ending in (".jpg", ".png"):
+        write_split(tmp_path, f"a{ending} 1\n")
+        assert read(tmp_path)[0] == [f"a{ending}"]
+
+
 def test_lists_of_each_class_only(tmp_path):
     """As VoTT exports: cat_train.txt and dog_train.txt, but no train.txt."""
     for name, klass in (("a", "cat"), ("b", "dog")):

@@ -68,12 +68,8 @@ PICTURE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")
 # Which folder a split is in if none has its own name.
 OTHER_NAMES_OF_SPLITS = {"val": ("valid", "validation"), "valid": ("val", "validation")}
 
-FLAGS = (
-    "1",
-    "0",
-    "-1",
-    "+1",
-)  # after a name: shows the class, shows it only as difficult, does not
+# What may follow a name: the class is there, only as difficult, or is not.
+FLAGS = ("1", "0", "-1", "+1")
 
 # Browsers read these encodings as their superset, because many files hold more than they declare.
 SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030"}
