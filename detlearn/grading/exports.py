@@ -185,7 +185,7 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
             for alias in node.names:
                 bound = alias.asname or alias.name.partition(".")[0]
                 if bound in wanted:
-                    yield bound, _import_of(node, alias)
+                    yield bound, import_of(node, alias)
             continue
 
         text = _without_docstrings(notebook, statement)
@@ -210,7 +210,16 @@ def _without_checks(source: str) -> str:
     return "\n".join(lines)
 
 
-def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+def import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """Return an import of one name alone.
+
+    Args:
+        node: the import.
+        alias: one of its names.
+
+    Returns:
+        A line of source.
+    """
     if isinstance(node, ast.Import):
         return ast.unparse(ast.Import(names=[alias]))
     return ast.unparse(ast.ImportFrom(module=node.module, names=[alias], level=node.level))

@@ -34,6 +34,8 @@ class Missing:
         """Raise `NotYours`, whatever the arguments."""
         raise NotYours(self._said)
 
+    __getitem__ = __iter__ = __call__  # a table of the package's may be missing, too
+
     def __getattr__(self, name: str) -> Any:
         # Python itself asks for names such as __wrapped__, and goes on without them.
         if name.startswith("__"):

@@ -12,8 +12,8 @@ is cut is not in the source, so nothing finds it there: no import, no subclass, 
 Docstrings, comments and annotations are left out of what is kept in pieces.
 
 What a statement needs is read from its names, those of modules and of re-exports followed to where
-they are defined. Where that is in doubt (a name of torchvision, of a module that is not read) it
-counts as cut: a mistake here can make the view smaller than it might be, never larger.
+they are defined. Where that is in doubt (a name of torchvision, a module handed on as a whole) it
+counts as cut. Statements that give nothing a name, which the package does not have, are left out.
 
 Of torchvision every name is missing, but for functions that the exercise allows: these are the
 package's own, which are called the same and return the same. Its compiled operators are not there.
@@ -33,11 +33,15 @@ from pathlib import Path
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
+from detlearn.grading.exports import import_of
 from detlearn.grading.statements import FUNCTIONS, IMPORTS, Statement, statement_of
 
 PACKAGE = Path(__file__).parents[1]
-OPEN = ("detlearn.data", "detlearn.machine", "detlearn.samples", "detlearn.check.debugging.causes")
-OUT = ("check", "cli", "grading")
+OPEN = (
+    *("detlearn.data.toytown", "detlearn.machine.progress", "detlearn.samples"),
+    "detlearn.check.debugging.causes",
+)
+OUT = ("check", "cli", "grading")  # rooms of which nothing else is shown
 # What runs in the sandbox; it knows no answers.
 WHOLE = (
     "check/engine/*.py",
@@ -47,10 +51,7 @@ WHOLE = (
 # Where torchvision has functions that the package has, too.
 COUNTERPARTS = ("torchvision.ops", "torchvision.ops.boxes")
 # What a notebook's cells may import, with what these require.
-VISIBLE = (
-    *("torch", "numpy", "scipy", "safetensors", "pillow"),
-    *("matplotlib", "ipywidgets", "tqdm", "pooch", "pyyaml"),
-)
+VISIBLE = ("torch", "numpy", "scipy", "matplotlib", "pillow", "tqdm", "safetensors", "ipywidgets")
 
 Part = tuple[str, str]  # a module and one of its names
 
@@ -286,7 +287,7 @@ def _kept(exercise: Exercise, allowed: Collection[Part]) -> set[Part]:
             kept.add(part)
             ahead += _needs(*part)
 
-    kept |= {part for part in _open() if part not in _answers()}
+    kept = {part for part in kept | (_open() - _answers().keys()) if _is_defined(*part)}
 
     # What uses something that is not there goes, until nothing more does.
     while broken := {part for part in kept if not _needs(*part) <= kept}:
@@ -294,14 +295,29 @@ def _kept(exercise: Exercise, allowed: Collection[Part]) -> set[Part]:
     return kept
 
 
+def _is_defined(module: str, name: str) -> bool:
+    return module in _modules() and name in _modules()[module].parts
+
+
 @functools.cache
 def _open() -> frozenset[Part]:
+    """What every exercise may see, where it uses nothing that is cut."""
     return frozenset(
         (module.name, name)
         for module in _modules().values()
-        for name in module.parts
+        for name, statements in module.parts.items()
         if f"{module.name}.".startswith(tuple(f"{room}." for room in OPEN))
+        or ("check" not in module.file.parts and all(map(_is_constant, statements)))
     )
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    """Whether a statement gives a name to numbers or words."""
+    try:
+        value = ast.literal_eval(node.value) if isinstance(node, ast.Assign) else None
+    except ValueError:
+        return False
+    return value is not None and "\\n" not in repr(value)
 
 
 @functools.cache
@@ -319,13 +335,17 @@ def _answers() -> dict[Part, Exercise]:
 
 def _text(module: _Module, kept: Collection[Part], asked: Exercise) -> str:
     """A file of the view."""
-    whole = [node for node in module.statements if _stays(node, module.name, kept)]
+    whole = [
+        node
+        for node in module.statements
+        if _binds(node) and all((module.name, name) in kept for name in _binds(node))
+    ]
     stay = {name for node in whole for name in _binds(node)}
     read = {name for node in whole for name in _bare(node).reads}
     reexports = module.file.name == "__init__.py"
 
     imports = [
-        _import_line(node, alias)
+        import_of(node, alias)
         for node in module.statements
         if isinstance(node, IMPORTS)
         for alias, (bound, part) in zip(node.names, _imported(node))
@@ -339,32 +359,9 @@ def _text(module: _Module, kept: Collection[Part], asked: Exercise) -> str:
     return "\n".join([HEAD, *imports, *stubs, *map(_source, whole), ""])
 
 
-def _stays(node: ast.stmt, module: str, kept: Collection[Part]) -> bool:
-    """Whether a statement is kept: all that it binds is, or it is a name for numbers or words."""
-    binds = _binds(node)
-    if binds and all((module, name) in kept for name in binds):
-        return True
-    return _is_constant(node) and not module.startswith("detlearn.check")
-
-
-@functools.cache
-def _is_constant(node: ast.stmt) -> bool:
-    try:
-        value = ast.literal_eval(node.value) if isinstance(node, ast.Assign) else None
-    except ValueError:
-        return False
-    return value is not None and "\\n" not in repr(value)
-
-
 @functools.cache
 def _source(node: ast.stmt) -> str:
     return ast.unparse(_bare(node).node)
-
-
-def _import_line(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
-    if isinstance(node, ast.Import):
-        return ast.unparse(ast.Import(names=[alias]))
-    return ast.unparse(ast.ImportFrom(module=node.module, names=[alias], level=node.level))
 
 
 def _why(part: Part, asked: Exercise) -> str:
