@@ -179,10 +179,17 @@ class TestResizedWhenRead:
         assert torch.allclose(moved["boxes"], torch.tensor([[8.0, 10, 40, 20]]))
 
     def test_after_what_was_asked_for(self):
-        batcher = ImageBatcher(fixed_size=(20, 30))
-        augment = train_command.and_resize(transforms.horizontal_flip, batcher)
+        """A crop of the photograph is sharper than one of the small picture."""
+        seen = []
+
+        def flip(image, target):
+            seen.append(tuple(image.shape))
+            return transforms.horizontal_flip(image, target)
+
+        augment = train_command.and_resize(flip, ImageBatcher(fixed_size=(20, 30)))
         image, target = augment(torch.rand(3, 40, 60), {"boxes": torch.tensor([[0.0, 0, 6, 40]])})
         assert image.shape == (3, 20, 30) and target["boxes"].tolist() == [[27, 0, 30, 20]]
+        assert seen == [(3, 40, 60)]
 
 
 class TestValidation:
