@@ -20,10 +20,11 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from detlearn.grading.worker import Limits, descendants
+
 from detlearn.check import EXERCISES
 from detlearn.grading import grader
 from detlearn.grading.exports import solution
-from detlearn.grading.worker import Limits, descendants
 
 START = "import torch\nfrom detlearn import check"
 # kind → what stands before the answer of every function's body; "" is the right answer itself.

@@ -325,9 +325,6 @@ def test_a_file_without_a_floor_is_found(tmp_path):
 
 # ---- nothing runs at import
 
-# This one has effects on purpose, and says so: only the server of the graders imports it.
-WITH_EFFECTS = "detlearn.grading._preload"
-
 IMPORT_ALL = """
     import importlib, json, os, pkgutil, sys
 
@@ -359,7 +356,7 @@ IMPORT_ALL = """
     import PACKAGE
 
     for found in pkgutil.walk_packages(PACKAGE.__path__, "PACKAGE."):
-        if not found.name.endswith("__main__") and found.name != "WITH_EFFECTS":
+        if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
 
     after = settings()
@@ -382,7 +379,7 @@ def run_python(code: str, path: Path) -> subprocess.CompletedProcess:
 
 def deeds_at_import(package: str, path: Path) -> str:
     """Import all of a package; return what was printed, and what was done as a JSON list."""
-    code = IMPORT_ALL.replace("PACKAGE", package).replace("WITH_EFFECTS", WITH_EFFECTS)
+    code = IMPORT_ALL.replace("PACKAGE", package)
     done = run_python(code, path)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

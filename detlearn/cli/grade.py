@@ -31,14 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         metavar="S",
-        help="seconds for one exercise of a submission (default: 10)",
+        help="seconds of processor time for one exercise (default: 10)",
+    )
+    parser.add_argument(
+        "--in-container",
+        action="store_true",
+        help="without a sandbox, on a machine that is thrown away afterwards",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Grade one submission or a folder of them."""
+    from detlearn.grading.box import Limits
     from detlearn.grading.grader import grade_folder, grade_one
-    from detlearn.grading.worker import Limits
 
     if (options.out is None) == (options.gradescope is None):
         raise ValueError("give either --out grades.csv or --gradescope results.json")
@@ -54,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed or 0,
             exercises=options.exercises,
             limits=limits,
+            in_container=options.in_container,
         )
         print(f"{sum(row.points.values())} points → {options.gradescope}")
         return 0
@@ -65,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         exercises=options.exercises,
         limits=limits,
         workers=options.workers,
+        in_container=options.in_container,
     )
     print(f"{len(rows)} submissions → {options.out}")
 

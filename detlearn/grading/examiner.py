@@ -1,4 +1,4 @@
-"""Grades one submission: asks its functions in confined processes, compares the answers here.
+"""Grades one submission: has its functions asked in a sandbox, compares the answers here.
 
 This process makes the questions from a private seed. What leaves it are the questions, without the
 expected answers and without the notes that go with them; what comes back are answers as plain
@@ -7,26 +7,35 @@ data, which the check engine judges.
 
 from __future__ import annotations
 
+import inspect
 import json
-import pickle
-import signal
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from detlearn.check import EXERCISES
-from detlearn.check.engine import judge
+from detlearn.check.engine import Own, judge
+from detlearn.check.engine.cases import Case, fault
 from detlearn.check.engine.display import Verdict
-from detlearn.grading import references, tasks, wire
+from detlearn.check.engine.forms import tensors_in
+from detlearn.check.engine.sandbox import call_own
+from detlearn.grading import inside, wire
+from detlearn.grading.box import Limits, Outcome, Views
 from detlearn.grading.submissions import Submission
-from detlearn.grading.worker import Limits, Outcome, Task, run_confined
 
-Run = Callable[[Task, bytes, Limits], Outcome]
+Run = Callable[[Any, Path, int], Outcome]
 
 NOT_HANDED_IN = "not handed in: no check.{name}(…) was found in a code cell"
 NOT_ATTEMPTED = "not attempted: the function raises NotImplementedError"
 BROKEN = "what came back from the function's process cannot be read: {why}"
+CUT = "write it yourself, with the operations of torch"  # what a view says for what it lacks
+
+TEXTS = 4_000_000  # bytes for all that is no tensor
+SURVEY = 1_000_000  # bytes
+FEWEST = 256  # numbers that may come back, of an answer that has fewer
+SPARE = 8  # tensors that may come back beyond those that are expected
 
 
 @dataclass(frozen=True)
@@ -61,72 +70,132 @@ class Row:
     lost: bool = False
 
 
-def serve(connection: Connection, settings: Settings) -> None:
-    """Grade what comes through a connection until it closes; runs in a process of its own.
+class Sheet:
+    """The cases of an exercise, what the package answers, and how large an answer can be.
 
-    Args:
-        connection: to the grader. A submission comes in, a row goes out; in between, tasks go out
-            for the grader to start, since it has the server of processes, and outcomes come in.
-        settings: how to grade.
+    One serves for all submissions. Two threads must not judge by it at the same time.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def run(task: Task, payload: bytes, limits: Limits) -> Outcome:
-        connection.send((task, payload, limits))
-        return connection.recv()
+    def __init__(self, name: str, seed: int) -> None:
+        self.exercise = EXERCISES[name]
+        self.cases = self.exercise.ladder(seed)
+        self.own = Own(self.exercise, self.cases)
+        self.asked = [replace(case, note="", expected=None) for case in self.cases]
 
-    while True:
+        # A wrong answer may be somewhat larger than the right one and still be shown.
+        sizes = [self._sizes(case) for case in self.cases]
+        self.most = [max(FEWEST, 2 * largest) for largest, _ in sizes]
+        self.bytes = TEXTS + sum(
+            8 * most * (number + SPARE) for most, (_, number) in zip(self.most, sizes)
+        )
+
+    def _sizes(self, case: Case) -> tuple[int, int]:
+        """The numbers in the largest tensor of an answer, or of the question, and the tensors."""
+        if case.rung == "cause":
+            return 1, 1
+        answer = call_own(self.exercise.reference, case)
+        tensors = [*answer.values, *tensors_in([list(case.args), case.keywords])]
+        return max((tensor.numel() for tensor in tensors), default=1), len(answer.values)
+
+    def verdict(self, content: bytes) -> Verdict:
+        """Judge answers as they came back.
+
+        Raises:
+            Garbled: if they are none.
+        """
+        answers = wire.decode(content, self.asked, self.most)
         try:
-            submission = connection.recv()
-            connection.send(examine(submission, settings, run))
-        except (EOFError, ConnectionError):  # the grader is gone, or done
-            return
+            return judge(self.exercise, self.cases, answers, self.own)
+        except Exception as error:  # tensors that no comparison was written for
+            why = f"the answers cannot be compared ({type(error).__name__})"
+            raise wire.Garbled(self._fault(answers) or why) from error
+
+    def _fault(self, answers: list[Any]) -> str:
+        """The plain sentence on the first wrong answer, where the engine cannot say more."""
+        for i, answer in enumerate(answers):
+            try:
+                found = fault(self.cases[i], answer, self.own.expected(i), self.exercise.returns)
+            except Exception:
+                return ""
+            if found:
+                return f"on {self.cases[i].note}: {found.text}"
+        return ""
 
 
-def examine(submission: Submission, settings: Settings, run: Run = run_confined) -> Row:
-    """Grade a submission.
+class Examiner:
+    """Grades submissions; several threads may share one.
 
     Args:
-        submission: what was handed in.
-        settings: how to grade it.
-        run: runs a task in a confined process.
-
-    Returns:
-        Its row; a submission never raises.
+        settings: how to grade.
+        views: of the package.
     """
-    row = Row(dict.fromkeys(settings.exercises, 0), dict.fromkeys(settings.exercises, ""))
-    row.remark = submission.trouble
-    if submission.trouble:
+
+    def __init__(self, settings: Settings, views: Views) -> None:
+        self.settings, self.views = settings, views
+        self._sheets: dict[str, Sheet] = {}
+        self._judging = threading.Lock()
+
+    def first_view(self) -> Path:
+        """Return a view to begin with, before anything of a learner's is asked."""
+        return self.views.of(self.settings.exercises[0])
+
+    def sheet(self, name: str) -> Sheet:
+        """Return the sheet of an exercise."""
+        with self._judging:
+            if name not in self._sheets:
+                self._sheets[name] = Sheet(name, self.settings.seed)
+            return self._sheets[name]
+
+    def verdict(self, name: str, content: bytes) -> Verdict:
+        """Judge answers; raises Garbled if they are none."""
+        sheet = self.sheet(name)
+        with self._judging:
+            return sheet.verdict(content)
+
+    def examine(self, submission: Submission, run: Run) -> Row:
+        """Grade a submission.
+
+        Args:
+            submission: what was handed in.
+            run: does a task in its sandbox.
+
+        Returns:
+            Its row.
+        """
+        names = self.settings.exercises
+        row = Row(dict.fromkeys(names, 0), dict.fromkeys(names, ""), submission.trouble)
+        if not submission.notebooks:
+            return row
+
+        found, remark, row.lost = self._survey(submission, run)
+        row.remark = "; ".join(filter(None, (submission.trouble, remark)))
+        work = _Work(submission, found, self, run)
+
+        for name in names:
+            if name not in found.handed_in:
+                missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
+                row.hints[name] = wire.clean(found.notes.get(name, missing))
+                continue
+            graded = work.grade(name)
+            row.points[name], row.hints[name] = graded.points, graded.hint
+            row.lost |= graded.lost
+
         return row
 
-    found, row.remark, row.lost = _survey(submission, settings.limits, run)
-    work = _Work(submission, found, settings, run)
+    def _survey(self, submission: Submission, run: Run) -> tuple[inside.Survey, str, bool]:
+        """What is in it, the remark, and whether the sandbox was lost."""
+        task = inside.Look(submission.notebooks, tuple(EXERCISES))
+        outcome = run(task, self.first_view(), SURVEY)
 
-    for name in settings.exercises:
-        if name not in found.handed_in:
-            missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
-            row.hints[name] = found.notes.get(name, missing)
-            continue
-        graded = work.grade(name)
-        row.points[name], row.hints[name] = graded.points, graded.hint
-        row.lost |= graded.lost
+        try:
+            ((kind, content),) = wire.frames(outcome.data)
+            if kind != wire.SURVEY:
+                raise wire.Garbled(_text(content))
+            found = inside.Survey(**json.loads(content))
+        except ValueError as error:
+            return inside.Survey(), f"it cannot be read: {outcome.ended or error}", outcome.lost
 
-    return row
-
-
-def _survey(submission: Submission, limits: Limits, run: Run) -> tuple[tasks.Survey, str, bool]:
-    """What is in it, the remark, and whether the process was lost."""
-    outcome = run(tasks.survey, pickle.dumps(submission.notebooks), limits)
-
-    try:
-        ((kind, content),) = wire.frames(outcome.data)
-        if kind != wire.SURVEY:
-            raise wire.Garbled(_text(content))
-        found = tasks.Survey(**json.loads(content))
-    except ValueError as error:
-        return tasks.Survey(), f"it cannot be read: {outcome.ended or error}", outcome.lost
-
-    return found, "; ".join(found.remarks), False
+        return found, wire.clean("; ".join(found.remarks), most=1000), False
 
 
 @dataclass(frozen=True)
@@ -136,7 +205,7 @@ class _Graded:
     Attributes:
         points: for it.
         hint: what is wrong, or "".
-        lost: the process that ran it was lost.
+        lost: the sandbox that ran it was lost.
         asked: its function answered, so the hint is about its answers.
     """
 
@@ -152,14 +221,14 @@ class _Work:
     Args:
         submission: what was handed in.
         found: the exercises in it.
-        settings: how to grade.
-        run: runs a task in a confined process.
+        examiner: knows the questions and judges.
+        run: does a task in its sandbox.
     """
 
     def __init__(
-        self, submission: Submission, found: tasks.Survey, settings: Settings, run: Run
+        self, submission: Submission, found: inside.Survey, examiner: Examiner, run: Run
     ) -> None:
-        self.submission, self.found, self.settings, self.run = submission, found, settings, run
+        self.submission, self.found, self.examiner, self.run = submission, found, examiner, run
         self.done: dict[str, _Graded] = {}
 
     def grade(self, name: str) -> _Graded:
@@ -170,79 +239,86 @@ class _Work:
 
         # As in the reading flow, the name of a wrong function means the package's from then on.
         needed = [other for other in self.found.earlier[name] if other in self.found.handed_in]
-        replaced = frozenset(other for other in needed if not self.grade(other).points)
+        given = [other for other in needed if not self.grade(other).points]
 
-        graded = self._ask(name, replaced, whole=False)
+        graded = self._ask(name, given, whole=False)
         if not graded.points and name in self.found.doubtful:
-            other = self._ask(name, replaced, whole=True)
+            other = self._ask(name, given, whole=True)
             graded = other if other.points or (other.asked and not graded.asked) else graded
 
         self.done[name] = graded
         return graded
 
-    def _ask(self, name: str, replaced: frozenset[str], *, whole: bool) -> _Graded:
+    def _ask(self, name: str, given: Collection[str], *, whole: bool) -> _Graded:
         """Put the questions to the function and judge the answers."""
-        limits = self.settings.limits
-        cases = EXERCISES[name].ladder(self.settings.seed)
-        questions = tasks.Questions(
+        sheet = self.examiner.sheet(name)
+        questions = inside.Questions(
             notebook=self.submission.notebooks[self.found.handed_in[name]],
             exercise=name,
-            cases=[replace(case, note="", expected=None) for case in cases],
-            seconds=limits.seconds,
-            replaced=replaced,
+            exercises=tuple(EXERCISES),
+            cases=sheet.asked,
+            most=sheet.most,
+            given={other: _place(EXERCISES[other].reference) for other in given},
             whole=whole,
         )
 
-        outcome = self.run(tasks.answer, pickle.dumps(questions), limits)
+        outcome = self.run(questions, self.examiner.views.of(name, given), sheet.bytes)
         if outcome.lost:
-            return _Graded(hint="the process that ran this function was lost", lost=True)
+            return _Graded(hint="the sandbox that ran this function was lost", lost=True)
         try:
-            verdict = _verdict(name, cases, outcome)
+            verdict = self._verdict(name, outcome)
         except wire.Garbled as error:
             return _Graded(hint=outcome.ended or BROKEN.format(why=error))
 
         if isinstance(verdict, str):
             return _Graded(hint=verdict)
-        return _Graded(points=verdict.points, hint=said(verdict), asked=True)
+        seconds = self.examiner.settings.limits.seconds
+        return _Graded(points=verdict.points, hint=said(verdict, seconds), asked=True)
+
+    def _verdict(self, name: str, outcome: Outcome) -> Verdict | str:
+        """The engine's verdict, or a sentence where there is nothing to judge."""
+        found = wire.frames(outcome.data)
+
+        # Maybe a sentence about the code around the function, maybe the answers; each once.
+        kinds = [kind for kind, _ in found]
+        if kinds not in ([wire.SENTENCE], [wire.ANSWERS], [wire.SENTENCE, wire.ANSWERS]):
+            why = outcome.ended or "its process ended too early"
+            raise wire.Garbled("more was written than the answers" if found else why)
+        sentence = _text(found[0][1]) if kinds[0] == wire.SENTENCE else ""
+        if kinds[-1] == wire.SENTENCE:
+            return sentence
+
+        verdict = self.examiner.verdict(name, found[-1][1])
+        return sentence if sentence and verdict.status == "wrong" else verdict
 
 
-def _verdict(name: str, cases: list[Any], outcome: Outcome) -> Verdict | str:
-    """The engine's verdict, or a sentence where there is nothing to judge."""
-    found = wire.frames(outcome.data)
-
-    used = {_text(content) for kind, content in found if kind == wire.REFERENCE}
-    if used:
-        return references.HINT.format(names=", ".join(sorted(used)[:3]))
-
-    # Maybe a sentence about the code around the function, maybe the answers; each once.
-    kinds = [kind for kind, _ in found]
-    if kinds not in ([wire.SENTENCE], [wire.ANSWERS], [wire.SENTENCE, wire.ANSWERS]):
-        why = outcome.ended or "its process ended too early"
-        raise wire.Garbled("more was written than the answers" if found else why)
-    sentence = _text(found[0][1]) if kinds[0] == wire.SENTENCE else ""
-    if kinds[-1] == wire.SENTENCE:
-        return sentence
-
-    answers = wire.decode(found[-1][1], len(cases))
-    try:
-        verdict = judge(EXERCISES[name], cases, answers)
-    except Exception as error:  # tensors that no comparison was written for
-        raise wire.Garbled(f"the answers cannot be compared ({type(error).__name__})") from error
-    return sentence if sentence and verdict.status == "wrong" else verdict
+def _place(function: Callable) -> tuple[str, str]:
+    """The module and the name by which a function of the package is found."""
+    function = inspect.unwrap(function)
+    return function.__module__, function.__name__
 
 
 def _text(content: bytes) -> str:
     return wire.clean(content.decode(errors="replace"))
 
 
-def said(verdict: Verdict) -> str:
-    """Return a verdict on one line, for a cell of a table."""
+def said(verdict: Verdict, seconds: float) -> str:
+    """Return a verdict on one line, for a cell of a table.
+
+    Args:
+        verdict: the engine's.
+        seconds: the limit; the engine's own counts time on the clock.
+    """
     if verdict.status == "right":
         return ""
     if verdict.status == "todo":
         return NOT_ATTEMPTED
 
-    parts = [verdict.text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
+    # On a busy machine it is the same sentence as on one that has nothing else to do.
+    clock = f"stopped after {seconds * inside.BACKSTOP:g} seconds"
+    text = verdict.text.replace(clock, f"stopped after {seconds:g} seconds")
+
+    parts = [text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
     return wire.clean("; ".join(part for part in parts if part), most=1000)
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import queue
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import TracebackType
 
 from detlearn.check import EXERCISES
-from detlearn.grading.examiner import Row, Settings, serve
-from detlearn.grading.journal import Journal, key_of
+from detlearn.grading.box import Box, Limits, Views, require_sandbox
+from detlearn.grading.examiner import Examiner, Row, Settings
+from detlearn.grading.journal import Journal, key_of, naming
 from detlearn.grading.submissions import Submission, find_submissions, read_submission
 from detlearn.grading.tables import csv_table, gradescope_results
-from detlearn.grading.worker import Limits, context, run_confined, start
+from detlearn.grading.view import make_view
 from detlearn.machine.checkpoints import write_atomically
 from detlearn.machine.progress import progress_bar
 
-TRIES = 2  # for a submission whose processes are lost, by no fault that can be told
-LOST = "the grader's own process ended on this submission; grade it again by the same command"
+TRIES = 2  # for a submission whose sandbox is lost, by no fault that can be told
+LOST = "the sandbox ended on this submission; grade it again by the same command"
 
 
 def chosen_exercises(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -43,53 +44,58 @@ def grade_folder(
     limits: Limits | None = None,
     workers: int | None = None,
     progress: bool = True,
+    in_container: bool = False,
 ) -> dict[str, Row]:
     """Grade every submission of a folder and write the table.
 
     Args:
         folder: each entry is a submission.
-        out: the CSV file; the journal ``<out>.journal`` stands beside it.
+        out: the CSV file, outside of the folder; the journal ``<out>.journal`` stands beside it.
         seed: of the cases; None draws one and keeps it in the journal.
         exercises: names; None grades all.
         limits: for each exercise of a submission.
         workers: submissions that are graded at the same time; None takes one per core.
         progress: whether to show a bar.
+        in_container: grade without a sandbox, on a machine that is thrown away afterwards.
 
     Returns:
         submission → row.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if an exercise is not known, or there is nothing to grade.
+        ValueError: if an exercise is not known, there is nothing to grade, the table would lie
+            among the submissions, or another grader is writing it.
+        OSError: if no sandbox can be built, or a file cannot be written.
     """
     names = chosen_exercises(exercises)
-    journal_path = out.with_name(out.name + ".journal")
-    paths = find_submissions(folder, leave_out=(out, journal_path))
+    paths = find_submissions(folder)
+
+    # A submission could bring a table, or a journal with points, of its own.
+    if folder.resolve() in out.resolve().parents:
+        raise ValueError(f"{out} lies among the submissions in {folder}; name another place")
     if not paths:
         raise ValueError(f"{folder} holds no submissions")
+    if not in_container:
+        require_sandbox()
 
-    with Journal(journal_path) as journal:
+    with Journal(out.with_name(out.name + ".journal")) as journal:
         settings = Settings(journal.seed() if seed is None else seed, names, limits or Limits())
-        rows = _grade(paths, journal, settings, workers or _cores(), progress)
+        workers = min(workers or _cores(), len(paths))
+        rows: dict[str, Row] = {}
 
-    write_atomically(out, csv_table(rows, names))
-    return rows
+        with (
+            progress_bar(len(paths), "grading", unit="submission", show=progress) as bar,
+            Graders(workers, settings, in_container=in_container) as graders,
+        ):
+            for path, key, row in graders.all(paths, journal):
+                rows[path.name] = row
+                # What was lost is not kept: the next run tries it again.
+                if not row.lost and key not in journal.rows:
+                    journal.add(key, row)
+                bar.update()
 
-
-def _grade(
-    paths: Sequence[Path], journal: Journal, settings: Settings, workers: int, progress: bool
-) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
-    bar = progress_bar(len(paths), "grading", unit="submission", show=progress)
-
-    with bar, Examiners(min(workers, len(paths)), settings) as examiners:
-        for path, key, row in examiners.all(paths, journal):
-            rows[path.name] = row
-            # What was lost is not kept: the next run tries it again.
-            if not row.lost and key not in journal.rows:
-                journal.add(key, row)
-            bar.update()
-
+        with naming(out):
+            write_atomically(out, csv_table(rows, names))
     return rows
 
 
@@ -100,6 +106,7 @@ def grade_one(
     seed: int = 0,
     exercises: Sequence[str] | None = None,
     limits: Limits | None = None,
+    in_container: bool = False,
 ) -> Row:
     """Grade a notebook or a folder of notebooks as one submission, for Gradescope.
 
@@ -109,19 +116,24 @@ def grade_one(
         seed: of the cases.
         exercises: names; None grades all.
         limits: for each exercise.
+        in_container: grade without a sandbox, on a machine that is thrown away afterwards.
 
     Returns:
         What it earned.
 
     Raises:
         ValueError: if an exercise is not known.
+        OSError: if no sandbox can be built, or the file cannot be written.
     """
-    names = chosen_exercises(exercises)
+    settings = Settings(seed, chosen_exercises(exercises), limits or Limits())
+    if not in_container:
+        require_sandbox()
 
-    with Examiners(1, Settings(seed, names, limits or Limits())) as examiners:
-        row = examiners.examine(read_submission(path))
+    with Graders(1, settings, in_container=in_container) as graders:
+        row = graders.grade(read_submission(path))
 
-    write_atomically(results, gradescope_results(row, names))
+    with naming(results):
+        write_atomically(results, gradescope_results(row, settings.exercises))
     return row
 
 
@@ -129,32 +141,44 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-class Examiners:
-    """Some processes that each grade one submission at a time; use them in a ``with``."""
+class Graders:
+    """Some threads that each grade one submission at a time; use them in a ``with``.
 
-    def __init__(self, number: int, settings: Settings) -> None:
-        self.number, self.settings = number, settings
-        self._idle: queue.SimpleQueue[tuple[BaseProcess, Connection]] = queue.SimpleQueue()
+    Args:
+        number: of threads.
+        settings: how to grade.
+        in_container: do without sandboxes.
+    """
 
-    def __enter__(self) -> Examiners:
-        context()  # on Linux only
-        self._threads = ThreadPoolExecutor(self.number)
-        for _ in range(self.number):
-            self._idle.put(self._start())
+    def __init__(self, number: int, settings: Settings, *, in_container: bool = False) -> None:
+        self.settings, self.in_container = settings, in_container
+        self._threads = ThreadPoolExecutor(number)
+        self._boxes: set[Box] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def __enter__(self) -> Graders:
+        self._views = Views(make_view)
+        self._examiner = Examiner(self.settings, self._views)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stop()
         self._threads.shutdown(cancel_futures=True)
-        for _ in range(self.number):
-            process, connection = self._idle.get()
-            connection.close()  # which it takes for the end
-            process.join()
+        self._views.close()
 
-    def _start(self) -> tuple[BaseProcess, Connection]:
-        here, there = context().Pipe()
-        process = start(serve, there, self.settings)
-        there.close()
-        return process, here
+    def _stop(self) -> None:
+        """End all sandboxes, so that no thread waits for one; from now on Ctrl-C ends at once."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        with self._lock:
+            self._stopped = True
+            for box in self._boxes:
+                box.kill()
 
     def all(self, paths: Sequence[Path], journal: Journal) -> Iterator[tuple[Path, str, Row]]:
         """Grade what the journal does not hold; yields path, key and row as they are done."""
@@ -163,30 +187,45 @@ class Examiners:
         def one(path: Path) -> tuple[Path, str, Row]:
             submission = read_submission(path)
             key = key_of(submission, self.settings)
-            return path, key, known.get(key) or self.examine(submission)
+            return path, key, known.get(key) or self.grade(submission)
 
         for done in as_completed([self._threads.submit(one, path) for path in paths]):
             yield done.result()
 
-    def examine(self, submission: Submission) -> Row:
-        """Grade one submission in an idle process, again if that one is lost."""
-        for _ in range(TRIES):
-            process, connection = self._idle.get()
+    def grade(self, submission: Submission) -> Row:
+        """Grade one submission in a sandbox of its own, again if that one is lost.
 
+        Whatever happens on it is its row; only what keeps every sandbox from starting is raised.
+        """
+        if not submission.notebooks:
+            return self._examiner.examine(submission, _nothing)
+
+        for _ in range(TRIES):
+            box = self._open()
             try:
-                connection.send(submission)
-                # Only we have the server: what the examiner wants to run is started here.
-                while not isinstance(row := connection.recv(), Row):
-                    connection.send(run_confined(*row))
-            except (EOFError, OSError):
-                row = Row(remark=LOST, lost=True)
-                connection.close()
-                process.join()
-                process, connection = self._start()
+                row = self._examiner.examine(submission, box.run)
+            except Exception as error:
+                why = f"the grader fails on it ({type(error).__name__}: {error})"
+                row = Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
             finally:
-                self._idle.put((process, connection))
+                with self._lock:
+                    self._boxes.discard(box)
+                box.close()
 
             if not row.lost:
-                break
-
+                return row
+        row.remark = LOST
         return row
+
+    def _open(self) -> Box:
+        first = self._examiner.first_view()
+        box = Box(self.settings.limits, first, in_container=self.in_container)
+        with self._lock:
+            self._boxes.add(box)
+            if self._stopped:
+                box.kill()
+        return box
+
+
+def _nothing(*_: object) -> None:
+    raise AssertionError("there is no notebook to ask")

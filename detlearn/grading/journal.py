@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -32,11 +34,13 @@ class Journal:
         self.rows: dict[str, Row] = {}
         self.drawn_seed: int | None = None
 
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "ab")
+        self._lock()
+
         for line in self._lines():
             self._learn(line)
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab")
         # A torn last line must not swallow the next one.
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")
@@ -49,11 +53,20 @@ class Journal:
     ) -> None:
         self._file.close()
 
+    def _lock(self) -> None:
+        """Keep others from writing, until the file is closed or this process ends."""
+        import fcntl  # not on Windows, where nothing is graded
+
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            table = self.path.with_suffix("")
+            text = f"{table} is being written by another grader; wait for it, or name another table"
+            raise ValueError(text) from None
+
     def _lines(self) -> list[Any]:
         """What stands in the file, but for lines that are no JSON."""
-        if not self.path.exists():
-            return []
-
         found = []
         for line in self.path.read_bytes().splitlines():
             try:
@@ -70,13 +83,14 @@ class Journal:
                 self.drawn_seed = int(line["seed"])
             else:
                 self.rows[line["key"]] = row_of(line["row"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def seed(self) -> int:
         """Return a seed that nobody knows, drawn once for each journal."""
@@ -89,6 +103,19 @@ class Journal:
         """Keep a row for good."""
         self.rows[key] = row
         self._write({"key": key, "row": asdict(row)})
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the system, such as that of a full disk, name the file.
+
+    Raises:
+        OSError: with the path in it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def key_of(submission: Submission, settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """What a class has handed in: a folder whose every entry is one submission.
 
 A submission is a notebook, or a folder of notebooks. Whatever is wrong with one (broken JSON, an
-empty file, a link, a file that is no notebook) is said in its row; nothing here raises for it.
+empty file, a link, folders without end) is said in its row; nothing here raises for it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_BYTES = 20_000_000  # of one notebook: pictures in the outputs make them large, not this large
-MAX_NOTEBOOKS = 50  # of one submission
+MAX_NOTEBOOKS, MAX_ENTRIES, MAX_DEPTH = 50, 10_000, 20  # of one submission
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Submission:
     Attributes:
         name: of the file or folder.
         notebooks: (name, content as it lies on the disk) of each, in the order of their names.
-        trouble: why there is nothing to grade, or "".
+        trouble: what cannot be read, or "".
     """
 
     name: str
@@ -42,12 +41,11 @@ class NotANotebook(ValueError):
     """What is wrong with a file, as a sentence without its full stop."""
 
 
-def find_submissions(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
-    """Return a folder's entries, sorted by name, without hidden ones and the grader's own files.
+def find_submissions(folder: Path) -> list[Path]:
+    """Return a folder's entries, sorted by name, without hidden ones.
 
     Args:
         folder: where the submissions lie.
-        leave_out: files that are not submissions, such as the table itself.
 
     Returns:
         Files and folders, one for each submission.
@@ -57,10 +55,7 @@ def find_submissions(folder: Path, leave_out: Collection[Path] = ()) -> list[Pat
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of submissions at {folder}")
-
-    own = {os.path.abspath(path) for path in leave_out}
-    entries = [path for path in folder.iterdir() if os.path.abspath(path) not in own]
-    return sorted(path for path in entries if not _is_hidden(path))
+    return sorted(path for path in folder.iterdir() if not _is_hidden(path))
 
 
 def _is_hidden(path: Path) -> bool:
@@ -68,38 +63,69 @@ def _is_hidden(path: Path) -> bool:
 
 
 def read_submission(path: Path) -> Submission:
-    """Read a notebook or a folder of notebooks.
+    """Read a notebook or a folder of notebooks; never raises.
 
     Args:
         path: of the file or folder.
 
     Returns:
-        The submission; its `trouble` says what is wrong, if anything is.
+        The submission; its `trouble` says what is wrong, if anything is. A notebook that cannot be
+        read says nothing against the others.
     """
+    notebooks, trouble = [], []
+
     try:
-        return Submission(path.name, tuple(_read_all(path)))
-    except NotANotebook as error:
-        return Submission(path.name, trouble=str(error))
-    except OSError as error:
-        return Submission(path.name, trouble=f"cannot be read: {error.strerror or error}")
+        paths = [path] if not _is_folder(path) else _notebooks_in(path)
+    except Exception as error:
+        return Submission(path.name, trouble=_why(error))
+
+    for file in paths:
+        try:
+            content = _read(file)
+            name = str(file.relative_to(path)) if file != path else file.name
+            notebooks.append((name, content))
+        except Exception as error:
+            trouble.append(_why(error))
+
+    return Submission(path.name, tuple(notebooks), "; ".join(trouble[:3]))
 
 
-def _read_all(path: Path) -> list[tuple[str, bytes]]:
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
-        return [(path.name, _read(path))]
+def _why(error: Exception) -> str:
+    if isinstance(error, NotANotebook):
+        return str(error)
+    said = error.strerror if isinstance(error, OSError) else _first_line(error)
+    return f"cannot be read: {said or type(error).__name__}"
 
-    # Checkpoints of Jupyter and leavings of a Mac are nobody's work, at any depth.
-    found = [
-        file
-        for file in sorted(path.rglob("*.ipynb"))
-        if not any(_is_hidden(part) for part in (file, *file.relative_to(path).parents[:-1]))
-    ]
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)  # a link to a folder is none
+
+
+def _notebooks_in(folder: Path) -> list[Path]:
+    """The notebooks at any depth, sorted by name."""
+    found, ahead, entries = [], [folder], 0
+
+    # Checkpoints of Jupyter and leavings of a Mac are nobody's work.
+    while ahead:
+        for path in ahead.pop().iterdir():
+            entries += 1
+            if entries > MAX_ENTRIES or len(path.parts) - len(folder.parts) > MAX_DEPTH:
+                raise NotANotebook(
+                    f"the folder holds more than {MAX_ENTRIES} entries, or folders in folders "
+                    f"deeper than {MAX_DEPTH}"
+                )
+            if _is_hidden(path):
+                continue
+            if _is_folder(path):
+                ahead.append(path)
+            elif path.suffix == ".ipynb":
+                found.append(path)
+
     if not found:
         raise NotANotebook("the folder holds no notebook (.ipynb)")
     if len(found) > MAX_NOTEBOOKS:
         raise NotANotebook(f"the folder holds {len(found)} notebooks; at most {MAX_NOTEBOOKS}")
-
-    return [(str(file.relative_to(path)), _read(file)) for file in found]
+    return sorted(found)
 
 
 def _read(path: Path) -> bytes:
@@ -116,7 +142,10 @@ def _read(path: Path) -> bytes:
         size, most = kind.st_size / 1e6, MAX_BYTES / 1e6
         raise NotANotebook(f"{path.name} has {size:.0f} MB; at most {most:.0f} MB are read")
 
-    return path.read_bytes()
+    content = path.read_bytes()
+    if len(content) != kind.st_size:
+        raise NotANotebook(f"{path.name} changes while it is read")
+    return content
 
 
 def code_cells(name: str, content: bytes) -> list[str]:

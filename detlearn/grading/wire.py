@@ -15,11 +15,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
-from detlearn.check.engine.cases import Answer, Trouble
+from detlearn.check.engine.cases import Answer, Case, Trouble
+from detlearn.check.engine.sandbox import DTYPES
 
-ANSWERS, SENTENCE, REFERENCE, SURVEY = b"A", b"S", b"R", b"V"
-KINDS = (ANSWERS, SENTENCE, REFERENCE, SURVEY)
+ANSWERS, SENTENCE, SURVEY = b"A", b"S", b"V"
+KINDS = (ANSWERS, SENTENCE, SURVEY)
+KINDS_OF_NUMBERS = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
+WRONG_FORM = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError)
 HEAD = struct.Struct("<cI")
 MAX_TEXT = 400
 # After these the engine asks no more, so the answers may end early.
@@ -72,24 +76,32 @@ def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def encode(answers: Sequence[Answer]) -> bytes:
-    """Return answers as bytes: their tensors as safetensors, the rest as JSON beside them."""
-    tensors: dict[str, torch.Tensor] = {}
+def encode(answers: Sequence[Answer], most: Sequence[int]) -> bytes:
+    """Return answers as bytes: their tensors as safetensors, the rest as JSON beside them.
+
+    Args:
+        answers: to send.
+        most: for each, the number of elements up to which a tensor is sent; of a larger one, which
+            is wrong anyway, only what is said of it: dtype and shape.
+    """
+    tensors: dict[str, Tensor] = {}
     rows: list[dict[str, Any]] = []
 
-    for i, answer in enumerate(answers):
-        trouble, own, values = answer.trouble, {}, len(answer.values)
+    for i, (answer, largest) in enumerate(zip(answers, most)):
+        trouble, own, values = answer.trouble, {}, []
 
         # What cannot be packed spoils this answer, not the others.
         try:
             for j, value in enumerate(answer.values):
-                own[f"{i}.{j}"] = _plain(value)
+                if value.numel() <= largest:
+                    own[f"{i}.{j}"] = _plain(value)
+                values.append([_name(value.dtype), list(value.shape)])
             if answer.gradient is not None:
                 own[f"{i}.gradient"] = _plain(answer.gradient)
             save(own)
         except Exception:
             trouble = Trouble("type", "your function returns an unusual kind of tensor")
-            own, values = {}, 0
+            own, values = {}, []
 
         tensors |= own
         row = {name: getattr(answer, name) for name in ("changed", "printed", "steps")}
@@ -99,19 +111,24 @@ def encode(answers: Sequence[Answer]) -> bytes:
     return save(tensors, metadata={"answers": json.dumps(rows)})
 
 
-def _plain(value: torch.Tensor) -> torch.Tensor:
-    return value.detach().as_subclass(torch.Tensor).cpu().contiguous().clone()
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().as_subclass(Tensor).cpu().contiguous().clone()
 
 
-def decode(content: bytes, number: int) -> list[Answer]:
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def decode(content: bytes, cases: Sequence[Case], most: Sequence[int]) -> list[Answer]:
     """Read answers.
 
     Args:
         content: what `encode` made, or what somebody else made to look like it.
-        number: of questions that were asked.
+        cases: the questions that were asked.
+        most: as for `encode`.
 
     Returns:
-        The answers.
+        The answers. A tensor that was too large to be sent is one without memory ("meta").
 
     Raises:
         Garbled: if it is anything else, or has another number of answers.
@@ -121,35 +138,63 @@ def decode(content: bytes, number: int) -> list[Answer]:
         # The library reads the tensors only; the notes stand in the header.
         (length,) = struct.unpack("<Q", content[:8])
         rows = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["answers"])
-        answers = [_answer(i, row, tensors) for i, row in enumerate(rows)]
-    except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        number = len(rows)
+        answers = [_answer(i, *each, tensors) for i, each in enumerate(zip(rows, cases, most))]
+    except (*WRONG_FORM, SafetensorError, struct.error, RecursionError):
         raise Garbled("it holds no answers") from None
 
     early = bool(answers) and answers[-1].trouble and answers[-1].trouble.kind in LAST
-    if len(answers) > number or (len(answers) < number and not early):
-        raise Garbled(f"{len(answers)} answers came to {number} questions")
+    if number > len(cases) or (number < len(cases) and not early):
+        raise Garbled(f"{number} answers came to {len(cases)} questions")
 
     return answers
 
 
-def _answer(index: int, row: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Answer:
+def _answer(
+    index: int, row: dict[str, Any], case: Case, most: int, tensors: dict[str, Tensor]
+) -> Answer:
     trouble = None
     if row["trouble"] is not None:
         kind, message, line = row["trouble"]
         trouble = Trouble(clean(kind), clean(message), clean(line))
 
     steps = row["steps"]
-    if not all(isinstance(number, int) for number in (steps, *row["changed"])):
+    if not all(type(number) is int for number in (steps, *row["changed"])):
         raise TypeError("not a number of steps, or not the places of arguments")
 
+    values = [
+        _value(dtype, shape, tensors.get(f"{index}.{j}"), most)
+        for j, (dtype, shape) in enumerate(row["values"])
+    ]
+
+    # A gradient has the form of what it belongs to, and nothing else is compared with it.
+    gradient = tensors.get(f"{index}.gradient")
+    if gradient is not None:
+        argument = case.args[case.differentiated[1]]
+        if not case.gradient or gradient.shape != argument.shape:
+            raise ValueError("a gradient of another shape")
+        _value(_name(gradient.dtype), list(gradient.shape), gradient, gradient.numel())
+
     return Answer(
-        values=tuple(tensors[f"{index}.{j}"] for j in range(row["values"])),
-        gradient=tensors.get(f"{index}.gradient"),
+        values=tuple(values),
+        gradient=gradient,
         trouble=trouble,
         changed=tuple(row["changed"]),
         printed=clean(row["printed"]),
         steps=steps,
     )
+
+
+def _value(dtype: str, shape: list[int], sent: Tensor | None, most: int) -> Tensor:
+    """A tensor of the dtype and shape that are said; one without memory if it was not sent."""
+    said = torch.empty(shape, dtype=KINDS_OF_NUMBERS[dtype], device="meta")
+    if (sent is None) != (said.numel() > most):
+        raise ValueError("what is sent and what is too large to be sent do not fit")
+    if sent is None:
+        return said
+    if sent.dtype != said.dtype or sent.shape != said.shape:
+        raise ValueError("a tensor is not what is said of it")
+    return sent
 
 
 def clean(text: str, most: int = MAX_TEXT) -> str:

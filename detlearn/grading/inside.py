@@ -1,0 +1,490 @@
+"""What runs inside a sandbox: one process that loads torch once, and a child of it for each task.
+
+The first process, the *keeper*, is ours alone: it takes tasks from the grader through a socket,
+forks a child for each, ends whatever the child has left behind, and reports how it ended. The
+child closes the socket, takes limits upon itself, and answers through a pipe of its own. After the
+first statement of the learner's has run, nothing in the child can be trusted any more.
+
+This module finds the package as a view without the answers (see `view`), and knows no expected
+answers.
+"""
+
+from __future__ import annotations
+import __future__ as futures
+
+import ast
+import ctypes
+import gc
+import importlib
+import json
+import linecache
+import math
+import os
+import pickle
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from detlearn.check.engine import ask
+from detlearn.check.engine.cases import Case
+from detlearn.grading.slicing import HANDED, Slice, handed_in, slice_for, syntax_trouble
+from detlearn.grading.statements import Notebook, parse
+from detlearn.grading.submissions import NotANotebook, code_cells
+from detlearn.grading.wire import ANSWERS, SENTENCE, SURVEY, Channel, encode
+
+PR_SET_DUMPABLE = 4
+LENGTH = struct.Struct("<Q")
+PIPE = 3  # the child's file descriptor
+TICK = 0.05  # seconds between two looks at a child
+SETUP = 0.5  # of the time is added for the cells around a function
+BACKSTOP = 6  # seconds on the clock for each of processor time: other programs may be busy
+GRACE = 2.0  # seconds more: the child itself stops a slow function, and says where
+FILE_BYTES, OPEN_FILES = 1_000_000, 128
+MOST_FILES = 1_000
+RETRY = 0.5  # seconds until a statement that has caught its stop is stopped again
+STOPPED = "it was stopped after {:g} seconds"
+NOTHING = object()  # in place of a value where there is none
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a child may use.
+
+    Attributes:
+        seconds: of processor time for a function; the cells around it get SETUP of that more.
+        data: bytes of the process's data, what the keeper holds included.
+        space: bytes of its addresses; bounds the memory that is shared and counts as no data.
+        disk: bytes in the folder of its own.
+    """
+
+    seconds: float
+    data: int
+    space: int
+    disk: int
+
+    @property
+    def processor(self) -> float:
+        """Seconds of processor time in all."""
+        return self.seconds * (1 + SETUP)
+
+    @property
+    def patience(self) -> float:
+        """Seconds on the clock after which a child is ended."""
+        return self.processor * BACKSTOP + GRACE
+
+
+@dataclass
+class Survey:
+    """What a submission holds.
+
+    Attributes:
+        handed_in: exercise → index of the notebook; of several the last counts.
+        earlier: exercise → exercises whose functions it needs.
+        doubtful: exercises for which it is in doubt what their functions need.
+        notes: exercise → why it seems not to be handed in, where a reason is visible.
+        remarks: what is wrong with notebooks.
+    """
+
+    handed_in: dict[str, int] = field(default_factory=dict)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
+    doubtful: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Look:
+    """A task: find what was handed in.
+
+    Attributes:
+        notebooks: (name, content) of each.
+        exercises: names of all.
+    """
+
+    notebooks: tuple[tuple[str, bytes], ...]
+    exercises: tuple[str, ...]
+
+    def do(self, channel: Channel, bounds: Bounds) -> None:
+        """Send the survey as JSON; nothing of the learner's runs."""
+        found, parsed = Survey(), {}
+
+        for index, (name, content) in enumerate(self.notebooks):
+            # One that cannot be read says nothing against the others.
+            try:
+                notebook = parse(name, code_cells(name, content))
+                there = handed_in(notebook, self.exercises)
+            except NotANotebook as error:
+                found.remarks.append(str(error))
+                continue
+            except (RecursionError, MemoryError, ValueError) as error:
+                found.remarks.append(f"{name} cannot be read ({type(error).__name__})")
+                continue
+
+            parsed[index] = notebook
+            found.handed_in |= dict.fromkeys(there, index)
+            for exercise in self.exercises:
+                if note := _in_broken_cell(notebook, exercise):
+                    found.notes[exercise] = note
+
+        for exercise, index in found.handed_in.items():
+            less, more = (
+                slice_for(parsed[index], exercise, self.exercises, whole=whole)
+                for whole in (False, True)
+            )
+            found.earlier[exercise] = sorted(less.earlier)
+            if len(less.statements) < len(more.statements):
+                found.doubtful.append(exercise)
+
+        channel.send(SURVEY, json.dumps(vars(found)).encode())
+
+
+def _in_broken_cell(notebook: Notebook, exercise: str) -> str:
+    for cell in notebook.broken:
+        if re.search(rf"\.{exercise}\s*\(", notebook.cells[cell]):
+            return syntax_trouble(notebook, [exercise])
+    return ""
+
+
+@dataclass
+class Questions:
+    """A task: ask a learner's function.
+
+    Attributes:
+        notebook: (name, content).
+        exercise: its name.
+        exercises: names of all.
+        cases: without expected answers and notes.
+        most: for each case, the largest number of elements of a tensor that is sent back whole.
+        given: earlier exercises that were wrong → (module, name) of the package's function, which
+            `check` gives for these, as in the reading flow.
+        whole: whether to run what the function may need, too.
+    """
+
+    notebook: tuple[str, bytes]
+    exercise: str
+    exercises: tuple[str, ...]
+    cases: list[Case]
+    most: list[int]
+    given: dict[str, tuple[str, str]] = field(default_factory=dict)
+    whole: bool = False
+
+    def do(self, channel: Channel, bounds: Bounds) -> None:
+        """Run what the function needs, then ask it.
+
+        A sentence is sent if something that the function may need does not run, and the answers if
+        there is a function.
+        """
+        # Bound before the learner's code runs, which may replace what modules hold.
+        send, question, pack, start = channel.send, ask, encode, _start_clock
+
+        notebook = parse(self.notebook[0], code_cells(*self.notebook))
+        piece = slice_for(notebook, self.exercise, self.exercises, whole=self.whole)
+
+        setup = _Setup(notebook, self._handed_in, bounds.seconds * SETUP)
+        trouble = syntax_trouble(notebook, piece.missing)
+        function = setup.run(piece)
+        if trouble := trouble or setup.trouble:
+            send(SENTENCE, trouble.encode(errors="backslashreplace"))
+        if function is NOTHING:
+            return
+
+        # The engine's own alarm follows the clock on the wall; this one the processor.
+        start(bounds.seconds)
+        answers = question(function, self.cases, bounds.seconds * BACKSTOP)
+        send(ANSWERS, pack(answers, self.most))
+
+    def _handed_in(self, name: str, function: Any) -> Any:
+        """What stands for `check` in a slice: gives the function back, or the package's."""
+        if name == self.exercise:
+            return function
+        if name not in self.given:
+            # Of a cause and a cure, the chapter goes on with the cure.
+            return function[1] if type(function) is tuple and len(function) == 2 else function
+        module, reference = self.given[name]
+        return getattr(importlib.import_module(module), reference)
+
+
+def _start_clock(seconds: float) -> None:
+    """Ring the engine's alarm when the process has used more processor time.
+
+    Who takes the timer away is ended by the limit on processor time.
+    """
+
+    def ring(*_: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, RETRY)
+
+    signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds, RETRY)
+
+
+class _TooLong(BaseException):
+    """A statement was stopped; no `except Exception` in it prevents this."""
+
+
+class _Setup:
+    """The code around a function.
+
+    What fails in it is not the end: a function may mention what it does not use, and its answers
+    tell. The first failure is kept, to be shown if they are wrong.
+
+    Args:
+        notebook: that it is from.
+        handed: stands for `check` in it.
+        seconds: of processor time for all of it together.
+    """
+
+    def __init__(
+        self, notebook: Notebook, handed: Callable[[str, Any], Any], seconds: float
+    ) -> None:
+        self.notebook, self.seconds = notebook, seconds
+        self.clock, self.ends = time.monotonic() + seconds * BACKSTOP, time.process_time() + seconds
+        self.space = {"__name__": "__main__", "display": _display_nothing, HANDED: handed}
+        self.trouble = ""
+
+    def run(self, piece: Slice) -> Any:
+        """Execute a slice; returns the value of its argument, or NOTHING."""
+        for cell, node in piece.statements:
+            self._execute(cell, ast.Module([node], []), "exec")
+        cell, argument = piece.argument
+        return self._execute(cell, ast.Expression(argument), "eval")
+
+    def _execute(self, cell: int, tree: ast.AST, mode: str) -> Any:
+        filename = f"<cell {cell + 1} of {self.notebook.name}>"
+        lines = self.notebook.cells[cell].splitlines(keepends=True)
+        linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
+
+        try:
+            code = compile(tree, filename, mode, flags=_flags(self.notebook), dont_inherit=True)
+            with _stopped_after(self.ends - time.process_time(), self.clock - time.monotonic()):
+                return eval(code, self.space)
+        except BaseException as error:
+            self.trouble = self.trouble or self._sentence(error, cell, tree)
+            return NOTHING
+
+    def _sentence(self, error: BaseException, cell: int, tree: ast.AST) -> str:
+        node = tree.body[0] if isinstance(tree, ast.Module) else tree.body
+        where = f"code cell {cell + 1} of {self.notebook.name}, line {node.lineno}"
+
+        if isinstance(error, NameError) and error.name:
+            return f"{where}: {error.name} is not defined by any cell before the check"
+        needed = f"{where}: the code that your function needs"
+        if isinstance(error, _TooLong):
+            return f"{needed} was stopped after {self.seconds:g} seconds"
+        if isinstance(error, SystemExit):
+            return f"{needed} calls exit()"
+        if isinstance(error, MemoryError):
+            return f"{needed} asks for more memory than there is"
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{needed} raises {text}"
+
+
+def _display_nothing(*_: Any, **__: Any) -> None:
+    """Stand for the `display` of a notebook."""
+
+
+@contextmanager
+def _stopped_after(processor: float, clock: float) -> Iterator[None]:
+    """Raise `_TooLong` in what runs inside when its time is over, and again until it ends."""
+
+    def stop(*_: Any) -> None:
+        raise _TooLong
+
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
+    for (timer, number), seconds in zip(timers, (processor, clock)):
+        signal.signal(number, stop)
+        signal.setitimer(timer, max(seconds, 0.01), RETRY)
+    try:
+        yield
+    finally:
+        for timer, _ in timers:
+            signal.setitimer(timer, 0)
+
+
+def _flags(notebook: Notebook) -> int:
+    froms = (s.node for s in notebook.statements if isinstance(s.node, ast.ImportFrom))
+    names = {a.name for node in froms if node.module == "__future__" for a in node.names}
+    known = names & set(futures.all_feature_names)
+    return sum(getattr(futures, name).compiler_flag for name in known)
+
+
+# ---- the keeper ----
+
+
+def keep(control: socket.socket) -> None:
+    """Work through tasks until the grader closes the socket.
+
+    Args:
+        control: each task comes with the writing end of a pipe; a report goes back.
+    """
+    # No process of the sandbox may look into this one's memory, or take its files.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    home = os.getcwd()
+
+    # A collection in a child then leaves these pages alone, and shared.
+    gc.collect()
+    gc.freeze()
+    _report(control, {})
+
+    while message := _receive(control):
+        content, pipe = message
+        child = os.fork()
+        if child == 0:
+            _be_the_child(pipe, content)
+        os.close(pipe)
+
+        _, bounds = pickle.loads(content)
+        reason = _watch(child, bounds, control, home)
+        ended = _end_all(child, bounds)
+        _empty(home)
+        _report(control, {"ended": reason or ended})
+
+
+def _receive(control: socket.socket) -> tuple[bytes, int] | None:
+    """A task, pickled by the grader, and the pipe for what comes of it; None at the end."""
+    head, pipes, _, _ = socket.recv_fds(control, LENGTH.size, 1)
+    if not head:
+        return None
+
+    (left,) = LENGTH.unpack(head)
+    content = bytearray()
+    while len(content) < left:
+        content += control.recv(left - len(content))
+    return bytes(content), pipes[0]
+
+
+def _report(control: socket.socket, content: dict[str, str]) -> None:
+    control.sendall(json.dumps(content).encode() + b"\n")
+
+
+def _be_the_child(pipe: int, content: bytes) -> None:
+    """Do a task with few rights; never returns."""
+    leave, status = os._exit, 1  # a learner may replace os._exit
+
+    try:
+        _leave_everything_but(pipe)
+        channel = Channel(PIPE)
+        try:
+            task, bounds = pickle.loads(content)
+            _limit(bounds)
+            importlib.invalidate_caches()  # the view is another one than the last child's
+            task.do(channel, bounds)
+            status = 0
+        except BaseException as error:
+            text = f"the grader could not ask your function ({type(error).__name__}: {error})"
+            channel.send(SENTENCE, text.encode(errors="backslashreplace"))
+    finally:
+        leave(status)
+
+
+def _leave_everything_but(pipe: int) -> None:
+    """Begin a session, and close all files but the pipe; standard input and output lead nowhere."""
+    os.setsid()
+
+    null = os.open(os.devnull, os.O_RDWR)
+    pipe = os.dup(pipe) if pipe == PIPE else pipe
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.dup2(pipe, PIPE)
+    os.closerange(PIPE + 1, os.sysconf("SC_OPEN_MAX"))
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _limit(bounds: Bounds) -> None:
+    limits = {
+        resource.RLIMIT_DATA: bounds.data,
+        resource.RLIMIT_AS: bounds.space,
+        resource.RLIMIT_FSIZE: FILE_BYTES,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CPU: math.ceil(bounds.processor + GRACE),
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: 1,  # the keeper's and this one are two: nothing can be started
+    }
+    # A limit that is set already may only be lowered.
+    for name, value in limits.items():
+        hard = resource.getrlimit(name)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (value, value))
+
+
+def _watch(child: int, bounds: Bounds, control: socket.socket, home: str) -> str:
+    """Wait for the end of a child, or a reason to end it; returns the reason."""
+    deadline = time.monotonic() + bounds.patience
+    ended = os.pidfd_open(child)
+
+    try:
+        while True:
+            ready, _, _ = select.select([ended, control], [], [], TICK)
+            if ended in ready:
+                return ""
+            if control in ready:  # it speaks only between two tasks, so it is gone
+                return "the grader was stopped"
+            if time.monotonic() > deadline:
+                return STOPPED.format(bounds.seconds)
+            if _holds_more(home, bounds.disk):
+                return f"it wrote more than {bounds.disk / 2**20:.0f} MB, or {MOST_FILES} files"
+    finally:
+        os.close(ended)
+
+
+def _holds_more(home: str, most: int) -> bool:
+    """Whether the file system of the sandbox's own, if it has one, holds too much."""
+    if os.getpid() != 1:
+        return False
+    disk = os.statvfs(home)
+    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    return disk.f_files - disk.f_ffree > MOST_FILES or used > most
+
+
+def _end_all(child: int, bounds: Bounds) -> str:
+    """End a child and whatever it has started; returns how it ended, if not by itself."""
+    # The first process of a sandbox means all the others by -1; elsewhere that would be everybody.
+    alone = os.getpid() == 1
+    with suppress(ProcessLookupError):
+        os.kill(-1 if alone else -child, signal.SIGKILL)
+    _, status, used = os.wait4(child, 0)
+
+    with suppress(ProcessLookupError, ChildProcessError):
+        while alone:
+            os.waitpid(-1, 0)
+
+    if os.WIFEXITED(status):
+        code = os.WEXITSTATUS(status)
+        return f"it ended its process (exit code {code})" if code else ""
+    if used.ru_utime + used.ru_stime > bounds.processor:
+        return STOPPED.format(bounds.seconds)
+    return f"its process was killed ({signal.Signals(os.WTERMSIG(status)).name})"
+
+
+def _empty(home: str) -> None:
+    """Delete what a child has left in the sandbox's folder."""
+    for entry in os.scandir(home):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                os.unlink(entry.path)
+
+
+def main() -> None:
+    """What the sandbox starts; its standard input is the grader's socket."""
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    keep(control)
+    sys.exit(0)

@@ -1,0 +1,548 @@
+"""What code in a sandbox can reach: nothing but torch, its view of the package and a folder.
+
+Most notebooks here hold a right answer and an attack. Had the attack an effect, the answer would
+be spoilt; so an attack that is refused earns the points of the answer, and one that succeeds none.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from grading_samples import (
+    HAND_IN,
+    NOT_OWN,
+    START,
+    Room,
+    body,
+    needs_sandbox,
+    submitted,
+    write_class,
+)
+
+from detlearn.check import EXERCISES
+from detlearn.check.engine.cases import Answer
+from detlearn.check.engine.sandbox import call_own
+from detlearn.cli import main
+from detlearn.grading import box, grader, wire
+from detlearn.grading.box import Limits
+from detlearn.grading.examiner import Row, Settings, Sheet
+from detlearn.grading.grader import Graders, grade_folder
+from detlearn.grading.journal import Journal
+from detlearn.grading.submissions import Submission, read_submission
+
+LIBC = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)"
+
+
+def refused(*lines, error="OSError"):
+    """A right `giou_loss`, spoilt if some lines run without an error."""
+    return body("try:", *(f"    {line}" for line in lines), f"except {error}: pass", "else: return")
+
+
+def holds(condition):
+    """A right `giou_loss`, spoilt unless a condition holds."""
+    return body(f"if not ({condition}): return")
+
+
+def grade(room, *cells):
+    """The row of a notebook with some cells."""
+    return room.grade(submitted("one", START, *cells, HAND_IN), ["giou_loss"])
+
+
+# What `victim` offers stands in braces.
+ATTACKS = {
+    # ---- another process of the same user ----
+    "signal": ("import os", refused("os.kill({pid}, 0)")),
+    "signal_to_all": ("import os, signal", refused("os.kill(-1, signal.SIGTERM)")),
+    "limits": (
+        "import resource",
+        refused("resource.prlimit({pid}, resource.RLIMIT_NOFILE, (9, 9))"),
+    ),
+    "ptrace": (LIBC, holds("libc.ptrace(16, {pid}, 0, 0) == -1")),
+    "ptrace_of_the_keeper": (LIBC, holds("libc.ptrace(16, 1, 0, 0) == -1")),
+    "memory_of_the_keeper": (
+        LIBC,
+        "buffer = ctypes.create_string_buffer(8)",
+        "vector = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)",
+        holds("libc.process_vm_readv(1, vector, 1, vector, 1, 0) == -1"),
+    ),
+    "files_of_the_keeper": (
+        LIBC,
+        "import os",
+        "keeper = os.pidfd_open(1)",
+        holds("all(libc.syscall(438, keeper, n, 0) == -1 for n in range(20))"),
+    ),
+    "processes": (
+        "import os",
+        holds("not os.path.exists('/proc/1') and not os.path.exists('/proc/self')"),
+    ),
+    "memory_of_another": (refused("open('/proc/{pid}/mem', 'rb')"),),
+    # ---- connections ----
+    "tcp": ("import socket", refused("socket.create_connection(('127.0.0.1', {port}), 1)")),
+    "mptcp": (
+        "import socket",
+        refused(
+            "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
+            "s.settimeout(1)",
+            "s.connect(('127.0.0.1', {port}))",
+        ),
+    ),
+    "udp": (
+        "import socket",
+        refused(
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+            "s.sendto(b'10 points', ('127.0.0.1', {udp}))",
+            "s.settimeout(0.2)",
+            "s.recv(9)",
+        ),
+    ),
+    "path_socket": (
+        "import socket",
+        refused("socket.socket(socket.AF_UNIX).connect('{folder}/socket')"),
+    ),
+    "abstract_socket": (
+        "import socket",
+        refused("socket.socket(socket.AF_UNIX).connect('\\0{name}')"),
+    ),
+    "fork_server": (
+        "import multiprocessing.forkserver as server",
+        refused(
+            "server.ensure_running()",
+            "server.connect_to_new_process([])",
+            error="(OSError, ValueError)",
+        ),
+    ),
+    "shared_memory": (LIBC, holds("libc.shmget({shm}, 4096, 0) == -1")),
+    # ---- files ----
+    "reads_a_file": (refused("open('{folder}/note')"),),
+    "reads_accounts": (refused("open('/etc/passwd')"),),
+    "lists_the_root": (
+        "import os",
+        holds("not {{'home', 'var', 'sys', 'run'}} & set(os.listdir('/'))"),
+    ),
+    "writes_anywhere": (
+        "import glob, os",
+        holds(
+            "[p for p in ['/', *glob.glob('/*'), *glob.glob('/*/*')]"
+            " if os.path.isdir(p) and os.access(p, os.W_OK)] == ['/student']"
+        ),
+    ),
+    "changes_modes": ("import os, sys", refused("os.chmod(os.__file__, 0o777)")),
+    "changes_the_view": ("import detlearn", refused("open(detlearn.__file__, 'w')")),
+    "makes_a_device": ("import os, stat", refused("os.mknod('d', stat.S_IFBLK | 0o666, 0x801)")),
+    "mounts": (LIBC, holds("libc.mount(b'none', b'/student', b'tmpfs', 0, None) == -1")),
+    "unmounts": (LIBC, holds("libc.umount2(b'/student', 2) == -1")),
+    "new_user_namespace": (LIBC, holds("libc.unshare(0x10000000) == -1")),
+    "becomes_root": ("import os", refused("os.setuid(0)")),
+    "writes_in_its_folder": (body("open('note', 'w').write('x')", "open('/student/note').read()"),),
+    # ---- the grader ----
+    "environment": (
+        "import os",
+        holds("'GRADER_SECRET' not in os.environ and not [k for k in os.environ if 'PYTHON' in k]"),
+    ),
+    "open_files": (
+        "import os\ndef is_open(n):\n    try: os.fstat(n)\n    except OSError: return False",
+        holds("[n for n in range(200) if is_open(n) is None] == [0, 1, 2, 3]"),
+    ),
+    "what_others_left": ("import os", holds("os.listdir('/student') == []")),
+}
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory):
+    """What another process of the same user offers to whoever can reach it."""
+    folder = tmp_path_factory.mktemp("victim")
+    (folder / "note").write_text("secret")
+    tcp, udp = socket.create_server(("127.0.0.1", 0)), socket.socket(type=socket.SOCK_DGRAM)
+    path, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    udp.bind(("127.0.0.1", 0))
+    path.bind(str(folder / "socket"))
+    name = f"detlearn-{os.getpid()}"
+    abstract.bind(f"\0{name}")
+    path.listen()
+    abstract.listen()
+
+    key, libc = 0x6DE7, ctypes.CDLL(None)
+    segment = libc.shmget(key, 4096, 0o1666)
+    os.environ["GRADER_SECRET"] = "7"
+    process = subprocess.Popen(["sleep", "600"])
+    yield {
+        **{"pid": process.pid, "port": tcp.getsockname()[1], "udp": udp.getsockname()[1]},
+        **{"folder": folder, "name": name, "shm": key},
+    }
+    process.kill()
+    process.wait()
+    libc.shmctl(segment, 0, None)
+    del os.environ["GRADER_SECRET"]
+    for each in (tcp, udp, path, abstract):
+        each.close()
+
+
+@needs_sandbox
+class TestWhatCanBeReached:
+    @pytest.mark.parametrize("name", ATTACKS)
+    def test_nothing(self, room, victim, name):
+        cells = [re.sub(r"\{(\w+)\}", lambda m: str(victim[m[1]]), c) for c in ATTACKS[name]]
+        cells = [cell.replace("{{", "{").replace("}}", "}") for cell in cells]
+        row = grade(room, *cells)
+        assert row.points == {"giou_loss": 10} and not row.lost, row.hints
+
+    def test_the_attacks_would_be_noticed(self, room):
+        for spoilt in (refused("pass"), holds("False")):
+            row = grade(room, spoilt)
+            assert row.points == {"giou_loss": 0} and "returned None" in row.hints["giou_loss"]
+
+    def test_nobody_who_is_left_behind_lives_on(self, room):
+        """Neither at the next task, nor do its files stay."""
+        leaves = body("open('left', 'w').close()", "os.makedirs('folder', exist_ok=True)")
+        for cells in (("import os", leaves), ("import os", holds("os.listdir('.') == []"))):
+            row = grade(room, *cells)
+            assert row.points == {"giou_loss": 10}, row.hints
+
+
+# Each is to get the package's own answer from somewhere.
+THEFTS = {
+    "prints_the_solution": (
+        "print(check.solution('giou_loss'))",
+        "from detlearn.grading.exports import solution\ncode = solution(check.giou_loss)",
+        "exec(code)",
+    ),
+    "reads_the_file": (
+        "import detlearn.losses as losses\nspace = {}",
+        "exec(open(losses.__file__).read(), space)",
+        "giou_loss = space['giou_loss']",
+    ),
+    "reads_the_source": (
+        "import inspect\nfrom detlearn import losses\nspace = vars(losses).copy()",
+        "exec(inspect.getsource(losses.giou_loss), space)",
+        "giou_loss = space['giou_loss']",
+    ),
+    "unpickles_it": (
+        "import pickle\ngiou_loss = pickle.loads(b'cdetlearn.losses\\ngiou_loss\\n.')",
+    ),
+    "compiled_copy": (
+        "import importlib.util, marshal, detlearn.losses as losses",
+        "path = importlib.util.cache_from_source(losses.__file__)",
+        "exec(marshal.loads(open(path, 'rb').read()[16:]))",
+    ),
+    "torch_ops": (
+        "import torchvision",
+        "def giou_loss(a, b):\n    return torch.ops.torchvision.giou_loss(a, b)",
+    ),
+    "subclass_handed_to_what_is_allowed": (
+        "import sys\nfrom detlearn import boxes\nfound = []",
+        "class Spy(torch.Tensor):\n    @classmethod\n"
+        "    def __torch_function__(cls, function, types, args=(), kwargs=None):\n"
+        "        found.extend(sys._getframe(1).f_globals.values())\n"
+        "        return super().__torch_function__(function, types, args, kwargs or {})",
+        "boxes.box_area(torch.rand(2, 4).as_subclass(Spy))",
+        "giou_loss = next(f for f in found if getattr(f, '__name__', '') == 'giou_loss')",
+    ),
+    "subclass_of_the_packages": (
+        "from detlearn import losses",
+        "class Mine(type(losses.giou_loss)):\n    pass",
+        "giou_loss = Mine('giou_loss', '')",
+    ),
+    "digs_in_memory": (
+        "import gc, types",
+        "giou_loss = next(f for f in gc.get_objects() if isinstance(f, types.FunctionType)"
+        " and f.__name__ in ('giou_loss', 'generalized_box_iou_loss', '_paired_giou'))",
+    ),
+    "another_package": (
+        "from transformers.loss.loss_for_object_detection import generalized_box_iou as giou_loss",
+    ),
+}
+
+
+@needs_sandbox
+class TestTheAnswerIsNotThere:
+    @pytest.mark.parametrize("name", THEFTS)
+    def test_nobody_finds_it(self, room, name):
+        row = grade(room, *THEFTS[name])
+        assert row.points == {"giou_loss": 0} and row.hints["giou_loss"], row
+
+    def test_no_file_speaks_of_it(self, room):
+        search = (
+            "import os, sys\nfound = []",
+            "for folder, _, files in os.walk('/view'):\n"
+            "    for file in files:\n"
+            "        text = open(f'{folder}/{file}').read()\n"
+            "        found += [w for w in ('def giou', 'def enclos', 'def general') if w in text]",
+            "shown = [f for p in sys.path if p.endswith('-packages') for f in os.listdir(p)]",
+            "hidden = {'detlearn', 'torchvision', 'transformers', 'pycocotools'}",
+            "found += hidden & set(shown)",
+        )
+        row = grade(room, *search, holds("not found and 'torch' in shown"))
+        assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_compiled_operators(self, room):
+        calls = "def nms(*args):\n    return torch.ops.torchvision.nms(*args)"
+        cells = (START, "import torchvision", calls, "check.nms(nms)")
+        row = room.grade(submitted("ops", *cells), ["nms"])
+        assert row.points == {"nms": 0} and "torchvision" in row.hints["nms"]
+
+    def test_what_is_cut_says_who_writes_it(self, room):
+        uses = "def giou_loss(a, b):\n    return losses.giou_loss(a, b)"
+        row = grade(room, "from detlearn import losses", uses)
+        assert row.points == {"giou_loss": 0} and NOT_OWN in row.hints["giou_loss"]
+
+
+@needs_sandbox
+class TestWhatComesBack:
+    """Forged answers: nothing is allocated for them, and they earn nothing."""
+
+    def test_a_gradient_of_another_shape(self, room):
+        cases = EXERCISES["giou_loss"].ladder(0)
+        gradients = [torch.zeros(40, 1, 1) if case.gradient else None for case in cases]
+        answers = [Answer((torch.zeros(1),), gradient) for gradient in gradients]
+        content = wire.encode(answers, [10**9] * len(answers))
+        frame = wire.HEAD.pack(wire.ANSWERS, len(content)) + content
+
+        forger = body(f"os.write(3, {frame!r})", "os._exit(0)")
+        row = grade(room, "import os", forger)
+        assert row.points == {"giou_loss": 0} and "cannot be read" in row.hints["giou_loss"]
+
+    def test_more_than_can_be_needed(self, room):
+        row = grade(room, "import os", body("while True: os.write(3, b'x' * 2**20)"))
+        assert row.points == {"giou_loss": 0}
+        assert row.hints["giou_loss"] == "more came back than an answer can need"
+
+    def test_a_large_answer_of_the_wrong_shape_is_named(self, room):
+        row = grade(room, "def giou_loss(a, b):\n    return torch.zeros(3000, 3000)")
+        assert "has shape (3000, 3000); expected (1,)" in row.hints["giou_loss"]
+
+    @pytest.mark.parametrize("name", EXERCISES)
+    def test_every_right_answer_fits(self, name):
+        sheet = Sheet(name, 5)
+        cases = [case for case in sheet.cases if case.rung != "cause"]
+        answers = [call_own(sheet.exercise.reference, case) for case in cases]
+        content = wire.encode(answers, sheet.most)
+        assert len(content) < sheet.bytes
+        back = wire.decode(content, cases, sheet.most)
+        assert not any(value.is_meta for answer in back for value in answer.values)
+
+
+class TestUsedUp:
+    """What uses more than it may, and what is no fault of its own."""
+
+    @needs_sandbox
+    def test_files(self, room):
+        many = body("for i in range(3000): os.mkdir(str(i))", "time.sleep(60)")
+        row = grade(room, "import os, time", many)
+        assert "it wrote more than 64 MB, or 1000 files" in row.hints["giou_loss"]
+
+    def test_waiting_is_no_work(self, hasty):
+        """A second of processor time is not used up by a second and a half on the clock."""
+        waits = body("if not slept: slept.append(time.sleep(1.5))")
+        row = grade(hasty, "import time", "slept = []", waits)
+        assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_who_takes_the_timers_away_is_ended(self, hasty):
+        busy = body(
+            "for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL): signal.setitimer(timer, 0)",
+            "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+            "while True: pass",
+        )
+        row = grade(hasty, "import signal", busy)
+        assert row.points == {"giou_loss": 0}
+        assert "stopped after 1 seconds" in row.hints["giou_loss"]
+
+
+@pytest.fixture(scope="module")
+def container():
+    """What `--in-container` uses."""
+    made = Room(Limits(seconds=5), in_container=True)
+    yield made
+    made.close()
+
+
+class TestInContainer:
+    """Without a sandbox: the same views, protocol and limits in an ordinary process."""
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    @pytest.mark.parametrize(
+        ("name", "points", "says"),
+        [
+            ("right", 10, ""),
+            ("wrong", 0, "their product is not"),
+            ("exit", 0, "calls exit"),
+            ("hard_exit", 0, "exit code 3"),
+            ("huge_tensor", 0, "more memory than there is"),
+            ("calls_torchvision", 0, NOT_OWN),
+        ],
+    )
+    def test_points(self, container, tmp_path, name, points, says):
+        write_class(tmp_path, [name])
+        row = container.grade(read_submission(tmp_path / f"{name}.ipynb"), ["giou_loss"])
+        assert row.points == {"giou_loss": points} and says in row.hints["giou_loss"], row
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    def test_who_is_left_behind_does_not_hold_up_the_grader(self, container):
+        leaves = body(
+            "if os.fork() == 0:", "    os.setsid()", "    time.sleep(20)", "    os._exit(0)"
+        )
+        row = grade(container, "import os, time", leaves)
+        # Root may start processes; whoever else grades may not.
+        assert row.points == {"giou_loss": 10 if os.geteuid() == 0 else 0}, row
+
+
+class TestRefused:
+    def says(self, capsys, folder, *words):
+        (folder / "in").mkdir(exist_ok=True)
+        write_class(folder / "in", ["empty"])
+        assert main(["grade", str(folder / "in"), "--out", str(folder / "g.csv"), *words]) == 1
+        return capsys.readouterr().err
+
+    def test_without_bubblewrap(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(box.shutil, "which", lambda _: None)
+        said = self.says(capsys, tmp_path)
+        assert "the program bwrap is missing" in said and said.endswith("say --in-container\n")
+        assert said.count("\n") == 1 and not (tmp_path / "g.csv").exists()
+
+    def test_where_it_does_not_work(self, tmp_path, capsys, monkeypatch):
+        """As in a container without user namespaces."""
+        fake = tmp_path / "bwrap"
+        fake.write_text(
+            "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
+        )
+        fake.chmod(0o755)
+        monkeypatch.setattr(box.shutil, "which", lambda _: str(fake))
+        said = self.says(capsys, tmp_path)
+        assert "No permissions to create new namespace" in said and "--in-container" in said
+
+    def test_on_another_system(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(box.sys, "platform", "darwin")
+        assert "grading needs Linux" in self.says(capsys, tmp_path)
+
+    def test_a_table_among_the_submissions(self, tmp_path):
+        """It could be a submission's own, with a journal of points."""
+        write_class(tmp_path / "in", ["empty"])
+        (tmp_path / "in" / "g.csv.journal").write_text('{"seed": 1}\n')
+        (tmp_path / "link").symlink_to(tmp_path / "in")
+        for out in ("in/g.csv", "in/deeper/g.csv", "link/g.csv", "in/../in/g.csv"):
+            with pytest.raises(ValueError, match="lies among the submissions"):
+                grade_folder(tmp_path / "in", tmp_path / out, in_container=True)
+        assert {path.name for path in (tmp_path / "in").iterdir()} == {
+            "empty.ipynb",
+            "g.csv.journal",
+        }
+
+    def test_two_graders_on_one_table(self, tmp_path):
+        write_class(tmp_path / "in", ["empty"])
+        with (
+            Journal(tmp_path / "g.csv.journal"),
+            pytest.raises(ValueError, match=r"g\.csv is being written by another grader"),
+        ):
+            grade_folder(tmp_path / "in", tmp_path / "g.csv", in_container=True)
+
+    def test_a_full_disk_is_named(self, tmp_path):
+        write_class(tmp_path / "in", ["empty"])
+        with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+            Journal(tmp_path / "g.csv.journal")._file.close()
+            with grader.naming(grader.Path("/dev/full")), open("/dev/full", "wb") as file:
+                file.write(b"x")
+
+
+class TestIslands:
+    """Whatever one submission is, it is a row with a remark, and costs no other its points."""
+
+    def test_odd_files(self, tmp_path, room):
+        folder = tmp_path / "in"
+        write_class(folder, ["right"])
+        right = (folder / "right.ipynb").read_bytes()
+
+        deep = folder / "deep"
+        for _ in range(30):
+            deep = deep / "d"
+        deep.mkdir(parents=True)
+        (folder / "x.ipynb").mkdir()
+        (folder / "x.ipynb" / "y.ipynb").mkdir()
+        (folder / "x.ipynb" / "y.ipynb" / "right.ipynb").write_bytes(right)
+        (folder / "link.ipynb").symlink_to(folder / "right.ipynb")
+        (folder / "folder_link").symlink_to(folder)
+        os.mkfifo(folder / "pipe.ipynb")
+        (folder / "two\nlines.ipynb").write_bytes(right)
+        (folder / os.fsdecode(b"no_\xff_utf8.ipynb")).write_bytes(right)
+        with open(folder / "large.ipynb", "wb") as file:
+            file.truncate(50_000_000)
+        (folder / "beside").mkdir()
+        (folder / "beside" / "a.ipynb").symlink_to("/etc/passwd")
+        (folder / "beside" / "right.ipynb").write_bytes(right)
+        (folder / "bomb.ipynb").write_text('{"cells": ' + '{"a":' * 100_000)
+        (folder / "null.ipynb").write_bytes(right.replace(b"import torch", b"\\u0000", 1))
+        (folder / "sources.ipynb").write_text('{"cells": [{"cell_type": "code", "source": 3}, 7]}')
+
+        rows = {}
+        for path in sorted(folder.iterdir()):
+            rows[path.name] = room.grade(read_submission(path), ["giou_loss"])
+        points = {name for name, row in rows.items() if row.points["giou_loss"]}
+        assert points == {
+            *("right.ipynb", "two\nlines.ipynb", os.fsdecode(b"no_\xff_utf8.ipynb")),
+            *("x.ipynb", "beside"),
+        }
+        says = {
+            "deep": "deeper than 20",
+            "link.ipynb": "is a link or a device",
+            "folder_link": "is a link or a device",
+            "pipe.ipynb": "is a link or a device",
+            "large.ipynb": "has 50 MB; at most 20 MB",
+            "beside": "a.ipynb is a link",
+            "bomb.ipynb": "is no JSON",
+            "sources.ipynb": "has no code cells",
+        }
+        for name, remark in says.items():
+            assert remark in rows[name].remark and not rows[name].lost, (name, rows[name].remark)
+
+    def test_a_failure_of_the_graders_own_is_a_row(self, room, monkeypatch):
+        def fails(*_):
+            raise RecursionError("too deep")
+
+        monkeypatch.setattr(grader.Examiner, "examine", fails)
+        monkeypatch.setattr(Graders, "_open", lambda self: _NoBox())
+        with Graders(1, Settings(0, ("giou_loss",)), in_container=True) as graders:
+            row = graders.grade(Submission("a", (("a.ipynb", b"{}"),)))
+        assert row.remark == "the grader fails on it (RecursionError: too deep)"
+        assert not row.points and not row.lost
+
+    def test_forged_journals(self, tmp_path):
+        path = tmp_path / "j"
+        with Journal(path) as journal:
+            journal.add("a", Row({"giou_loss": 10}, {"giou_loss": ""}, ""))
+        with open(path, "ab") as file:
+            file.write(b'{"key": ["b"], "row": {}}\n{"key": "c"}\n3\n{"seed": "x"}\nnull\n')
+        with Journal(path) as journal:
+            assert list(journal.rows) == ["a"] and journal.drawn_seed is None
+
+
+class _NoBox:
+    run = None
+
+    def close(self):
+        pass
+
+
+@pytest.mark.alone
+class TestInterrupted:
+    def test_the_first_ctrl_c_ends_the_sandboxes(self, room):
+        """And the second one ends the grader at once."""
+        before = signal.getsignal(signal.SIGINT)
+        waits = (START, "import time", body("time.sleep(100)"), HAND_IN)
+        settings = Settings(0, ("giou_loss",), Limits(seconds=60))
+        try:
+            with (
+                pytest.raises(KeyboardInterrupt),
+                Graders(1, settings, in_container=room.in_container) as graders,
+            ):
+                row = graders._threads.submit(graders.grade, submitted("waits", *waits))
+                while not graders._boxes:
+                    pass
+                raise KeyboardInterrupt
+            assert row.result().lost and not graders._boxes
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        finally:
+            signal.signal(signal.SIGINT, before)
