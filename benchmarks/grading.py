@@ -10,6 +10,7 @@ memory of the grader.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
@@ -18,12 +19,12 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-
-from detlearn.grading.worker import Limits, descendants
 
 from detlearn.check import EXERCISES
 from detlearn.grading import grader
+from detlearn.grading.box import Limits
 from detlearn.grading.exports import solution
 
 START = "import torch\nfrom detlearn import check"
@@ -71,7 +72,7 @@ def write_class(folder: Path, number: int) -> dict[str, str]:
 
 
 def timed(function, seconds: dict[str, float]):
-    """Wrap `Examiners.examine` such that it notes how long each submission took."""
+    """Wrap `Graders.grade` such that it notes how long each submission took."""
 
     def examine(self, submission):
         started = time.perf_counter()
@@ -96,6 +97,15 @@ class Memory(threading.Thread):
             time.sleep(1.0)
 
 
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that a process started, and theirs."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
 def _proportional(pid: int) -> int:
     """Kilobytes; a page that n processes share counts 1/n in each."""
     try:
@@ -113,7 +123,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=10.0)
     options = parser.parse_args()
     seconds: dict[str, float] = {}
-    grader.Examiners.examine = timed(grader.Examiners.examine, seconds)
+    grader.Graders.grade = timed(grader.Graders.grade, seconds)
     memory = Memory()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "class"

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-ABOUT = "Grade the exercises in a folder of notebooks (Linux)."
+ABOUT = "Grade the exercises in a folder of notebooks (Linux with bubblewrap)."
 EXAMPLES = """\
 examples:
   detlearn grade handed_in --out grades.csv
   detlearn grade handed_in --out grades.csv --seed 7 --exercises box_iou nms --workers 8
-  detlearn grade /autograder/submission --gradescope /autograder/results/results.json
+  detlearn grade /autograder/submission --gradescope results.json --in-container
 
 Every file and folder in FOLDER is one submission. What was graded stays graded: after a crash the
 same command goes on where it was. With --gradescope alone, FOLDER itself is one submission."""
@@ -20,7 +20,7 @@ same command goes on where it was. With --gradescope alone, FOLDER itself is one
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands."""
     parser.add_argument("folder", type=Path, help="each entry is a submission")
-    parser.add_argument("--out", type=Path, help="the table, a CSV file")
+    parser.add_argument("--out", type=Path, help="the table, a CSV file outside of FOLDER")
     parser.add_argument("--gradescope", type=Path, help="results.json for a single submission")
 
     parser.add_argument("--seed", type=int, help="of the cases (default: drawn once)")

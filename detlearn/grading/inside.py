@@ -44,7 +44,10 @@ from detlearn.grading.statements import Notebook, parse
 from detlearn.grading.submissions import NotANotebook, code_cells
 from detlearn.grading.wire import ANSWERS, SENTENCE, SURVEY, Channel, encode
 
+LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE = 4
+# linux/ipc.h, shm.h, sem.h, msg.h
+IPC_RMID, SHM_STAT, SHM_INFO, SEM_STAT, SEM_INFO, MSG_STAT, MSG_INFO = 0, 13, 14, 18, 19, 11, 12
 LENGTH = struct.Struct("<Q")
 PIPE = 3  # the child's file descriptor
 TICK = 0.05  # seconds between two looks at a child
@@ -329,7 +332,7 @@ def keep(control: socket.socket) -> None:
         control: each task comes with the writing end of a pipe; a report goes back.
     """
     # No process of the sandbox may look into this one's memory, or take its files.
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     home = os.getcwd()
@@ -442,12 +445,33 @@ def _watch(child: int, bounds: Bounds, control: socket.socket, home: str) -> str
 
 
 def _holds_more(home: str, most: int) -> bool:
-    """Whether the file system of the sandbox's own, if it has one, holds too much."""
+    """Whether what a sandbox holds outside of its processes, if this is one, is too much."""
     if os.getpid() != 1:
         return False
     disk = os.statvfs(home)
-    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + _system_v()
     return disk.f_files - disk.f_ffree > MOST_FILES or used > most
+
+
+def _system_v() -> int:
+    """Bytes in System V's shared memory, semaphores and messages, which no other limit counts."""
+    pages, semaphores, messages = (ctypes.c_long * 6)(), (ctypes.c_int * 10)(), (ctypes.c_int * 8)()
+    LIBC.shmctl(0, SHM_INFO, pages)
+    LIBC.semctl(0, 0, SEM_INFO, semaphores)
+    LIBC.msgctl(0, MSG_INFO, messages)
+    return pages[2] * os.sysconf("SC_PAGESIZE") + semaphores[9] * 64 + messages[6]
+
+
+def _remove_system_v() -> None:
+    """Delete all of it."""
+    room = ctypes.create_string_buffer(500)  # for what is said of each
+
+    for place in range(LIBC.shmctl(0, SHM_INFO, room) + 1):
+        LIBC.shmctl(LIBC.shmctl(place, SHM_STAT, room), IPC_RMID, None)
+    for place in range(LIBC.semctl(0, 0, SEM_INFO, room) + 1):
+        LIBC.semctl(LIBC.semctl(place, 0, SEM_STAT, room), 0, IPC_RMID)
+    for place in range(LIBC.msgctl(0, MSG_INFO, room) + 1):
+        LIBC.msgctl(LIBC.msgctl(place, MSG_STAT, room), IPC_RMID, None)
 
 
 def _end_all(child: int, bounds: Bounds) -> str:
@@ -458,9 +482,11 @@ def _end_all(child: int, bounds: Bounds) -> str:
         os.kill(-1 if alone else -child, signal.SIGKILL)
     _, status, used = os.wait4(child, 0)
 
-    with suppress(ProcessLookupError, ChildProcessError):
-        while alone:
-            os.waitpid(-1, 0)
+    if alone:
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+        _remove_system_v()
 
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
@@ -476,8 +502,7 @@ def _empty(home: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
         else:
-            with suppress(OSError):
-                os.unlink(entry.path)
+            os.unlink(entry.path)
 
 
 def main() -> None:

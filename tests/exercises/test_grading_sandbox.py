@@ -336,6 +336,22 @@ class TestUsedUp:
         row = grade(room, "import os, time", many)
         assert "it wrote more than 64 MB, or 1000 files" in row.hints["giou_loss"]
 
+    @needs_sandbox
+    @pytest.mark.parametrize(
+        "take",
+        [
+            "n = libc.shmget(0, 2**27, 0o1666); ctypes.memset(libc.shmat(n, None, 0), 1, 2**27)",
+            "[libc.semget(0, 30_000, 0o1666) for _ in range(60)]",
+        ],
+    )
+    def test_what_no_process_holds(self, room, take):
+        """It is noticed, and gone before the next task."""
+        cells = (LIBC, "import time\nlibc.shmat.restype = ctypes.c_void_p")
+        row = grade(room, *cells, body(take, "time.sleep(60)"))
+        assert "it wrote more than 64 MB" in row.hints["giou_loss"]
+        left = holds("libc.shmctl(0, 14, b' ' * 99) == 0 == libc.semctl(0, 0, 19, b' ' * 99)")
+        assert grade(room, LIBC, left).points == {"giou_loss": 10}
+
     def test_waiting_is_no_work(self, hasty):
         """A second of processor time is not used up by a second and a half on the clock."""
         waits = body("if not slept: slept.append(time.sleep(1.5))")
