@@ -74,11 +74,9 @@ def _calls_noted(allowed: Collection[str]) -> Iterator[set[str]]:
         if event != "call" or inside or not _is_off_limits(frame.f_code.co_filename):
             return
 
-        # What runs when a module is imported is no call of the learner's.
-        name = frame.f_code.co_name
-        if name in allowed or name == "<module>":
-            inside.append(frame)
-        else:
+        # What it calls in turn is no call of the learner's; nor is what an import runs.
+        inside.append(frame)
+        if frame.f_code.co_name not in (*allowed, "<module>"):
             used.add(frame.f_code.co_qualname.partition(".<locals>")[0])
 
     before = sys.getprofile()

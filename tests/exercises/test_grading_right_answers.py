@@ -333,10 +333,10 @@ CHEATS = {
         "giou_loss.__code__ = code",
     ),
 }
-# These have no function to show for it: nothing is reported, and nothing is earned.
+# These find no function of which anything could be made: the sentence says what fails.
 EARN_NOTHING = (
     *("made_by_a_factory", "traced_symbolically", "compiled"),
-    *("its_code", "its_code_from_a_traceback"),
+    *("its_code", "its_code_from_a_traceback", "its_code_later", "its_code_put_into_another"),
 )
 
 

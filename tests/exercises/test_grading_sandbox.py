@@ -411,7 +411,7 @@ class TestRefused:
     def says(self, capsys, folder, *words):
         (folder / "in").mkdir(exist_ok=True)
         write_class(folder / "in", ["empty"])
-        assert main(["grade", str(folder / "in"), "--out", str(folder / "g.csv"), *words]) == 1
+        assert main(["grade", str(folder / "in"), "--out", str(folder / "g.csv"), *words]) == 2
         return capsys.readouterr().err
 
     def test_without_bubblewrap(self, tmp_path, capsys, monkeypatch):
