@@ -77,7 +77,8 @@ def _calls_noted(allowed: Collection[str]) -> Iterator[set[str]]:
         # What it calls in turn is no call of the learner's; nor is what an import runs.
         inside.append(frame)
         if frame.f_code.co_name not in (*allowed, "<module>"):
-            used.add(frame.f_code.co_qualname.partition(".<locals>")[0])
+            name = frame.f_code.co_qualname.partition(".<locals>")[0]
+            used.add(name.removesuffix(".__init__"))  # as a learner knows it: by its class
 
     before = sys.getprofile()
     sys.setprofile(note)
