@@ -182,6 +182,7 @@ PACKAGE = {
         WORDS = ("one", "two")
         def answer(x): return helper(x) + SIZE
         def helper(x): return x
+        def leads(x): return answer(x)
         def allowed(x):
             answer = helper(x)  # a name of its own
             return answer
@@ -197,6 +198,7 @@ PACKAGE = {
         def plain(x: theirs) -> theirs:
             """See `answer`."""
             return allowed(x) + ideas.SIZE
+        def piece(x): return x
         def by_alias(x): return theirs(x)
         def by_module(x): return ideas.answer(x)
         def by_reexport(x): return respond(x)
@@ -236,9 +238,13 @@ def small(monkeypatch, tmp_path):
     def answer(x):
         return x
 
-    answer.__module__ = "detlearn.ideas"
-    allowed = frozenset({"allowed"})
-    exercise = replace(EXERCISES["nms"], reference=answer, solution=(), allowed=allowed)
+    def piece(x):
+        return x
+
+    # A piece of the solution lies in a room that is open, and one that is allowed needs the answer.
+    answer.__module__, piece.__module__ = "detlearn.ideas", "detlearn.data.tools"
+    allowed = frozenset({"allowed", "leads"})
+    exercise = replace(EXERCISES["nms"], reference=answer, solution=(piece,), allowed=allowed)
     caches = (view._modules, view._needs, view._open, view._answers, view._binds, view._bare)
     monkeypatch.setattr(view, "PACKAGE", package)
     monkeypatch.setattr(view, "OPEN", ("detlearn.data",))
