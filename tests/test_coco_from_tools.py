@@ -270,6 +270,19 @@ def test_masks_without_a_box_give_their_extent_and_area(tmp_path, encode):
     assert_eight_boxes(read(tmp_path, with_each("annotations", change)))
 
 
+def test_segmentations_by_hand(tmp_path):
+    """Corners the other way round; a run from pixel 70 to 169 of columns of 64 pixels."""
+    content = standard()
+    for annotation in content["annotations"]:
+        del annotation["bbox"], annotation["area"]
+        annotation["segmentation"] = [[8, 28, 28, 28, 28, 8, 8, 8]]
+    mask = {"size": [64, 96], "counts": [70, 100, 64 * 96 - 170]}
+    content["annotations"][1]["segmentation"] = mask
+    target = read(tmp_path, content).target(0)
+    assert target["boxes"].tolist() == [[8, 8, 28, 28], [1, 0, 3, 64]]
+    assert target["area"].tolist() == [400, 100]
+
+
 @pytest.mark.parametrize("encode", [uncompressed, compressed])
 def test_random_masks_equal_pycocotools(tmp_path, encode):
     rng = np.random.default_rng(0)
