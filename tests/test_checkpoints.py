@@ -135,6 +135,17 @@ def test_every_flipped_bit_is_found(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"F32"', b'"I32"'), (b"[2,3]", b"[3,2]")])
+def test_the_same_bytes_read_in_another_way_are_found(tmp_path, old, new):
+    path = tmp_path / "state"
+    save_tensors(path, {"a": torch.randn(2, 3)}, {})
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ValueError, match=r"state is no checkpoint.*its checksum is not that"):
+        load_tensors(path)
+
+
 def test_a_dictionary_is_expected(tmp_path):
     path = tmp_path / "state"
     save_tensors(path, {"a": torch.ones(2)}, [1, 2])
@@ -227,17 +238,17 @@ def test_a_leftover_that_cannot_be_removed_stops_nobody(tmp_path):
 
 def test_swept_before_it_was_locked(tmp_path, monkeypatch):
     """Another process may sweep between the making of a file and its lock: a new one is made."""
-    lock, swept = checkpoints._lock, []
+    lock, asked = checkpoints._lock, []
 
     def late(path, wait):
-        if wait and not swept:
-            swept.append(path)
+        asked.append(path)
+        if len(asked) == 1:
             path.unlink()
         return lock(path, wait)
 
     monkeypatch.setattr(checkpoints, "_lock", late)
     write_atomically(tmp_path / "state", b"new")
-    assert len(swept) == 1 and os.listdir(tmp_path) == ["state"]
+    assert len(set(asked)) == 2 and os.listdir(tmp_path) == ["state"]
 
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path):

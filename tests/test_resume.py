@@ -357,7 +357,7 @@ class TestCtrlC:
             train(foreign(), data)
         assert str(caught.value) == "" and data.reads == 9 and capfd.readouterr().err == ""
 
-    def test_processes_that_load_images_leave_it_to_the_first(self, tmp_path):
+    def test_processes_that_load_images_leave_it_to_the_first(self, tmp_path, capfd):
         path = tmp_path / "state"
         whole = foreign()
         train(whole, steps=8)
@@ -365,6 +365,7 @@ class TestCtrlC:
         with pytest.raises(KeyboardInterrupt, match="stopped after step"):
             train(foreign(), data, steps=8, checkpoint=path, workers=1)
         assert multiprocessing.active_children() == []
+        assert capfd.readouterr().err.count("stops after this step") == 1
 
         continued = foreign(5)
         train(continued, steps=8, checkpoint=path)
