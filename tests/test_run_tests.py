@@ -70,10 +70,42 @@ def test_every_part_is_run_after_a_failure(monkeypatch, capsys) -> None:
     monkeypatch.setattr(
         run_tests,
         "run",
-        lambda part: Outcome(part.name, 1, int(part.name == "unit tests"), 0, 1.0),
+        lambda part, **how: Outcome(part.name, 1, int(part.name == "unit tests"), 0, 1.0),
     )
     assert run_tests.main() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "4 passed, 1 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(
+    ("command", "seconds", "short"),
+    [
+        ("all", 1000.0, [False, False, False, True]),  # 3000 s before the notebooks
+        ("all", 800.0, [False, False, False, False]),
+        ("notebooks", 9999.0, [False]),
+    ],
+)
+def test_a_slow_machine_cuts_trainings_short(monkeypatch, command, seconds, short) -> None:
+    asked = []
+
+    def run(part, *, short_trainings):
+        asked.append(short_trainings)
+        return Outcome(part.name, 1, 0, 0, seconds)
+
+    monkeypatch.setattr(sys, "argv", ["run_tests.py", command])
+    monkeypatch.setattr(run_tests, "run", run)
+    assert run_tests.main() == 0
+    assert asked == short
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("short", [False, True])
+def test_trainings_cut_short_are_told_and_named(tmp_path: Path, monkeypatch, short) -> None:
+    monkeypatch.delenv("DETLEARN_FAST", raising=False)
+    path = tmp_path / "test_sample.py"
+    path.write_text(f"import os\ndef test_a(): assert ('DETLEARN_FAST' in os.environ) is {short}")
+    found = run_tests.run(run_tests.Part("sample", [str(path)]), short_trainings=short)
+    assert found.passed == 1
+    assert found.name == ("sample, trainings cut short" if short else "sample")
 
 
 def test_each_worker_has_one_thread_unless_the_caller_says_otherwise(monkeypatch) -> None:

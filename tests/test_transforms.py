@@ -102,6 +102,13 @@ class TestRandom:
         assert torch.equal(never(image, target)[0], image)
         assert torch.equal(always(image, target)[0], image.flip(-1))
 
+    def test_the_default_mirrors_half_of_the_samples(self):
+        torch.manual_seed(0)
+        image, target = sample(2, 2, 1)
+        mirrored = image.flip(-1)
+        count = sum(torch.equal(transforms.flip(image, target)[0], mirrored) for _ in range(2000))
+        assert 920 < count < 1080  # four standard deviations of 22 on either side, nearly
+
     def test_compose_applies_in_order(self):
         add = lambda image, target: (image + 1, target)  # noqa: E731
         double = lambda image, target: (image * 2, target)  # noqa: E731
