@@ -94,5 +94,10 @@ def check_same_detections(ours: nn.Module, oracle: nn.Module, limit: int) -> Non
         boxes = (mine["boxes"][:, None] - wanted["boxes"]).abs().amax(dim=-1) <= 0.01
         same = scores & labels & boxes
         assert same.any(dim=0).all() and same.any(dim=1).all()
+
+        # Of the best hundred each stands in its place, but for those that are as close.
         if limit == 100:
-            assert same.diagonal().all()
+            gaps = (wanted["scores"][:, None] - wanted["scores"]).abs()
+            has_twin = (gaps <= 1e-5).sum(dim=1) > 1
+            assert (same.diagonal() | has_twin).all()
+            assert has_twin.float().mean() < 0.5

@@ -223,7 +223,7 @@ def all_layers_losses(oracle, images, mask, labels):
 
 
 @pytest.mark.parametrize("counts", [(5, 3, 1), (4, 0, 2), (0, 0, 0)])
-def test_same_losses_and_gradients(ours, oracle, batch, counts):
+def test_same_losses(ours, oracle, batch, counts):
     images, mask = batch
     targets = targets_of(counts)
     outputs = ours.predict(images, SIZES)
@@ -240,12 +240,31 @@ def test_same_losses_and_gradients(ours, oracle, batch, counts):
     ]
     assert losses["auxiliary"].item() == pytest.approx(sum(earlier), rel=1e-4)
     assert sum(losses.values()).item() == pytest.approx(their_loss.item(), rel=1e-4)
-    if sum(counts) != 5 + 3 + 1:
-        return
 
-    sum(losses.values()).backward()
-    oracle.zero_grad()
+
+@pytest.fixture
+def in_float64():
+    """What is made inside a test is in float64, transformers' weights of classes too."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_same_gradients(ours, oracle, batch, in_float64):
+    """In float32 the deepest layers' gradients differ by a thousandth of their norm on some CPUs.
+
+    Ours still takes the loss in float32, hence the tolerance.
+    """
+    images, mask = batch
+    images = images.double()
+    ours, oracle = copy.deepcopy(ours).double(), copy.deepcopy(oracle).double()
+    targets = [{**t, "boxes": t["boxes"].double()} for t in targets_of((5, 3, 1))]
+
+    outputs = ours.predict(images, SIZES)
+    sum(ours.compute_loss(outputs, targets).values()).backward()
+    their_loss, _ = all_layers_losses(oracle, images, mask, in_their_form(targets))
     their_loss.backward()
+
     gradients = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
     their_gradients = {n: p.grad for n, p in oracle.named_parameters() if p.grad is not None}
     compared = renamed(gradients)
@@ -253,7 +272,7 @@ def test_same_losses_and_gradients(ours, oracle, batch, counts):
     assert len(their_gradients) > 200
     for name, gradient in their_gradients.items():
         difference = (compared[name] - gradient).norm()
-        assert difference <= 1e-3 * gradient.norm() + 1e-6, name
+        assert difference <= 1e-4 * gradient.norm() + 1e-6, name
 
 
 def test_same_detections(ours, oracle, batch):
