@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", type=Path, nargs="+", help="pictures, or folders with pictures in them"
     )
+
+    # Where results go: a drawing and a file for each picture, or one file for all.
     parser.add_argument(
         "--out", type=Path, help="folder for results (default: detections, without --json)"
     )
@@ -60,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a COCO file whose ids of images and categories --json takes over, by file name and "
         "class name (default: 1, 2, 3 … in the order of pictures and labels)",
     )
+
+    # How to look.
     parser.add_argument("--min-score", type=float, default=0.3, help="(default: 0.3)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
 
@@ -71,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.like is not None and options.json is None:
         options.usage_error("--like is for --json: it says which ids stand in the file")
+
     folder = options.out
     if folder is None and options.json is None:
         folder = Path("detections")
@@ -87,6 +92,8 @@ def run(options: argparse.Namespace) -> int:
 
     saved = load(options.folder, options.device)
     names = drawable_names(saved.class_names)
+
+    # The ids in the file of results: 1, 2, 3 …, or those of another file.
     image_ids = {path: number for number, path in enumerate(paths, start=1)}
     category_ids = {name: number for number, name in enumerate(saved.class_names, start=1)}
     if options.like is not None:

@@ -26,6 +26,8 @@ LEFT_OUT_LIMIT = 0.1  # of the objects: where more are left out, something else 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how annotations are read, the same for every command."""
     group = parser.add_argument_group("how the annotations are read")
+
+    # What a file leaves open: the order of its classes, and from where it counts pixels.
     group.add_argument(
         "--classes",
         nargs="+",
@@ -38,6 +40,8 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         help="VOC: corners are counted from 0 and the last is not part of the box, as most tools "
         "export them (Pascal VOC itself counts pixels from 1 and includes the last)",
     )
+
+    # What stops a command unless it is asked for.
     group.add_argument(
         "--skip-bad-images",
         action="store_true",
