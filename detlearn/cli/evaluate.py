@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,19 +73,30 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _detect(options: argparse.Namespace) -> tuple[Dataset, list[dict[str, Tensor]]]:
-    """Return the data and what a detector finds there."""
-    from detlearn.metrics import predict
-
-    saved = load(options.folder, options.device)
-    data = open_source(
+def _open(
+    options: argparse.Namespace,
+    *,
+    class_names: Sequence[str] | None = None,
+    reads_pictures: bool = True,
+) -> Dataset:
+    """Open the data to measure on; see `open_source`."""
+    return open_source(
         options,
         options.data,
         options.split,
         seed=SEED,
         num_images=NUM_SCENES,
-        class_names=saved.class_names,
+        class_names=class_names,
+        reads_pictures=reads_pictures,
     )
+
+
+def _detect(options: argparse.Namespace) -> tuple[Dataset, list[dict[str, Tensor]]]:
+    """Return the data and what a detector finds there."""
+    from detlearn.metrics import predict
+
+    saved = load(options.folder, options.device)
+    data = _open(options, class_names=saved.class_names)
     return data, predict(saved.model, data, batch_size=options.batch_size)
 
 
@@ -92,14 +104,7 @@ def _read_detections(options: argparse.Namespace) -> tuple[Dataset, list[dict[st
     """Return the data and what a file of detections says of them."""
     from detlearn.data import read_predictions
 
-    data = open_source(
-        options,
-        options.data,
-        options.split,
-        seed=SEED,
-        num_images=NUM_SCENES,
-        reads_pictures=False,
-    )
+    data = _open(options, reads_pictures=False)
     if not hasattr(data, "image_paths"):
         raise ValueError(f"--predictions is for pictures in files; --data is {options.data!r}")
     return data, read_predictions(options.predictions.expanduser(), data)
