@@ -91,6 +91,24 @@ class TestSources:
             open_with(word, "--classes", "cat")
         assert len(open_with(word, "--classes", "cat", "--accept-empty")) == 2
 
+    def test_crowds_alone_are_nothing_to_learn(self):
+        """Neither the trainer nor COCO's metric takes a crowd for an object."""
+        crowds = {"labels": torch.tensor([0, 0]), "iscrowd": torch.tensor([1, 1])}
+        mixed = {"labels": torch.tensor([0, 0]), "iscrowd": torch.tensor([1, 0])}
+
+        class Data:
+            def __init__(self, *targets):
+                self.left_out = {}
+                self.target = targets.__getitem__
+                self.count = len(targets)
+
+            def __len__(self):
+                return self.count
+
+        with pytest.raises(ValueError, match="no object in 2 pictures"):
+            check_complete(Data(crowds, crowds), "coco:here")
+        check_complete(Data(crowds, mixed), "coco:here")
+
     def test_a_picture_that_is_cut_off(self, tmp_path):
         """Said before the first step, not when it is its turn."""
         word = voc_folder(tmp_path, [CAT, CAT])
