@@ -1,7 +1,6 @@
 """For instructors: grade a folder of submissions, and export the exercises to graders.
 
-- submissions.py reads what was handed in, statements.py says which names each statement of it gives
-  and takes, slicing.py finds the few to run.
+- submissions.py reads what was handed in, slicing.py finds the few statements of it to run.
 - box.py builds a sandbox for them, in which view.py puts the package without the answers (and
   missing.py in place of these); inside.py asks the questions there, wire.py brings the answers
   back.

@@ -207,12 +207,14 @@ class _Graded:
         hint: what is wrong, or "".
         lost: the sandbox that ran it was lost.
         asked: its function answered, so the hint is about its answers.
+        again: the function may be right after cells that were not run.
     """
 
     points: int = 0
     hint: str = ""
     lost: bool = False
     asked: bool = False
+    again: bool = False
 
 
 class _Work:
@@ -241,10 +243,11 @@ class _Work:
         needed = [other for other in self.found.earlier[name] if other in self.found.handed_in]
         given = [other for other in needed if not self.grade(other).points]
 
+        # If what defines its names is not enough, the whole notebook up to its check may be.
         graded = self._ask(name, given, whole=False)
-        if not graded.points and name in self.found.doubtful:
+        if graded.again:
             other = self._ask(name, given, whole=True)
-            graded = other if other.points or (other.asked and not graded.asked) else graded
+            graded = other if other.asked else graded
 
         self.done[name] = graded
         return graded
@@ -271,9 +274,10 @@ class _Work:
             return _Graded(hint=outcome.ended or BROKEN.format(why=error))
 
         if isinstance(verdict, str):
-            return _Graded(hint=verdict)
-        seconds = self.examiner.settings.limits.seconds
-        return _Graded(points=verdict.points, hint=said(verdict, seconds), asked=True)
+            return _Graded(hint=verdict, again=True)
+        hint = said(verdict, self.examiner.settings.limits.seconds)
+        again = verdict.status == "wrong" and "stopped after" not in hint
+        return _Graded(verdict.points, hint, asked=True, again=again)
 
     def _verdict(self, name: str, outcome: Outcome) -> Verdict | str:
         """The engine's verdict, or a sentence where there is nothing to judge."""

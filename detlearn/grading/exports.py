@@ -18,8 +18,7 @@ from pathlib import Path
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
-from detlearn.grading.slicing import take
-from detlearn.grading.statements import Notebook, Statement, parse
+from detlearn.grading.slicing import Notebook, Statement, bound_by, needed_before, parse
 
 # How the cell begins that installs the package where it is missing: not for an assignment.
 BOOTSTRAP = "# Makes sure that the package detlearn is here"
@@ -111,7 +110,7 @@ def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
     before = [s for s in notebook.statements[:index] if s.cell not in installs]
 
     imports = [s for s in before if isinstance(s.node, ast.Import | ast.ImportFrom)]
-    needed = take(before, notebook.statements[index].reads)
+    needed, _ = needed_before(before, notebook.statements[index].reads)
 
     both = [s for s in before if s in imports or s in needed]
     return tuple(dict.fromkeys(_source(notebook, s) for s in both))
@@ -165,7 +164,7 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
     source = _without_checks(inspect.getsource(importlib.import_module(module)))
     notebook = parse(module, [source])  # a module is a notebook of one cell
 
-    taken = take(notebook.statements, {name})
+    taken, _ = needed_before(notebook.statements, {name})
     wanted = {read for statement in taken for read in statement.reads}
 
     for statement in taken:
@@ -183,13 +182,13 @@ def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             # A line for each name: two files may take the same one in other company.
             for alias in node.names:
-                bound = alias.asname or alias.name.partition(".")[0]
+                bound = bound_by(alias)
                 if bound in wanted:
                     yield bound, import_of(node, alias)
             continue
 
         text = _without_docstrings(notebook, statement)
-        for bound in statement.now.binds:
+        for bound in statement.binds:
             yield bound, text
 
 

@@ -10,10 +10,11 @@ answers.
 """
 
 from __future__ import annotations
-import __future__ as futures
 
 import ast
+import builtins
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -30,7 +31,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,8 +40,14 @@ import torch
 
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
-from detlearn.grading.slicing import HANDED, Slice, handed_in, slice_for, syntax_trouble
-from detlearn.grading.statements import Notebook, parse
+from detlearn.grading.slicing import (
+    Notebook,
+    Statement,
+    check_names,
+    handed_in,
+    needed_before,
+    parse,
+)
 from detlearn.grading.submissions import NotANotebook, code_cells
 from detlearn.grading.wire import ANSWERS, SENTENCE, SURVEY, Channel, encode
 
@@ -58,7 +65,6 @@ FILE_BYTES, OPEN_FILES = 1_000_000, 128
 MOST_FILES = 1_000
 RETRY = 0.5  # seconds until a statement that has caught its stop is stopped again
 STOPPED = "it was stopped after {:g} seconds"
-NOTHING = object()  # in place of a value where there is none
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,12 @@ class Survey:
     Attributes:
         handed_in: exercise → index of the notebook; of several the last counts.
         earlier: exercise → exercises whose functions it needs.
-        doubtful: exercises for which it is in doubt what their functions need.
         notes: exercise → why it seems not to be handed in, where a reason is visible.
         remarks: what is wrong with notebooks.
     """
 
     handed_in: dict[str, int] = field(default_factory=dict)
     earlier: dict[str, list[str]] = field(default_factory=dict)
-    doubtful: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -142,13 +146,14 @@ class Look:
                     found.notes[exercise] = note
 
         for exercise, index in found.handed_in.items():
-            less, more = (
-                slice_for(parsed[index], exercise, self.exercises, whole=whole)
-                for whole in (False, True)
-            )
-            found.earlier[exercise] = sorted(less.earlier)
-            if len(less.statements) < len(more.statements):
-                found.doubtful.append(exercise)
+            notebook = parsed[index]
+            there = handed_in(notebook, self.exercises)
+            statements, _ = _needed(notebook, there[exercise], self.exercises)
+            found.earlier[exercise] = [
+                other
+                for other, at in there.items()
+                if other != exercise and notebook.statements[at] in statements
+            ]
 
         channel.send(SURVEY, json.dumps(vars(found)).encode())
 
@@ -156,8 +161,16 @@ class Look:
 def _in_broken_cell(notebook: Notebook, exercise: str) -> str:
     for cell in notebook.broken:
         if re.search(rf"\.{exercise}\s*\(", notebook.cells[cell]):
-            return syntax_trouble(notebook, [exercise])
+            return notebook.trouble([exercise])
     return ""
+
+
+def _needed(
+    notebook: Notebook, at: int, exercises: Collection[str]
+) -> tuple[list[Statement], set[str]]:
+    """What the statement that hands a function in needs, and what nobody defines for it."""
+    names = notebook.statements[at].reads - check_names(notebook, exercises).keys()
+    return needed_before(notebook.statements[:at], names)
 
 
 @dataclass
@@ -172,7 +185,7 @@ class Questions:
         most: for each case, the largest number of elements of a tensor that is sent back whole.
         given: earlier exercises that were wrong → (module, name) of the package's function, which
             `check` gives for these, as in the reading flow.
-        whole: whether to run what the function may need, too.
+        whole: whether to run all that stands before the check, not only what defines what it needs.
     """
 
     notebook: tuple[str, bytes]
@@ -193,30 +206,55 @@ class Questions:
         send, question, pack, start = channel.send, ask, encode, _start_clock
 
         notebook = parse(self.notebook[0], code_cells(*self.notebook))
-        piece = slice_for(notebook, self.exercise, self.exercises, whole=self.whole)
+        at = handed_in(notebook, self.exercises)[self.exercise]
+        needed, undefined = _needed(notebook, at, self.exercises)
 
-        setup = _Setup(notebook, self._handed_in, bounds.seconds * SETUP)
-        trouble = syntax_trouble(notebook, piece.missing)
-        function = setup.run(piece)
-        if trouble := trouble or setup.trouble:
+        names, received = self._stand_in_for_check(notebook)
+        setup = _Setup(notebook, names, bounds.seconds * SETUP)
+        for statement in notebook.statements[:at] if self.whole else needed:
+            setup.execute(statement, note=statement in needed)
+        trouble = setup.trouble
+
+        # What an earlier check was given has been handed in again.
+        received.clear()
+        setup.execute(notebook.statements[at])
+        if not received:
+            trouble = setup.trouble or f"check.{self.exercise} is not reached"
+
+        trouble = notebook.trouble(undefined - set(dir(builtins))) or trouble
+        if trouble:
             send(SENTENCE, trouble.encode(errors="backslashreplace"))
-        if function is NOTHING:
+        if not received:
             return
 
         # The engine's own alarm follows the clock on the wall; this one the processor.
         start(bounds.seconds)
-        answers = question(function, self.cases, bounds.seconds * BACKSTOP)
+        answers = question(received[-1], self.cases, bounds.seconds * BACKSTOP)
         send(ANSWERS, pack(answers, self.most))
 
-    def _handed_in(self, name: str, function: Any) -> Any:
-        """What stands for `check` in a slice: gives the function back, or the package's."""
-        if name == self.exercise:
-            return function
-        if name not in self.given:
+    def _stand_in_for_check(self, notebook: Notebook) -> tuple[dict[str, Any], list[Any]]:
+        """Have the view's `check` keep what it is given for the exercise.
+
+        Returns:
+            The names under which the notebook knows `check`, and the list of what it was given.
+        """
+        check = importlib.import_module("detlearn.check")
+        received: list[Any] = []
+
+        def take(name: str, *handed: Any, **named: Any) -> Any:
+            together = (*handed, *named.values())
+            if name == self.exercise and together:
+                received.append(together if len(together) > 1 else together[0])
+            if name in self.given:
+                module, reference = self.given[name]
+                return getattr(importlib.import_module(module), reference)
             # Of a cause and a cure, the chapter goes on with the cure.
-            return function[1] if type(function) is tuple and len(function) == 2 else function
-        module, reference = self.given[name]
-        return getattr(importlib.import_module(module), reference)
+            return together[-1]
+
+        for name in self.exercises:
+            setattr(check, name, functools.partial(take, name))
+        modules = check_names(notebook, self.exercises).items()
+        return {name: check for name, what in modules if what == "check"}, received
 
 
 def _start_clock(seconds: float) -> None:
@@ -244,41 +282,39 @@ class _Setup:
 
     Args:
         notebook: that it is from.
-        handed: stands for `check` in it.
+        names: that it finds besides its own.
         seconds: of processor time for all of it together.
     """
 
-    def __init__(
-        self, notebook: Notebook, handed: Callable[[str, Any], Any], seconds: float
-    ) -> None:
+    def __init__(self, notebook: Notebook, names: dict[str, Any], seconds: float) -> None:
         self.notebook, self.seconds = notebook, seconds
         self.clock, self.ends = time.monotonic() + seconds * BACKSTOP, time.process_time() + seconds
-        self.space = {"__name__": "__main__", "display": _display_nothing, HANDED: handed}
+        self.space = {"__name__": "__main__", "display": _display_nothing, **names}
         self.trouble = ""
+        self.futures = [
+            statement.node
+            for statement in notebook.statements
+            if isinstance(statement.node, ast.ImportFrom) and statement.node.module == "__future__"
+        ]
 
-    def run(self, piece: Slice) -> Any:
-        """Execute a slice; returns the value of its argument, or NOTHING."""
-        for cell, node in piece.statements:
-            self._execute(cell, ast.Module([node], []), "exec")
-        cell, argument = piece.argument
-        return self._execute(cell, ast.Expression(argument), "eval")
-
-    def _execute(self, cell: int, tree: ast.AST, mode: str) -> Any:
-        filename = f"<cell {cell + 1} of {self.notebook.name}>"
-        lines = self.notebook.cells[cell].splitlines(keepends=True)
+    def execute(self, statement: Statement, *, note: bool = True) -> None:
+        """Run a statement, for no longer than there is time, and maybe note how it fails."""
+        filename = f"<cell {statement.cell + 1} of {self.notebook.name}>"
+        lines = self.notebook.cells[statement.cell].splitlines(keepends=True)
         linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
 
         try:
-            code = compile(tree, filename, mode, flags=_flags(self.notebook), dont_inherit=True)
+            tree = ast.Module([*self.futures, statement.node], [])
+            code = compile(tree, filename, "exec", dont_inherit=True)
             with _stopped_after(self.ends - time.process_time(), self.clock - time.monotonic()):
-                return eval(code, self.space)
+                exec(code, self.space)
         except BaseException as error:
-            self.trouble = self.trouble or self._sentence(error, cell, tree)
-            return NOTHING
+            if note:
+                self.trouble = self.trouble or self._sentence(error, statement)
 
-    def _sentence(self, error: BaseException, cell: int, tree: ast.AST) -> str:
-        node = tree.body[0] if isinstance(tree, ast.Module) else tree.body
-        where = f"code cell {cell + 1} of {self.notebook.name}, line {node.lineno}"
+    def _sentence(self, error: BaseException, statement: Statement) -> str:
+        line = statement.node.lineno
+        where = f"code cell {statement.cell + 1} of {self.notebook.name}, line {line}"
 
         if isinstance(error, NameError) and error.name:
             return f"{where}: {error.name} is not defined by any cell before the check"
@@ -313,13 +349,6 @@ def _stopped_after(processor: float, clock: float) -> Iterator[None]:
     finally:
         for timer, _ in timers:
             signal.setitimer(timer, 0)
-
-
-def _flags(notebook: Notebook) -> int:
-    froms = (s.node for s in notebook.statements if isinstance(s.node, ast.ImportFrom))
-    names = {a.name for node in froms if node.module == "__future__" for a in node.names}
-    known = names & set(futures.all_feature_names)
-    return sum(getattr(futures, name).compiler_flag for name in known)
 
 
 # ---- the keeper ----

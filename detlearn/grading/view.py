@@ -34,7 +34,7 @@ from pathlib import Path
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
 from detlearn.grading.exports import import_of
-from detlearn.grading.statements import FUNCTIONS, IMPORTS, Statement, statement_of
+from detlearn.grading.slicing import DEFINITIONS, IMPORTS, Statement, bound_by
 
 PACKAGE = Path(__file__).parents[1]
 OPEN = (
@@ -46,7 +46,7 @@ OUT = ("check", "cli", "grading")  # rooms of which nothing else is shown
 WHOLE = (
     "check/engine/*.py",
     *("grading/__init__.py", "grading/missing.py", "grading/inside.py", "grading/wire.py"),
-    *("grading/slicing.py", "grading/statements.py", "grading/submissions.py"),
+    *("grading/slicing.py", "grading/submissions.py"),
 )
 # Where torchvision has functions that the package has, too.
 COUNTERPARTS = ("torchvision.ops", "torchvision.ops.boxes")
@@ -172,17 +172,17 @@ def _binds(node: ast.stmt) -> frozenset[str]:
         return frozenset()
 
     # Most are of these two kinds, which need no look into them.
-    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+    if isinstance(node, DEFINITIONS):
         return frozenset({node.name})
     if isinstance(node, ast.Assign) and all(isinstance(n, ast.Name) for n in node.targets):
         return frozenset(target.id for target in node.targets)
-    return frozenset(_bare(node).now.binds)
+    return frozenset(_bare(node).binds)
 
 
 @functools.cache
 def _bare(node: ast.stmt) -> Statement:
     """A statement without docstrings and the annotations of functions, which are taken out."""
-    return statement_of(0, _Bare().visit(node))
+    return Statement(0, _Bare().visit(node))
 
 
 class _Bare(ast.NodeTransformer):
@@ -207,7 +207,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Part]]:
         if isinstance(node, ast.ImportFrom):
             yield alias.asname or alias.name, (node.module or "", alias.name)
         else:
-            bound = alias.asname or alias.name.partition(".")[0]
+            bound = bound_by(alias)
             yield bound, (alias.name if alias.asname else bound, "")
 
 

@@ -8,18 +8,24 @@ import pytest
 
 from detlearn.check import EXERCISES
 from detlearn.grading.exports import read_chapter
-from detlearn.grading.slicing import handed_in, slice_for, syntax_trouble
-from detlearn.grading.statements import parse
+from detlearn.grading.slicing import check_names, handed_in, needed_before, parse
 
 NAMES = ("giou_loss", "box_iou", "nms")
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 
 
-def taken(*cells, exercise="giou_loss", whole=False):
-    """The first lines of the statements of a slice, the argument, and the names not found."""
-    piece = slice_for(parse("a.ipynb", cells), exercise, NAMES, whole=whole)
-    lines = [ast.unparse(node).split("\n")[0] for _, node in piece.statements]
-    return lines, ast.unparse(piece.argument[1]), piece.missing
+def needed(notebook, exercise="nms", exercises=NAMES):
+    """The statements before a check that it needs, and the names that nobody defines."""
+    at = handed_in(notebook, exercises)[exercise]
+    names = notebook.statements[at].reads - check_names(notebook, exercises).keys()
+    return needed_before(notebook.statements[:at], names)
+
+
+def taken(*cells, exercise="nms"):
+    """The first lines of the statements that a check needs, and the names that nobody defines."""
+    statements, undefined = needed(parse("a.ipynb", cells), exercise)
+    lines = [ast.unparse(statement.node).split("\n")[0] for statement in statements]
+    return lines, undefined
 
 
 def test_only_what_the_argument_needs():
@@ -34,13 +40,13 @@ def test_only_what_the_argument_needs():
         "EPS = 2",
     )
     lines = ["import torch", "def giou_loss(a, b):", "def iou(a, b):", "EPS = 1e-07"]
-    assert taken(*cells) == (lines, "giou_loss", set())
+    assert taken(*cells, exercise="giou_loss") == (lines, set())
 
 
 def test_all_bindings_in_order():
     cells = ("k = 1\nk = k + 1\nt = {}\nt['a'] = k\nt.name = 3", "check.nms(lambda: t)", "k = 9")
     lines = ["k = 1", "k = k + 1", "t = {}", "t['a'] = k", "t.name = 3"]
-    assert taken(*cells, exercise="nms") == (lines, "lambda: t", set())
+    assert taken(*cells) == (lines, set())
 
 
 def test_names_of_other_scopes_are_not_needed():
@@ -57,37 +63,15 @@ def nms(loss, *, k=lambda x: x):
     import os as x
     return Box, loss, x
 """
-    lines, _, missing = taken(code, "check.nms(nms)", exercise="nms")
-    assert lines == ["x = train()", "class Box:", "def nms(loss, *, k=lambda x: x):"] or lines == [
-        *("class Box:", "def nms(loss, *, k=lambda x: x):")
-    ]
-    assert "loss" not in missing
-
-
-def test_globals_bound_by_functions_and_blocks():
-    code = """
-def setup():
-    global EPS
-    EPS = 1
-setup()
-for i in range(3):
-    T = i
-try:
-    import fast
-except ImportError:
-    fast = None
-with open('x') as FILE: pass
-def nms(): return EPS, T, fast
-"""
-    lines, _, _ = taken(code, "check.nms(nms)", exercise="nms")
-    assert lines == ["def setup():", "setup()", "for i in range(3):", "try:", "def nms():"]
+    lines, undefined = taken(code, "check.nms(nms)")
+    assert lines[-2:] == ["class Box:", "def nms(loss, *, k=lambda x: x):"]
+    assert not {"loss = train()", "self = train()"} & set(lines) and "loss" not in undefined
 
 
 def test_star_imports_may_bind_anything():
-    lines, _, missing = taken(
-        "from torch import *\nx = 1", "check.nms(lambda: ones)", exercise="nms"
-    )
-    assert lines == ["from torch import *"] and missing == set()
+    assert taken("from torch import *\nx = 1", "check.nms(lambda: ones)")[0] == [
+        "from torch import *"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +91,8 @@ def test_star_imports_may_bind_anything():
     ],
 )
 def test_ways_to_hand_in(call):
-    (found,) = handed_in(parse("a.ipynb", ["def f(): pass", call]), NAMES).items()
-    assert found[0] == "nms" and ast.unparse(found[1][1]) == "f"
+    notebook = parse("a.ipynb", ["def f(): pass", call])
+    assert handed_in(notebook, NAMES) == {"nms": len(notebook.statements) - 1}
 
 
 @pytest.mark.parametrize(
@@ -125,23 +109,12 @@ def test_a_call_inside_a_function_does_not_count():
 
 def test_the_last_call_counts():
     cells = ("f = 1\ncheck.nms(f)", "g = 2\nnms = check.nms(g)", "check.box_iou(f)")
-    assert taken(*cells, exercise="nms") == (["g = 2"], "g", set())
+    assert taken(*cells) == (["g = 2"], set())
 
 
-def test_a_block_that_defines_and_hands_in():
-    code = "if True:\n    def f(): pass\n    check.nms(f)"
-    lines, argument, missing = taken(code, exercise="nms")
-    assert lines == ["if True:"] and argument == "f" and missing == set()
-
-
-def test_earlier_hand_ins_are_replaced():
-    cells = ("def box_iou(): pass", "box_iou = check.box_iou(box_iou)", "check.nms(box_iou)")
-    notebook = parse("a.ipynb", cells)
-    for _ in range(2):  # the notebook itself stays as it is
-        piece = slice_for(notebook, "nms", NAMES)
-        assert ast.unparse(piece.statements[-1][1]) == (
-            "box_iou = __handed_in__('box_iou', box_iou)"
-        )
+def test_a_check_as_a_decorator():
+    cells = ("@check.box_iou\ndef f(): pass", "@check.nms\n@twice\ndef nms(): return f")
+    assert handed_in(parse("a.ipynb", cells), NAMES) == {"box_iou": 0, "nms": 1}
 
 
 @pytest.mark.parametrize(
@@ -169,17 +142,18 @@ def test_cells_that_are_no_python():
     cells = ["x = 1", "def helper(:\n  pass", "x = \0", "check.nms(lambda: helper(x))"]
     notebook = parse("a.ipynb", cells)
     assert sorted(notebook.broken) == [1, 2]
-    missing = slice_for(notebook, "nms", NAMES).missing
-    assert missing == {"helper"}
-    said = syntax_trouble(notebook, missing)
+    _, undefined = needed(notebook)
+    assert undefined == {"helper"}
+    said = notebook.trouble(undefined)
     assert said.startswith("code cell 2 of a.ipynb has a syntax error in line 1 (")
     assert said.endswith("; helper is needed from it")
-    assert syntax_trouble(notebook, {"help"}) == ""
+    assert notebook.trouble({"help"}) == ""
 
 
 @pytest.mark.parametrize("source", ["(" * 50_000, "-" * 200_000 + "1", "x" + ".y" * 20_000])
 def test_absurd_nesting_is_survived(source):
-    parse("a.ipynb", [source])
+    notebook = parse("a.ipynb", [source, "check.nms(lambda: y)"])
+    assert needed(notebook)[1] == {"y"}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -192,92 +166,76 @@ def test_no_name_of_a_chapter_takes_a_students_helper_away(path):
         name = stub.exercise.name
         at = next(i for i, source in enumerate(sources) if stub.source in source)
         before = parse("before", sources[:at])
-        names = sorted(set().union(*(s.now.binds for s in before.statements)) - {name})
+        names = sorted(set().union(*(s.binds for s in before.statements)) - {name})
         assert len(names) > 10
 
         helpers = [f"def {helper}(): return 1" for helper in names]
         answer = f"def {name}(): return {', '.join(f'{helper}()' for helper in names)}"
         changed = [*sources[:at], "\n".join([*helpers, answer]), *sources[at + 1 :]]
-        piece = slice_for(parse(path.name, changed), name, EXERCISES)
-        assert {cell for cell, _ in piece.statements} == {at}
-        assert len(piece.statements) == len(names) + 1 and not piece.missing
+        statements, _ = needed(parse(path.name, changed), name, EXERCISES)
+        assert {statement.cell for statement in statements} <= {at}
+        assert len(statements) >= len(names)
 
 
 @pytest.mark.parametrize(
-    ("code", "lines"),
+    ("code", "value"),
     [
-        # The last one that surely binds it, and what may bind or change it after that.
-        ("k = 1\nk = 2", ["k = 2"]),
-        ("k = 1\nif x: k = 2", ["k = 1", "if x:"]),
-        ("k = 1\nif x: k = 2\nelse: k = 3", ["if x:"]),
-        ("k = 1\nfor k in x: pass", ["k = 1", "for k in x:"]),
-        ("k = 1\nwhile x: k = 2", ["k = 1", "while x:"]),
-        ("k = 1\nwith x as k: pass", ["with x as k:"]),
-        ("k = 1\ntry: k = 2\nexcept x: k = 3", ["try:"]),
-        ("k = 1\ntry: k = 2\nexcept x: pass", ["k = 1", "try:"]),
-        ("k = 1\ntry: k = 2\nfinally: k = 3", ["try:"]),
-        ("k = 1\nmatch x:\n    case [k]: pass", ["k = 1", "match x:"]),
-        ("k = 1\nx = [k for k in y]", ["k = 1"]),
-        ("k = 1\nx = [k := y for _ in z]", ["k = 1", "x = [(k := y) for _ in z]"]),
-        ("k = 1\nx and (k := y)", ["k = 1", "x and (k := y)"]),
-        ("k = 1\nk += 1", ["k = 1", "k += 1"]),
-        ("k = 1\ndel k", ["k = 1"]),
-        ("k: int = 1\nk: int", ["k: int = 1"]),
-        ("k = 1\ntry: x()\nexcept y as k: pass", ["k = 1"]),
-        ("k = 1\nclass A: k = 2", ["k = 1"]),
-        ("k = 1\nclass A:\n    global k\n    k = 2", ["k = 1", "class A:"]),
-        ("k = 1\ndef f(k): k = 2", ["k = 1"]),
-        ("k = []\nk.append(1)\nprint(k)", ["k = []", "k.append(1)"]),
-        ("k = []\nk.append(1)\nk = []", ["k = []"]),
-        ("import k\nk.seed(0)\nk.x = 1", ["import k", "k.x = 1"]),
-        ("k = {}\nfor i in x: k[i] = 1", ["k = {}", "for i in x:"]),
-        ("k = {}\ndel k[1]", ["k = {}", "del k[1]"]),
-        ("k = {}\ndef note(f): k[1] = f\n@note\ndef f(): pass", None),
-        ("def f():\n    def g():\n        global k\n        k = 1\n    g()\nf()", None),
-        ("k = 1\nfor i in x:\n    y = k\n    k = y", ["k = 1", "for i in x:"]),
+        # The last statement that binds it, and what changes it after that.
+        ("k = 1\nk = 2", 2),
+        ("k = 1\nk += 1", 2),
+        ("k = 1\nx = [k for k in [7]]", 1),
+        ("k: int = 1\nk: int", 1),
+        ("k = 1\nclass A: k = 2", 1),
+        ("k = 1\ndef f(k): k = 2", 1),
+        ("k = []\nk.append(1)\nprint(k)", [1]),
+        ("k = []\nk.append(1)\nk = []", []),
+        ("k = {}\nfor i in range(2): k[i] = 1", {0: 1, 1: 1}),
+        ("k = {1: 2}\ndel k[1]", {}),
+        ("k = [1]\nx, k[0] = 3, 4", [4]),
+        ("class A: pass\nk = A()\nk.x = 1\nk = k.x", 1),
+        ("try: k = 1\nexcept ValueError: pass\nk, *x = 2, 3", 2),
+        ("try: import nowhere as k\nexcept ImportError: k = 3", 3),
+        ("if True:\n    def f(): return 4\nk = f()", 4),
         # A function reads when it is called.
-        ("c = 1\ndef k(): return c\nc = 2", ["def k():", "c = 2"]),
-        ("c = 1\ndef f(): return c\nk = f()\nc = 2", None),
-        ("c = 1\ndef k(x=c): return x\nc = 2", ["c = 1", "def k(x=c):"]),
-        ("c = 1\nclass A:\n    x = c\nc = 2\nk = A", ["c = 1", "class A:", "k = A"]),
-        # A block does not take away a definition, unless it brings one.
-        ("def k(): pass\nfor k in x: pass", ["def k():"]),
-        ("class k: pass\nwith x as k: pass", ["class k:"]),
-        ("def k(): pass\nif x:\n    def k(): pass", ["def k():", "if x:"]),
-        ("def k(): pass\nk = 1", ["k = 1"]),
+        ("c = 1\ndef f(): return c\nc = 2\nk = f()", 2),
+        ("c = 1\ndef f(): return c\nk = f()\nc = 2", 1),
+        ("c = 1\ndef f(): return c\nf, k = f, f()\nc = 2\nk += f()", 3),
+        ("c = 1\ndef f(x=c): return x\nc = 2\nk = f()", 1),
+        ("c = 1\nclass A:\n    x = c\nc = 2\nk = A.x", 1),
+        ("c = 1\nk = sum([c for _ in range(3)])\nc = 2", 3),
+        ("def g(): return c\ndef f(): return g()\nc = 5\nk = f()", 5),
+        ("c = 3\nclass A:\n    c = staticmethod(lambda: c)\nk = A.c()", 3),
+        ("def f():\n    global c\n    c = 1\nf.x = 6\nk = f.x", 6),
+        # A block, or what is deleted, does not take away a definition, unless it brings one.
+        ("k = 1\ndel k", 1),
+        ("k = 1\nfor k in [2]: pass", 1),
+        ("k = 1\nif True: k = 2", 1),
+        ("k = 1\nprint(k := 2)", 1),
+        ("def f(): return 1\nif True:\n    def f(): return 2\nk = f()", 2),
+        ("def f(): return 1\nwith open('/dev/null') as f: pass\nk = f()", 1),
     ],
 )
-def test_which_binding_counts(code, lines):
-    everything = [ast.unparse(node).split("\n")[0] for node in ast.parse(code).body]
-    assert taken(code, "check.nms(lambda: k)", exercise="nms")[0] == (lines or everything)
+def test_the_value_of_a_name(code, value, capsys):
+    """The statements that are taken give `k` a value, alone and in their order."""
+    statements, _ = needed_before(parse("a.ipynb", [code]).statements, {"k"})
+    space = {}
+    for statement in statements:
+        exec(compile(ast.Module([statement.node], []), "cell", "exec"), space)
+    assert space["k"] == value
 
 
 @pytest.mark.parametrize(
-    ("code", "more"),
+    ("code", "line"),
     [
-        ("k = []\nfill(k)", ["fill(k)"]),
-        ("k = []\nt = k\nt.append(1)", ["t = k", "t.append(1)"]),
-        ("k = [1]\nx = k.pop()", ["x = k.pop()"]),
-        ("def k(): pass\nfor k in x: pass", ["for k in x:"]),
-        ("k = 1\nprint(k)", []),
-        ("import k\nk.show(k)", []),
-        ("def k(): pass\nk()", []),
+        ("k = 1\nk = 2", "k = 1"),
+        ("import k\nk.seed(0)", "k.seed(0)"),
+        ("k = []\nshow(k)", "show(k)"),
+        ("k = []\nx = k.pop()", "x = k.pop()"),
+        ("for i in x: k = train()\nk = 3", "for i in x:"),
+        ("def f(): return k\nk = 2\nx = f()", "x = f()"),
+        ("c = train()\ndef k(): return c\nc = 2", "c = train()"),
     ],
 )
-def test_what_is_in_doubt(code, more):
-    less = taken(code, "check.nms(lambda: k)", exercise="nms")[0]
-    whole = taken(code, "check.nms(lambda: k)", exercise="nms", whole=True)[0]
-    assert [line for line in whole if line not in less] == more
-
-
-def test_a_check_as_a_decorator():
-    cells = ("@check.box_iou\ndef f(): pass", "@check.nms\n@twice\ndef nms(): return f")
-    notebook = parse("a.ipynb", cells)
-    assert list(handed_in(notebook, NAMES)) == ["box_iou", "nms"]
-    piece = slice_for(notebook, "nms", NAMES)
-    decorators = [ast.unparse(d) for _, node in piece.statements for d in node.decorator_list]
-    assert decorators == [
-        "lambda f: __handed_in__('box_iou', f)",
-        *("lambda f: __handed_in__('nms', f)", "twice"),
-    ]
-    assert ast.unparse(piece.argument[1]) == "nms" and piece.earlier == {"box_iou"}
+def test_what_is_left_out(code, line):
+    lines, _ = taken(code, "check.nms(lambda: k)")
+    assert lines and line not in lines
