@@ -14,7 +14,7 @@
 #
 # NOTEBOOKS="chapters/01_foundations.ipynb" narrows `notebooks` and `test` to some notebooks;
 # VERSIONS=oldest narrows `test-versions` to one of the two;
-# PARTS="matrix" narrows `comparison` to some of its parts (steps live matrix table peers labels speed);
+# PARTS="matrix" narrows `comparison` to some of its parts (steps live matrix table peers labels weights speed);
 # BOOK_FLAGS="-W --keep-going" turns the warnings of the book's build into errors, as CI does.
 
 BIN := .venv/bin
@@ -22,7 +22,7 @@ INSTALLED := .venv/.installed
 NOTEBOOKS ?= $(sort $(wildcard chapters/*.ipynb))
 BOOK_FLAGS ?=
 VERSIONS ?= oldest newest
-PARTS ?= steps live matrix table peers labels speed
+PARTS ?= steps live matrix table peers labels weights speed
 
 .PHONY: install book quick test test-versions notebooks bench comparison comparison-check lint clean
 

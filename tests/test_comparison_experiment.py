@@ -251,13 +251,14 @@ class TestPeersAtSeveralRates:
             ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 2),
         ]
 
-    def test_at_full_size_one_rate_is_tried(self, scripts):
-        trainings, sizes = scripts("comparison_trainings"), scripts("comparison_sizes")
-        labels = list(trainings.peers(sizes.FULL, "c").seeds)
-        assert len(labels) == 3 * 3 + 3
-        assert [label for label in labels if " 800 " in label] == [
-            f"torchvision {name} 800 lr 0.001" for name in ("fasterrcnn", "fcos", "retinanet")
-        ]
+    def test_at_full_size_they_are_timed_but_not_trained(self, scripts):
+        trainings, steps = scripts("comparison_trainings"), scripts("comparison_steps")
+        sizes = scripts("comparison_sizes").FULL
+        labels = list(trainings.peers(sizes, "c").seeds)
+        assert len(labels) == 3 * 3 and not any(" 800 " in label for label in labels)
+
+        timed = list(steps.calibration(sizes, "c").seeds)
+        assert timed[-3:] == [f"torchvision {n} 800" for n in ("fasterrcnn", "fcos", "retinanet")]
 
     def test_one_that_diverges_finds_nothing(self, part, monkeypatch):
         trainings, experiment = part
@@ -366,8 +367,35 @@ class TestSpeed:
         assert speed.chosen(sizes.TINY) == {"point": "point", "yolov8": "yolov8"}
 
     def test_missing_weights_are_named(self, scripts, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no weights at .*gone.*first seed of point"):
+        with pytest.raises(FileNotFoundError, match=r"no weights of point at .*gone.*`weights`"):
             scripts("comparison_speed").trained("point", tmp_path / "gone.safetensors")
+
+    def test_weights_that_stayed_elsewhere_are_learnt_anew(self, scripts, monkeypatch, tmp_path):
+        speed, trainings = scripts("comparison_speed"), scripts("comparison_trainings")
+        sizes = scripts("comparison_sizes").TINY
+        monkeypatch.setattr(trainings, "CHECKPOINTS", tmp_path)
+        monkeypatch.setattr(speed.runner, "LOCKS", tmp_path / "locks")
+        how = trainings.Recipe(steps=8, lr=6e-3)
+        monkeypatch.setattr(trainings.comparison_steps, "recipe_within", lambda *a: how)
+        peer = "torchvision fcos 128"
+        runs = [{"variant": f"{peer} lr 0.001", "seed": 0, "detector": peer, "ap": 0.1}]
+        results.store("comparison_peers", {}, runs, command="c")
+
+        seen = []
+
+        def train(name, variant, seed, how, scenes):
+            seen.append((variant, seed, how.lr, how.lr_warmup, len(scenes)))
+            return torch.nn.Linear(1, 1), None, None
+
+        monkeypatch.setattr(speed, "train", train)
+        trainings.weights_file("yolov8").touch()  # has stayed here
+        speed.learn_weights(sizes)
+        assert seen == [("point", 0, 6e-3, 50, 24), (peer, 0, 1e-3, 2, 24)]
+        assert trainings.weights_file("point").is_file()
+        assert trainings.weights_file(f"{peer} lr 0.001").is_file()
+
+        speed.learn_weights(sizes)
+        assert len(seen) == 2
 
     def test_multiply_adds_of_one_convolution(self, scripts):
         class One(torch.nn.Module):
@@ -433,12 +461,19 @@ def test_shortened_trainings_are_refused(scripts, monkeypatch, capsys):
     assert "unset DETLEARN_FAST" in capsys.readouterr().err
 
 
-def test_a_machine_with_a_gpu_is_refused(scripts, monkeypatch, capsys):
+def test_a_gpu_may_train_but_not_be_timed(scripts, monkeypatch, capsys):
     comparison = scripts("comparison")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(SystemExit):
-        comparison.main(["--parts", "live"])
-    assert "of one CPU: set CUDA_VISIBLE_DEVICES=" in capsys.readouterr().err
+        comparison.main(["--parts", "steps", "table", "speed"])
+    assert "steps and speed measure the time of a CPU: set CUDA" in capsys.readouterr().err
+
+    shared = []
+    monkeypatch.setattr(comparison, "refuse_other_hardware", lambda part: None)
+    monkeypatch.setattr(comparison, "share", lambda part, *rest: shared.append(part))
+    comparison.main(["--parts", "table"])
+    assert shared == ["table"]
+    assert not torch.backends.cudnn.allow_tf32  # of factors of ten bits
 
 
 def test_every_part_names_its_own_command(scripts):

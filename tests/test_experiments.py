@@ -124,7 +124,7 @@ class TestRunMissing:
 
 def test_a_run_that_another_process_is_at_is_left_to_it(runner):
     seen = []
-    with runner._lock("small b 0", wait=False) as is_ours:
+    with runner.lock("small b 0", wait=False) as is_ours:
         assert is_ours
         runner.run_missing(experiment(runner, seen))
         assert ("b", 0) not in seen and len(seen) == 4

@@ -7,6 +7,7 @@
     python benchmarks/experiments/comparison.py --parts table      # equal time, default scenes
     python benchmarks/experiments/comparison.py --parts peers      # torchvision's, equal time
     python benchmarks/experiments/comparison.py --parts labels     # 100 and 500 labelled images
+    python benchmarks/experiments/comparison.py --parts weights    # that have stayed elsewhere
     python benchmarks/experiments/comparison.py --parts speed      # latency and memory, alone
     python benchmarks/experiments/comparison.py --check            # three cells, trained anew
 
@@ -15,9 +16,9 @@ any time and started again, it goes on at the last checkpoint of each training. 
 decide nothing but the first part: later parts, and a repetition, take the steps that it stored.
 
 A result must come from one machine: on another one the command refuses to add to it. Trainings are
-the same work on every machine (float32, the stored steps); ``steps`` and ``speed`` measure time and
-must come from the same one. Do not narrow the cores (taskset): their number is part of the
-machine's description.
+the same work on every machine (float32, the stored steps), so a GPU may do them, several at a time;
+``steps`` and ``speed`` measure the time of a CPU and must come from the same one. Do not narrow the
+cores (taskset): their number is part of the machine's description.
 
 ``--tiny FOLDER`` tries everything out in a minute or two, on sizes that teach nothing, and stores
 into FOLDER.
@@ -55,6 +56,8 @@ PARTS: dict[str, Callable[[Sizes, str], runner.Experiment]] = {
     "labels": comparison_trainings.fewer_labels,
     "speed": comparison_speed.speed,
 }
+WEIGHTS = "weights"  # a part that stores no result, but files that `speed` reads
+ORDER = (*(part for part in PARTS if part != "speed"), WEIGHTS, "speed")
 ALONE = ("steps", "speed")  # nothing may run beside a measurement of time
 
 
@@ -86,6 +89,10 @@ def refuse_other_hardware(part: runner.Experiment) -> None:
 def work(parts: Sequence[str], sizes: Sizes) -> None:
     """Make in this process what is missing of some parts, one run after the other."""
     for part in parts:
+        if part == WEIGHTS:
+            comparison_speed.learn_weights(sizes)
+            continue
+
         one = experiment(part, sizes)
         refuse_other_hardware(one)
         runner.run_missing(one)
@@ -121,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog=__doc__.split("\n", 2)[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=ORDER, default=list(ORDER))
     parser.add_argument("--at-a-time", type=int, default=2, metavar="N")
     parser.add_argument("--check", action="store_true", help="train three cells anew and compare")
     parser.add_argument("--tiny", metavar="FOLDER", help="try it out; store there")
@@ -129,13 +136,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if training.is_shortened():
         parser.error("unset DETLEARN_FAST: shortened trainings must not be stored")
-    if torch.cuda.is_available():
-        parser.error("the comparison is of one CPU: set CUDA_VISIBLE_DEVICES= and start again")
+    timed = [part for part in ALONE if part in options.parts]
+    if torch.cuda.is_available() and timed:
+        parser.error(
+            f"{' and '.join(timed)} measure the time of a CPU: set CUDA_VISIBLE_DEVICES= for them, "
+            "or choose other --parts"
+        )
     if options.at_a_time < 1:
         parser.error(f"--at-a-time is {options.at_a_time}: expected at least 1")
 
     # Threads are part of a machine's description: the same here as in the processes that work.
     torch.set_num_threads(1)
+    # A GPU would round the factors of its convolutions to ten bits otherwise.
+    torch.backends.cudnn.allow_tf32 = False
     sizes = FULL
     if options.tiny is not None:
         sizes = TINY
@@ -144,11 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.check:
             sys.exit(0 if comparison_check.check(sizes) else 1)
-        for part in (part for part in PARTS if part in options.parts):
+        for part in (part for part in ORDER if part in options.parts):
             if options.at_a_time == 1 or part in ALONE:
                 work([part], sizes)
             else:
-                refuse_other_hardware(experiment(part, sizes))
+                if part != WEIGHTS:
+                    refuse_other_hardware(experiment(part, sizes))
                 share(part, options.at_a_time, options.tiny)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))

@@ -24,7 +24,8 @@ class Sizes:
         detectors: what `detlearn.models.create` calls them.
         peers: torchvision's, see ``comparison_peers.py``.
         peer_lrs: learning rates of which each peer gets its best.
-        peer_sides: to which side of an image torchvision's detectors enlarge it.
+        peer_side: the side of an image for which torchvision's detectors are trained.
+        full_side: torchvision's default, at which a step of them is timed; None leaves it out.
         seeds: of a row of the table and of the matrix.
         live: the detectors that the chapter trains itself.
         live_seeds: of these, stored; the chapter takes another one.
@@ -42,14 +43,15 @@ class Sizes:
     detectors: tuple[str, ...] = tuple(models.BUILDERS)
     peers: tuple[str, ...] = ("fasterrcnn", "fcos", "retinanet")
     peer_lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
-    peer_sides: tuple[int, ...] = (128, 800)
+    peer_side: int = 128
+    full_side: int | None = 800
     seeds: tuple[int, ...] = (0, 1, 2)
     live: tuple[str, ...] = ("point", "yolov8")
     live_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     calibration_seconds: float = 15.0
-    table_seconds: float = 120.0
+    table_seconds: float = 240.0
     matrix_seconds: float = 240.0
-    live_seconds: float = 40.0
+    live_seconds: float = 80.0
     train_scenes: int = 2000
     label_counts: tuple[int, ...] = (100, 500)
     test_scenes: int = 500
@@ -73,7 +75,8 @@ TINY = Sizes(
     peers=("fcos",),
     peer_lrs=(1e-3,),
     # At 64 pixels torchvision's FCOS under bfloat16 has gradients that are not finite.
-    peer_sides=(128,),
+    peer_side=128,
+    full_side=None,
     seeds=(0, 1),
     live=("point",),
     live_seeds=(0, 1),

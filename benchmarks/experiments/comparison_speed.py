@@ -10,7 +10,8 @@
   three steps of a training with 16, beyond what it held before (Python, torch and the scenes).
 
 The weights are those that the table's first seed has learnt, because NMS takes as long as there are
-candidates; of torchvision's detectors those of the learning rate that served them best.
+candidates; of torchvision's detectors those of the learning rate that served them best. Where the
+trainings ran on another machine they are learnt anew, by the same steps (``learn_weights``).
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ import comparison_steps
 import runner
 import torch
 from comparison_sizes import Sizes
-from comparison_trainings import weights_file
+from comparison_trainings import forget, peer_labels, peer_recipe, train, weights_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detlearn import results
 from detlearn.data import ToyTown
-from detlearn.machine.checkpoints import load_tensors
+from detlearn.machine.checkpoints import load_tensors, save_tensors
 
 NAME = "comparison_speed"
 BATCHES = (1, 8)
@@ -60,6 +61,27 @@ def chosen(sizes: Sizes) -> dict[str, str]:
     return labels
 
 
+def learn_weights(sizes: Sizes) -> None:
+    """Train what is to be measured and has no weights here; nothing else of it is stored."""
+    name = "comparison_weights"
+    peers = peer_labels(sizes)
+    seed = sizes.seeds[0]
+
+    for variant, label in chosen(sizes).items():
+        with runner.lock(f"{name} {label}", wait=False) as is_ours:
+            if not is_ours or weights_file(label).is_file():
+                continue
+            if label in peers:
+                how = peer_recipe(*peers[label], sizes)
+            else:
+                how = comparison_steps.recipe_within(variant, sizes.table_seconds)
+
+            model, _, _ = train(name, variant, seed, how, ToyTown(sizes.train_scenes, seed=0))
+            save_tensors(weights_file(label), model.state_dict(), {"variant": variant})
+            forget(name, variant, seed)
+            print(f"{name}: {label}", flush=True)
+
+
 def trained(variant: str, weights: Path) -> nn.Module:
     """Return a detector of the comparison with the weights that it learnt, in eval mode.
 
@@ -68,8 +90,7 @@ def trained(variant: str, weights: Path) -> nn.Module:
     """
     if not weights.is_file():
         raise FileNotFoundError(
-            f"no weights at {weights}: the first seed of {variant} left them there when it was "
-            "trained; delete its run from the stored result to train it again"
+            f"no weights of {variant} at {weights}: the part `weights` of the comparison makes them"
         )
     model = comparison_steps.build(variant)
     model.load_state_dict(load_tensors(weights)[0])

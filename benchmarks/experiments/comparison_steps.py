@@ -64,8 +64,15 @@ def recipe(variant: str) -> Recipe:
 
 
 def peer_variants(sizes: Sizes) -> tuple[str, ...]:
-    """Return torchvision's detectors, each at each size."""
-    return tuple(f"{PEER}{name} {side}" for side in sizes.peer_sides for name in sizes.peers)
+    """Return torchvision's detectors, as they are trained."""
+    return tuple(f"{PEER}{name} {sizes.peer_side}" for name in sizes.peers)
+
+
+def full_size_peers(sizes: Sizes) -> tuple[str, ...]:
+    """Return torchvision's detectors as torchvision sizes images; these are only timed."""
+    if sizes.full_side is None:
+        return ()
+    return tuple(f"{PEER}{name} {sizes.full_side}" for name in sizes.peers)
 
 
 def time_of_step(
@@ -131,7 +138,9 @@ def calibration(sizes: Sizes, command: str) -> runner.Experiment:
             "batch_size": BATCH,
             "precision": "float32",
         },
-        seeds=dict.fromkeys((*sizes.variants_of_matrix(), *peer_variants(sizes)), (0,)),
+        seeds=dict.fromkeys(
+            (*sizes.variants_of_matrix(), *peer_variants(sizes), *full_size_peers(sizes)), (0,)
+        ),
         run=run,
     )
 

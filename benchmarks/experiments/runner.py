@@ -107,7 +107,7 @@ def run_missing(
     wanted.sort(key=lambda pair: pair[1])
 
     for variant, seed in wanted:
-        with _lock(f"{experiment.name} {variant} {seed}", wait=False) as is_ours:
+        with lock(f"{experiment.name} {variant} {seed}", wait=False) as is_ours:
             # Asked under the lock: the other process may just have finished this run.
             if is_ours and (variant, seed) not in _stored_pairs(experiment):
                 numbers = experiment.run(variant, seed)
@@ -130,7 +130,7 @@ def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, 
     run = {"variant": variant, "seed": seed, **numbers, "hardware": hardware}
 
     # No other process may write between our reading and our writing.
-    with _lock(experiment.name, wait=True):
+    with lock(experiment.name, wait=True):
         known = _stored(experiment) or {"runs": []}
         order = list(experiment.seeds)
         runs = sorted(
@@ -174,7 +174,7 @@ def _stored_pairs(experiment: Experiment) -> set[tuple[str, int]]:
 
 
 @contextmanager
-def _lock(name: str, *, wait: bool) -> Iterator[bool]:
+def lock(name: str, *, wait: bool) -> Iterator[bool]:
     """Hold a lock that ends with this process, however it ends.
 
     Args:
