@@ -74,6 +74,11 @@ def test_losses_and_gradients_are_those_of_the_cpu(name, scenes):
     sum(losses.values()).backward()
     sum(losses_gpu.values()).backward()
     for (key, here), there in zip(on_cpu.named_parameters(), on_gpu.parameters()):
+        # Without an encoder Deformable DETR does not use the embedding of its levels.
+        if here.grad is None:
+            assert key == "transformer.level_embed" and there.grad is None
+            continue
+
         # Sums in another order: on an H100 the gradients of the first layers differed by 1 %.
         difference = (there.grad.cpu() - here.grad).norm()
         assert difference <= 3e-2 * here.grad.norm() + 1e-4, key
