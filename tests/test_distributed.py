@@ -26,7 +26,7 @@ from detlearn.training.steps import StepBatches
 
 # What each of two processes does; it leaves its results in the folder given as argument.
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -109,15 +109,29 @@ def batch_norm(dtype):
     return {**results, "sum": local, "state": layer.state_dict()}
 
 
-def fitted():
+def fitted(file="/fit.safetensors", after_step=None):
     torch.manual_seed(distributed_rank_before_the_group() * 100)  # rank 0's weights count
     model = PointDetector(2, SmallBackbone((4, 8, 8, 8)), channels=8)
     history = training.fit(
         model, samples([3, 1, 0, 5, 2, 2, 1]), steps=3, batch_size=4, lr=1e-3, amp=False,
-        progress=False, augment=transforms.flip, checkpoint=folder + "/fit.safetensors",
+        progress=False, augment=transforms.flip, checkpoint=folder + file,
+        after_step=after_step,
     )
     types = sorted({type(m).__name__ for m in model.modules() if isinstance(m, nn.BatchNorm2d)})
     return {"state": model.state_dict(), "images": history.images, "types": types}
+
+
+def stopped_and_continued():
+    def interrupt(step, model):  # Ctrl-C comes earlier in process 0 than in the other
+        if step == 2 + distributed.rank():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        fitted("/stopped.safetensors", interrupt)
+        message = "was not stopped"
+    except KeyboardInterrupt as stop:
+        message = str(stop)
+    return {"message": message, "state": fitted("/stopped.safetensors")["state"]}
 
 
 def fitted_at_several_sizes():
@@ -137,6 +151,7 @@ def distributed_rank_before_the_group():
 
 def everything():
     results = {"fit": fitted(), "several sizes": fitted_at_several_sizes()}
+    results["stopped"] = stopped_and_continued()
     assert not dist.is_initialized()  # fit left the group that it joined
     # A process that comes late must not be sought at its address in the group that was left.
     time.sleep(1.0 if distributed_rank_before_the_group() == 0 else 0)
@@ -260,6 +275,13 @@ class TestTwoProcesses:
             torch.testing.assert_close(value, wanted, rtol=1e-3, atol=3e-4)
         assert alone["fit"]["images"] == first["fit"]["images"] == second["fit"]["images"] == 12
         assert first["fit"]["types"] == ["BatchNorm2d"]  # and not the shared one
+
+    def test_stop_after_the_same_step_and_go_on(self, results):
+        """Ctrl-C has reached one of the two when both stop, and the step is written."""
+        for result in results:
+            assert result["stopped"]["message"].startswith("stopped after step 2, which")
+            for name, value in result["fit"]["state"].items():
+                assert torch.equal(result["stopped"]["state"][name], value), name
 
     def test_fit_at_several_sizes_ends_with_the_weights_of_one(self, results):
         """A batch that the processes cannot share evenly is still the batch of one."""

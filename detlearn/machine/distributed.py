@@ -42,6 +42,22 @@ def mean_over_processes(value: float | Tensor, device: torch.device | None = Non
     return float(total) / world_size()
 
 
+def any_process(flag: bool, device: torch.device | None = None) -> bool:
+    """Return whether a flag is set in at least one process, the same in each.
+
+    Args:
+        flag: that of this process.
+        device: where the processes exchange it; needed with the nccl backend.
+    """
+    return mean_over_processes(flag, device) > 0
+
+
+def wait_for_all() -> None:
+    """Return when all processes have come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def normaliser(count: float | Tensor, device: torch.device | None = None) -> float:
     """Return what a process divides its summed loss by: the count of all W processes over W.
 

@@ -95,8 +95,7 @@ def fit(
         seed: decides order, augmentation and what the model draws, not its initial weights.
         progress: show a bar.
         checkpoint: a file to continue from if it exists, written every 50 steps and at the end;
-            and after the step in which Ctrl-C was pressed, unless several processes train. A
-            second Ctrl-C stops at once.
+            and after the step in which Ctrl-C was pressed. A second Ctrl-C stops at once.
         augment: transform of a training sample; mirrors half of them by default.
         ema: decay of the averaged weights that the model has in the end; None keeps the last ones.
         param_groups: AdamW's parameter groups with learning rates of their own.
@@ -315,9 +314,8 @@ def _run(
     start = time.perf_counter() - history.seconds  # as if all runs were one
     bar = progress_bar(total, "training", show=show_bar, initial=first, unit="step")
 
-    # One process can take its step to the end; of several, each would end after another one.
-    can_wait = checkpoint is not None and distributed.world_size() == 1
-    with bar, hold_back_interrupt(can_wait) as interrupted:
+    # Ctrl-C waits for the end of the step, if there is something to write then.
+    with bar, hold_back_interrupt(checkpoint is not None) as interrupted:
         for images, targets in _load(loader):
             trainer.step(images, targets)
             history.images = batches.first_position(trainer.steps_done)  # of all processes
@@ -331,11 +329,13 @@ def _run(
             if after_step is not None:
                 trainer.show(after_step)
 
-            stops = interrupted()
+            # Ctrl-C does not reach all processes in the same step; they stop after the same one.
+            stops = distributed.any_process(interrupted(), trainer.device)
             is_due = trainer.steps_done % CHECKPOINT_EVERY == 0
             if checkpoint is not None and (is_due or stops) and is_first_process:
                 trainer.save(checkpoint)
             if stops:
+                distributed.wait_for_all()  # where one ends, torchrun ends the others, mid-writing
                 raise KeyboardInterrupt(
                     f"stopped after step {trainer.steps_done}, which {checkpoint} holds; the same "
                     "call goes on from there"
