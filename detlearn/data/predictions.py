@@ -12,7 +12,6 @@ a file can be measured on data that have no ids.
 Shapes: ``N`` detections on one image, ``K`` classes.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -29,6 +28,7 @@ from detlearn.data.reading import (
     existing_file,
     identity,
     number,
+    read_json,
 )
 
 
@@ -70,11 +70,7 @@ def read_predictions(path: str | os.PathLike, data: AnnotatedPictures) -> list[d
 
 def _read_list(path: Path) -> list:
     """Return the list that the file holds."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: malformed JSON ({error})") from error
-
+    content = read_json(path)
     if not isinstance(content, list):
         keys = f" with the keys {list(content)[:5]}" if isinstance(content, dict) else ""
         raise ValueError(

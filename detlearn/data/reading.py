@@ -20,13 +20,15 @@ refer to the upright picture. A file whose width and height are those of the unt
 contradicts this and raises: its boxes may be those of the one or of the other.
 """
 
+import contextlib
+import json
 import os
 import re
+import reprlib
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -43,6 +45,7 @@ from detlearn.machine.progress import progress_bar
 EXAMPLES_SHOWN = 3  # in the summary of what was left out
 LARGEST = 1e12  # of a number in a file; no picture has so many pixels, and float32 holds it
 LARGEST_SHARE_LEFT_OUT = 0.1  # of all objects, before a training
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
 TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of the EXIF field that swap width and height
 
 # A number as text; float() would take "1_2", too.
@@ -418,9 +421,10 @@ class PictureFolder:
 def _ends(name: str) -> list[str]:
     """Return the ends of a stored path, longest first, with ``/`` between their parts.
 
-    Where a URL was stored, its quoting (``%20``) is undone and its query (``?token=…``) taken off.
+    Where a URL was stored, its quoting (``%20``) is undone and its query (``?token=…``) taken off;
+    and so are blanks around the path.
     """
-    spellings = [name, unquote(name), unquote(re.split("[?#]", name)[0])]
+    spellings = [name, unquote(name), unquote(re.split("[?#]", name)[0]), name.strip()]
     ends = []
     for spelling in dict.fromkeys(spellings):
         parts = [part for part in re.split(r"[/\\]", spelling) if part not in ("", ".")]
@@ -509,7 +513,7 @@ def check_picture(path: Path, size: tuple[int, int] | None, *, decode: bool) -> 
     _check_size(path, found, size)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture; whatever its decoder raises becomes one error that names the file.
 
@@ -530,15 +534,33 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such picture") from None
     except Exception as error:  # a decoder raises whatever damaged bytes provoke
-        raise ValueError(
-            f"{path}: cannot be read as a picture ({error}). Replace the file, or take it and its "
-            "annotations out of the data set"
-        ) from error
+        advice = "Replace the file, or take it and its annotations out of the data set"
+        if _is_heic(path):
+            advice = (
+                "It is in HEIC, the format of iPhones: install pillow-heif, with which Pillow "
+                "reads it, or save it as JPEG"
+            )
+        raise ValueError(f"{path}: cannot be read as a picture ({error}). {advice}") from error
+
+
+def _is_heic(path: Path) -> bool:
+    """Say whether a file is a picture in HEIC, by its first bytes, whatever its name ends in."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS
 
 
 @cache
 def _readable_formats() -> list[str]:
-    """Return Pillow's formats without PostScript: a program, which Pillow has Ghostscript run."""
+    """Return Pillow's formats without PostScript: a program, which Pillow has Ghostscript run.
+
+    HEIC is among them where the package pillow-heif is installed.
+    """
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
     Image.init()
     return [name for name in Image.OPEN if name != "EPS"]
 
@@ -716,6 +738,34 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
     if not is_regular_file(path):
         raise FileNotFoundError(f"{path}: no such file; expected {what}")
     return path
+
+
+def read_json(path: Path) -> object:
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: it is malformed; or an object has a key twice, of which Python keeps the last
+            and says nothing. The message names the file.
+    """
+    try:
+        return json.loads(path.read_bytes(), object_pairs_hook=_without_doubled_keys)
+    except BadAnnotation as fault:
+        raise ValueError(f"{path}: {fault}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: malformed JSON ({error}). Was the file cut off while copying?"
+        ) from error
+
+
+def _without_doubled_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs as a dictionary; no key may be there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        where = f"an object that begins with {reprlib.repr(dict(pairs[:2]))}"
+        raise BadAnnotation("key given twice", where, f"the key {twice!r} is given twice")
+    return content
 
 
 def text_lines(path: Path) -> list[tuple[int, str]]:
