@@ -10,17 +10,20 @@ import importlib.util
 import io
 import json
 import os
+import sys
+import types
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from pycocotools import mask as official_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detlearn.data import reading
 from detlearn.data.coco import CocoDetection
 from detlearn.data.reading import PictureFolder, picture_size, read_picture
 from detlearn.metrics import coco_metrics
@@ -718,6 +721,33 @@ def test_what_is_no_picture_is_found_by_its_header(tmp_path, content):
         CocoDetection(tmp_path / "img", path).check(decode=False, progress=False)
 
 
+def test_pictures_of_iphones(tmp_path, monkeypatch):
+    """Pillow does not read HEIC; with the package pillow-heif it does."""
+    path = write(tmp_path, standard())
+    (tmp_path / "img" / "p2.png").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    message = r"p2\.png: cannot be read as a picture .* in HEIC.*: install pillow-heif"
+    with pytest.raises(ValueError, match=message):
+        CocoDetection(tmp_path / "img", path).check(decode=False, progress=False)
+
+    # What that package does when it is asked to: tell Pillow of one more format.
+    class Opened(ImageFile.ImageFile):
+        def _open(self):
+            self._size, self._mode, self.tile = SIZE, "RGB", []
+
+    fake = types.ModuleType("pillow_heif")
+    fake.register_heif_opener = lambda: Image.register_open(
+        "HEIF", Opened, lambda start: start[4:12] == b"ftypheic"
+    )
+    monkeypatch.setitem(sys.modules, "pillow_heif", fake)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    reading._readable_formats.cache_clear()
+    try:
+        CocoDetection(tmp_path / "img", path).check(decode=False, progress=False)
+    finally:
+        reading._readable_formats.cache_clear()
+
+
 def test_pictures_that_are_pipes_folders_or_programs_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -913,6 +943,21 @@ def test_boxes_over_the_border_are_clipped(tmp_path):
     target = read(tmp_path, content).target(0)
     assert target["boxes"].tolist() == [[0, 8, 20, 28], [50, 20, 80, 44]]
     assert target["area"].tolist() == [600, 720]
+
+
+def test_annotations_alone(tmp_path):
+    """To measure a file of detections no picture is needed, if the file has their sizes."""
+    path = write(tmp_path, standard(), pictures=())
+    data = CocoDetection(tmp_path / "nowhere", path, reads_pictures=False)
+    assert [data.target(i)["boxes"].tolist() for i in range(4)] == [CORNERS] * 4
+    assert [picture.name for picture in data.image_paths] == [
+        "p0.png",
+        "p1.png",
+        "p2.png",
+        "p3.png",
+    ]
+    with pytest.raises(ValueError, match=r"ann\.json'\) was made with reads_pictures=False"):
+        data[0]
 
 
 # ------------------------------------------------------------------ files changed at random

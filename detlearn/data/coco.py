@@ -15,6 +15,7 @@ What labelling tools leave open, and how it is read here:
 - Without a usable ``area``, it is that of the polygons or of the mask, else that of the box.
 - A category that has no annotation and that others name as their ``supercategory`` is no class but
   the root of a tree, as Roboflow writes it. Of two categories with one name, one may be unused.
+- Without ``file_name``, the picture is looked for by ``coco_url``, as in LVIS.
 - Where the path of a picture leads nowhere, the picture is looked for by the end of its path
   (``reading.PictureFolder``).
 
@@ -30,15 +31,15 @@ Where we differ from torchvision's class of the same name, and from pycocotools:
   visible part of an object that reaches over the border has a lower IoU.
 """
 
-import json
 import os
 import reprlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from detlearn.data.reading import (
     AnnotatedObject,
@@ -55,6 +56,7 @@ from detlearn.data.reading import (
     number,
     pack,
     picture_size,
+    read_json,
 )
 
 LARGEST_INT64 = 2**63 - 1  # of an image_id in a tensor
@@ -83,6 +85,9 @@ class CocoDetection(AnnotatedPictures):
             class is a bad annotation. Default: the file's own categories.
         skip_bad_images: leave out images whose picture is missing, with a warning, and those whose
             picture turns out to be broken in ``check``. Otherwise they raise.
+        reads_pictures: False where the annotations alone are wanted, to measure a file of
+            detections for instance: ``target`` has them, and reading a sample raises. A picture is
+            then looked for only if the file does not give its size.
 
     Attributes:
         class_names: the K names, by label.
@@ -105,12 +110,14 @@ class CocoDetection(AnnotatedPictures):
         on_bad: str = "raise",
         class_names: Sequence[str] | None = None,
         skip_bad_images: bool = False,
+        reads_pictures: bool = True,
     ) -> None:
         faults = Faults(on_bad)
         path = existing_file(annotation_file, "a JSON file with COCO annotations")
         images, categories, annotations = _read_lists(path)
         self._source = f"CocoDetection({str(path)!r})"
         self._skip_bad_images = skip_bad_images
+        self._reads_pictures = reads_pictures
 
         # Labels 0 … K−1 go to the categories by name.
         found = _read_categories(categories, annotations, path)
@@ -132,6 +139,15 @@ class CocoDetection(AnnotatedPictures):
 
         self.left_out = dict(faults.counts)
         faults.summarise(self._source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict]:
+        """Read one sample; see the class."""
+        if not self._reads_pictures:
+            raise ValueError(
+                f"{self._source} was made with reads_pictures=False: target(index) has the "
+                "annotations of a sample, and there is no picture"
+            )
+        return super().__getitem__(index)
 
     @property
     def image_ids(self) -> list[int | float | str]:
@@ -155,7 +171,10 @@ class CocoDetection(AnnotatedPictures):
         problems = []
         for entry in entries:
             try:
-                picture = _find_picture(entry, folder)
+                if self._reads_pictures or entry.size is None:
+                    picture = _find_picture(entry, folder)
+                else:
+                    picture = folder.root / PureWindowsPath(entry.file_name).name
                 size = entry.size or picture_size(picture)
                 records[entry.key] = Record(numbers[entry.key], picture, size, arrays={})
             except (FileNotFoundError, ValueError) as error:
@@ -166,13 +185,7 @@ class CocoDetection(AnnotatedPictures):
 
 def _read_lists(path: Path) -> tuple[list, list, list]:
     """Return the lists ``images``, ``categories`` and ``annotations`` of the file."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: malformed JSON ({error}). Was the file cut off while copying?"
-        ) from error
-
+    content = read_json(path)
     keys = ("images", "categories", "annotations")
     for key in keys:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -246,7 +259,7 @@ def _read_name(entry: dict, where: str) -> str:
     name = _value(entry, "name", where)
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         raise ValueError(f"{where}: name is {reprlib.repr(name)}, expected a word")
-    return str(name)
+    return str(name).strip()
 
 
 def _used_categories(annotations: list) -> set[int | str]:
@@ -308,7 +321,9 @@ def _read_images(images: list, path: Path) -> list[_ImageEntry]:
         if key in entries:
             raise ValueError(f"{where}: two images have this id; ids must differ")
 
-        file_name = _value(image, "file_name", where)
+        # LVIS has the picture's URL only.
+        is_named = image.get("file_name") not in NOTHING or image.get("coco_url") in NOTHING
+        file_name = _value(image, "file_name" if is_named else "coco_url", where)
         if not isinstance(file_name, str):
             raise ValueError(f"{where}: file_name is {reprlib.repr(file_name)}, expected text")
         size = _read_size(image, where)
@@ -394,7 +409,18 @@ def _read_annotations(
         except BadAnnotation as fault:
             faults.add(fault)
 
+    _check_pixels(objects, path)
     return objects
+
+
+def _check_pixels(objects: dict[int, list[AnnotatedObject]], path: Path) -> None:
+    """Raise ValueError if all boxes are shares of the picture's size, which some tools write."""
+    boxes = np.array([found.box for rows in objects.values() for found in rows])  # (N, 4)
+    if len(boxes) > 0 and boxes.max() <= 1 and (boxes % 1 > 0).any():
+        raise ValueError(
+            f"{path}: all {len(boxes)} boxes lie within the first pixel of their image: were "
+            "shares of its width and height written? COCO's boxes are in pixels"
+        )
 
 
 def _name_of(annotation: object, index: int) -> str:

@@ -7,10 +7,10 @@ A file ``data.yaml`` says where the pictures of each split are and what the clas
     val: images/val          # or a list of these
     names: [cat, dog]        # or a map {0: cat, 1: dog}
 
-Beside the folder ``images`` stands a folder ``labels`` with the same folders in it and one text
-file for each picture, ``images/train/a.jpg`` → ``labels/train/a.txt``; where there is none, the
-text files lie beside their pictures. One line is one object, in shares of the picture's width and
-height:
+Beside the folder ``images`` (or ``JPEGImages``) stands a folder ``labels`` with the same folders in
+it and one text file for each picture, ``images/train/a.jpg`` → ``labels/train/a.txt``; where there
+is none, the text files lie beside their pictures. One line is one object, in shares of the
+picture's width and height:
 
     class  centre_x  centre_y  width  height
     class  x1 y1  x2 y2  x3 y3  …          (a polygon of three or more corners)
@@ -73,6 +73,8 @@ SOME_ENDINGS = ".jpg, .png, .webp, .tif"  # of all that Pillow reads, for messag
 NO_SPLITS = ("path", "names", "nc", "download", "backup", "kpt_shape", "flip_idx", "roboflow")
 DARKNET_ENDING = ".data"
 LISTS_OF_CLASSES = ("classes.txt", "labels.txt", "predefined_classes.txt")  # in a folder of labels
+PICTURE_FOLDERS = ("images", "Images", "JPEGImages")  # for which labels have one of their own
+LABEL_FOLDERS = ("labels", "Labels")
 SLACK = 0.01  # so far beyond [0, 1] a number may lie that a tool has rounded
 
 # For messages: with YAML's aliases a small file can hold something endless.
@@ -487,14 +489,18 @@ def _if_there(folder: Path, name: str) -> Path | None:
 def _label_file(picture: Path) -> Path:
     """Return where a picture's labels are to be: in ``labels`` for ``images``, else beside it."""
     beside = _in_any_case(picture.with_suffix(".txt"))
-    if "images" not in picture.parts:
+    positions = [i for i, part in enumerate(picture.parts) if part in PICTURE_FOLDERS]
+    if not positions:
         return beside
 
     # The last of several folders called images.
-    position = len(picture.parts) - 1 - picture.parts[::-1].index("images")
-    mirrored = Path(*picture.parts[:position], "labels", *picture.parts[position + 1 :])
-    mirrored = _in_any_case(mirrored.with_suffix(".txt"))
-    return mirrored if mirrored.parent.is_dir() or not os.path.isfile(beside) else beside
+    root = Path(*picture.parts[: positions[-1]])
+    inner = Path(*picture.parts[positions[-1] + 1 :]).with_suffix(".txt")
+    mirrored = [_in_any_case(root / name / inner) for name in LABEL_FOLDERS]
+    there = [path for path in mirrored if path.parent.is_dir()]
+    if there:
+        return there[0]
+    return beside if os.path.isfile(beside) else mirrored[0]
 
 
 def _in_any_case(path: Path) -> Path:
