@@ -107,6 +107,11 @@ class TestHelp:
                 if words and words[0] == "torchrun":
                     parser.make_parser().parse_args(words[words.index("detlearn.cli") + 1 :])
 
+    def test_options_may_stand_between_words(self):
+        options = parser.parse(["detect", "run", "a.png", "--min-score", "0.5", "b.png", "c.png"])
+        assert options.images == [Path("a.png"), Path("b.png"), Path("c.png")]
+        assert options.folder == Path("run") and options.min_score == 0.5
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [
@@ -119,6 +124,9 @@ class TestHelp:
             (["train", "--multi-scale", "160:96"], "is no range of image sizes"),
             (["train", "--multi-scale", "a:b"], "is no range of image sizes"),
             (["fly"], "invalid choice: 'fly'"),
+            (["doctor", "now"], "usage: detlearn doctor"),
+            (["detect", "x", "a.png", "--oot", "y"], "unrecognized arguments: --oot y"),
+            (["evaluate", "x", "--data", "toytown", "y"], "unrecognized arguments: y"),
         ],
     )
     def test_usage_errors(self, capsys, words, message):

@@ -116,6 +116,10 @@ class TestDescribe:
             ["convert", "toytown", "coco:a,b"],
             ["convert", "toytown", "toytown", "coco:a"],
             ["convert", "toytown", "coco:a", "--sheet", "a.png"],
+            ["convert", "toytown", "--link", "toytown"],
+            ["toytown", "--split", "train", "b"],
+            ["toytown", "--lnik"],
+            ["toytown", "--split", "train", "b", "--lnik"],
         ],
     )
     def test_usage(self, words, capsys):
@@ -123,6 +127,11 @@ class TestDescribe:
             main(["data", *words])
         assert ended.value.code == 2
         assert "usage: detlearn data" in capsys.readouterr().err
+
+    def test_an_option_that_takes_the_words_behind_it(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["data", "convert", "toytown", "--classes", "a", "b", "coco:to"])
+        assert "and where to: coco:…, voc:… or yolo:FOLDER (before" in capsys.readouterr().err
 
 
 class TestSheet:
@@ -206,6 +215,12 @@ class TestConvert:
         word = coco_folder(tmp_path / "set", ROWS)
         run("data", "convert", word, f"voc:{tmp_path / 'to'}", "--link")
         assert (tmp_path / "to" / "JPEGImages" / "p0.png").is_symlink()
+
+    def test_options_between_the_words(self, tmp_path, run):
+        word = coco_folder(tmp_path / "set", ROWS)
+        run("data", "--split", "a", "convert", word, "--link", f"voc:{tmp_path / 'to'}")
+        assert (tmp_path / "to" / "JPEGImages" / "p0.png").is_symlink()
+        assert len(VOCDetection(tmp_path / "to", "a")) == 3
 
     def test_what_a_format_cannot_hold(self, tmp_path, run):
         word = coco_folder(tmp_path / "set", [*ROWS, (1, 0, 5, 5, 1, 9)])

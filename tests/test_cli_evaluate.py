@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -211,6 +212,35 @@ class TestPredictions:
         (tmp_path / "r.json").write_text("[]")
         out = run("evaluate", "--predictions", tmp_path / "r.json", "--data", word)
         assert "cat      0.0    0.0\ndog        –      –\n" in out
+
+    def test_the_annotation_file_is_enough(self, tmp_path, run):
+        word = random_set(tmp_path, seed=0)
+        words = ("evaluate", "--predictions", tmp_path / "results.json", "--json", "--data")
+        wanted = run(*words, word)
+        shutil.rmtree(tmp_path / "img")
+        assert run(*words, word) == wanted
+        annotations = tmp_path / "ann.json"
+        assert run(*words, f"coco:{annotations}") == wanted
+
+        # Other commands need the pictures.
+        assert "is not understood" in run("data", f"coco:{annotations}", status=2)
+        said = run("train", "--data", word, "--steps", 1, "--out", tmp_path / "out", status=2)
+        assert "its picture 'p0.png' is missing" in said
+
+    def test_without_sizes_the_pictures_are_looked_for(self, tmp_path, run):
+        word = write_set(tmp_path, [[(0, 10, 10, 30, 30)]])
+        annotations = tmp_path / "ann.json"
+        content = json.loads(annotations.read_text())
+        del content["images"][0]["width"], content["images"][0]["height"]
+        annotations.write_text(json.dumps(content))
+        row = {"image_id": 5, "category_id": 3, "bbox": [10, 10, 30, 30], "score": 0.9}
+        (tmp_path / "r.json").write_text(json.dumps([row]))
+        words = ("evaluate", "--predictions", tmp_path / "r.json", "--json", "--data")
+        for data in (word, f"coco:{annotations}"):  # beside the file, if no folder is given
+            assert json.loads(run(*words, data))["ap"] == pytest.approx(1)
+
+        shutil.rmtree(tmp_path / "img")
+        assert "image 5: its picture 'p0.png' is missing" in run(*words, word, status=2)
 
     @pytest.mark.parametrize("words", [[], ["runs/x", "--predictions", "r.json"]])
     def test_one_of_two(self, capsys, words):

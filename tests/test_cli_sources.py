@@ -10,6 +10,7 @@ from PIL import Image
 from detlearn.cli import main, parser
 from detlearn.cli.errors import explain
 from detlearn.cli.sources import add_reading_arguments, check_complete, open_dataset, open_source
+from detlearn.data import convert
 
 XML = "<annotation><size><width>48</width><height>32</height></size>{}</annotation>"
 OBJECT = """<object><name>{}</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>{}</xmax>
@@ -41,6 +42,7 @@ def open_with(word, *words, class_names=None):
     )
 
 
+DRAWN = {"seed": 0, "num_images": 3}  # plays no part for files
 CAT, DOG = OBJECT.format("cat", 25), OBJECT.format("dog", 25)
 BAD = OBJECT.format("cat", 5)  # xmin = xmax
 
@@ -49,8 +51,18 @@ class TestSources:
     def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         voc_folder(tmp_path / "set", [CAT])
-        data = open_dataset("voc:~/set", "test", seed=0, num_images=3)
+        data = open_dataset("voc:~/set", "test", **DRAWN)
         assert len(data) == 1 and data.class_names == ["cat"]
+
+    def test_in_each_path(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        splits = {"test": open_dataset(voc_folder(tmp_path / "voc", [CAT]), "test", **DRAWN)}
+        convert(splits, tmp_path / "coco", "coco")
+        convert(splits, tmp_path / "yolo", "yolo")
+        words = ["coco:~/coco/test,~/coco/annotations/test.json", "yolo:~/yolo/data.yaml"]
+        for word in words:
+            data = open_dataset(word, "test", **DRAWN)
+            assert len(data) == 1 and data.class_names == ["cat"]
 
     def test_classes_in_another_order(self, tmp_path):
         word = voc_folder(tmp_path, [CAT + DOG])

@@ -204,6 +204,20 @@ class TestValidation:
         assert text.splitlines()[-3].split() == ["class", "AP", "AP50"]
         assert [line.split()[0] for line in text.splitlines()[-2:]] == ["cat", "dog"]
 
+    @pytest.mark.parametrize("content", [b"", b'{"1": ', b"[]", b"\xff\xfe\0", b"[" * 10**5])
+    @pytest.mark.parametrize("name", ["validation.json", "command.json"])
+    def test_a_damaged_file_of_an_earlier_run_is_named_before_the_first_step(
+        self, train, tmp_path, name, content
+    ):
+        data, out = coco(tmp_path / "data"), tmp_path / "out"
+        out.mkdir()
+        (out / name).write_bytes(content)
+        (out / "training.safetensors").write_bytes(b"")  # a training has begun
+        words = ["--data", data, "--val", data, "--steps", 1, "--out", out]
+        _, err = train(*words, status=2)
+        assert err.startswith(f"detlearn train: {out / name} is damaged (")
+        assert err.endswith("): remove it, and it is written anew\n") and err.count("\n") == 1
+
     def test_it_changes_nothing(self, train, tmp_path):
         data = coco(tmp_path / "data")
         train("--data", data, "--steps", 2, "--out", tmp_path / "a")

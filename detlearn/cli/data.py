@@ -290,7 +290,10 @@ def _convert(options: argparse.Namespace) -> int:
     from detlearn.data import convert
 
     if len(options.words) < 3:
-        options.usage_error("convert needs a source and where to: coco:…, voc:… or yolo:FOLDER")
+        options.usage_error(
+            "convert needs a source and where to: coco:…, voc:… or yolo:FOLDER (before --classes, "
+            "which takes all the words behind it)"
+        )
     if options.sheet is not None or options.overwrite:
         options.usage_error("--sheet and --overwrite are not for convert")
 

@@ -22,7 +22,7 @@ EXAMPLES = """\
 examples:
   detlearn evaluate runs/bccd --data bccd --split test
   detlearn evaluate runs/toytown --data toytown:crowd --json
-  detlearn evaluate --predictions results.json --data coco:path/to/images,path/to/instances.json
+  detlearn evaluate --predictions results.json --data coco:path/to/instances.json
 
 It prints COCO's twelve numbers, AP class by class, and what the mistakes cost. The numbers do not
 depend on --batch-size. Of a training that was stopped it measures the averaged weights so far."""
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="in place of a detector: a JSON list of detections in COCO's form (image_id, "
-        "category_id, bbox, score), as detlearn detect --json and most tools write it",
+        "category_id, bbox, score), as detlearn detect --json and most tools write it. No picture "
+        "is read then: --data coco:ANNOTATION_FILE is enough, if it gives the sizes of the images "
+        "(voc and yolo data need their pictures, which they are found by)",
     )
     parser.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")

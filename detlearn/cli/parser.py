@@ -6,9 +6,13 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from detlearn.cli import data, detect, doctor, evaluate, grade, nbgrader, train
 from detlearn.cli.errors import explain, shows_traceback
+
+# Where words go that stand behind an option, and as what; argparse takes them in one row only.
+MORE_WORDS = {"data": ("words", str), "detect": ("images", Path)}
 
 COMMANDS = {
     "data": data,
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after an error that was said in one sentence (as after a word that is
         not understood), 130 after Ctrl-C. `doctor` and `grade` return 1 for what they found.
     """
-    options = make_parser().parse_args(arguments)
+    options = parse(arguments)
 
     with warnings.catch_warnings():
         # One line on stderr instead of a path and a line of source.
@@ -57,6 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What can be gone on with, only the command knows.
             print(": ".join([f"detlearn {options.command}: stopped", *stop.args]), file=sys.stderr)
             return 130
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Understand a command, of which options may stand anywhere between its words.
+
+    Args:
+        arguments: the words after ``detlearn``; those of the process by default.
+
+    Raises:
+        SystemExit: with status 2 after a word that is not understood, with 0 after the help.
+    """
+    options, rest = make_parser().parse_known_args(arguments)
+    if not rest:
+        return options
+
+    if options.command not in MORE_WORDS or any(word.startswith("-") for word in rest):
+        options.usage_error(f"unrecognized arguments: {' '.join(rest)}")
+    name, kind = MORE_WORDS[options.command]
+    getattr(options, name).extend(kind(word) for word in rest)
+    return options
 
 
 def make_parser() -> argparse.ArgumentParser:

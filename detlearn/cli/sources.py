@@ -79,7 +79,8 @@ def open_source(
         num_images: of ToyTown.
         class_names: by label, where a detector or another data set decides them; the classes of the
             objects must be among them, in any order.
-        reads_pictures: the command will read the pictures: find those that are broken first.
+        reads_pictures: the command will read the pictures: find those that are missing or broken
+            first. COCO files need none otherwise.
 
     Returns:
         The data set, with ``class_names``.
@@ -92,6 +93,7 @@ def open_source(
         "num_images": num_images,
         "zero_based": options.zero_based,
         "skip_bad_images": options.skip_bad_images,
+        "reads_pictures": reads_pictures,
     }
     data = open_dataset(text, split, class_names=options.classes, **settings)
 
@@ -134,6 +136,7 @@ def open_dataset(
     class_names: Sequence[str] | None = None,
     zero_based: bool = False,
     skip_bad_images: bool = False,
+    reads_pictures: bool = True,
 ) -> Dataset:
     """Open a data set. A ``~`` at the start of a path is the home folder.
 
@@ -145,6 +148,8 @@ def open_dataset(
         class_names: by label; None for the order of the files.
         zero_based: VOC: corners are counted from 0, without the last.
         skip_bad_images: go on without missing and broken pictures.
+        reads_pictures: False where the annotations are enough; then the annotation file is, too,
+            ``"coco:ANNOTATION_FILE"``.
 
     Returns:
         The data set, with ``class_names``.
@@ -189,6 +194,8 @@ def open_dataset(
             class_names=class_names,
             skip_bad_images=skip_bad_images,
         )
+    if kind == "coco" and rest and "," not in rest and not reads_pictures:
+        rest = f"{_path(rest).parent},{rest}"  # where sizes are missing, pictures may be there
     if kind == "coco" and rest.count(",") == 1:
         images, annotations = rest.split(",")
         return CocoDetection(
@@ -197,6 +204,7 @@ def open_dataset(
             on_bad="skip",
             class_names=class_names,
             skip_bad_images=skip_bad_images,
+            reads_pictures=reads_pictures,
         )
 
     raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")

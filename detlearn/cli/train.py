@@ -453,6 +453,11 @@ class Validation:
         self.data = data
         self.every = every
         self.path = path
+        self.earlier()  # what would stop the first measurement is found before the first step
+
+    def earlier(self) -> dict[str, Any]:
+        """Return the numbers in the file, by step; none if there is no file yet."""
+        return _read_notes(self.path) if self.path.exists() else {}
 
     def __call__(self, step: int, model: nn.Module) -> None:
         """Measure after this step if it is one's turn; only the first process does."""
@@ -465,7 +470,7 @@ class Validation:
             return
 
         metrics = evaluate(model, self.data, batch_size=VALIDATION_BATCH, progress=False)
-        found = json.loads(self.path.read_text()) if self.path.exists() else {}
+        found = self.earlier()
         found[str(step)] = {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75}
         write_atomically(self.path, json.dumps(found, indent=1).encode())
 
@@ -505,7 +510,7 @@ def check_same_command(options: argparse.Namespace) -> None:
     asked["weights"] = None if options.weights is None else str(options.weights)
     notes = options.out / COMMAND_FILE
     if notes.exists() and (options.out / CHECKPOINT_FILE).exists():
-        found = json.loads(notes.read_text())
+        found = _read_notes(notes)
         different = [name for name in RECORDED if found.get(name) != asked[name]]
         if different:
             raise ValueError(
@@ -516,6 +521,23 @@ def check_same_command(options: argparse.Namespace) -> None:
 
     if _is_first_process():
         write_atomically(notes, json.dumps(asked, indent=1).encode())
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    """Read a file that an earlier run of the command wrote.
+
+    Raises:
+        ValueError: it was damaged since.
+    """
+    try:
+        notes = json.loads(path.read_bytes())
+        if not isinstance(notes, dict):
+            raise ValueError("no dictionary")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove it, and it is written anew"
+        ) from error
+    return notes
 
 
 def _what_is_kept(out: Path) -> str:
@@ -537,7 +559,7 @@ def _what_is_kept(out: Path) -> str:
         return (
             f"{backbone} holds {steps} steps of the backbone; the same command goes on from there"
         )
-    return "nothing is kept, because no step was done; the same command begins anew"
+    return "nothing is kept, because there is no checkpoint yet; the same command begins anew"
 
 
 def _say(text: str) -> None:
