@@ -135,6 +135,19 @@ def test_of_two_cured_boxes_on_one_object_only_the_better_stays():
     assert result.dap["localisation"] == approx(51 / 101 * (1 - 1 / 3))
 
 
+@pytest.mark.parametrize("num_images", [1, 40])
+def test_of_equal_scores_the_first_claims_the_object(num_images):
+    """A right detection, a wrong one, and one of the wrong class, all at .5.
+
+    With its class cured the last would claim the object, too. The first has it already; if the last
+    took it, the wrong one would stand before it, and the AP fall."""
+    found = detection([BOX, [90, 90, 95, 95], BOX], [0.5] * 3, [0, 0, 1])
+    result = error_analysis([found] * num_images, [target([BOX])] * num_images, num_classes=2)
+    kinds = [kinds.tolist() for kinds in result.detection_kinds]
+    assert kinds == [["right", "background", "classification"]] * num_images
+    assert result.dap["classification"] == approx(0, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("kind", "box", "label"),
     [("both", [0, 0, 10, 4], 1), ("background", [90, 90, 95, 95], 1), ("duplicate", BOX, 1)],

@@ -27,7 +27,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.dom import minidom
@@ -571,26 +571,25 @@ def change_text(path: Path, change: Callable[[str], str]) -> None:
     path.write_bytes(change(text).encode("utf-8", "surrogatepass"))
 
 
-def replace_a_number(path: Path, rng: random.Random) -> None:
+def replace_one(path: Path, rng: random.Random, pattern: str, others: Sequence[str]) -> None:
+    """Put one of the others in place of one match of the pattern."""
+
     def change(text: str) -> str:
-        spots = list(re.finditer(r"(?<=[ >\n])[0-9][0-9.]*(?=[ <\n])", text))
+        spots = list(re.finditer(pattern, text))
         if not spots:
             return text
         spot = rng.choice(spots)
-        return text[: spot.start()] + rng.choice(NUMBERS) + text[spot.end() :]
+        return text[: spot.start()] + rng.choice(others) + text[spot.end() :]
 
     change_text(path, change)
+
+
+def replace_a_number(path: Path, rng: random.Random) -> None:
+    replace_one(path, rng, r"(?<=[ >\n])[0-9][0-9.]*(?=[ <\n])", NUMBERS)
 
 
 def replace_a_word(path: Path, rng: random.Random) -> None:
-    def change(text: str) -> str:
-        spots = list(re.finditer(r"[^\W\d_]+", text))
-        if not spots:
-            return text
-        spot = rng.choice(spots)
-        return text[: spot.start()] + rng.choice(WORDS) + text[spot.end() :]
-
-    change_text(path, change)
+    replace_one(path, rng, r"[^\W\d_]+", WORDS)
 
 
 def repeat_a_line(path: Path, rng: random.Random) -> None:
