@@ -14,6 +14,7 @@ from detlearn.explore.flow import (
     FlowRow,
     anchor_free_flow,
     centernet_flow,
+    comparison_flow,
     debugging_flow,
     deformable_detr_flow,
     detr_flow,
@@ -35,7 +36,7 @@ from detlearn.nets.small import SmallBackbone
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-ALONE = [point_flow(), two_stage_flow(), debugging_flow()]
+ALONE = [point_flow(), two_stage_flow(), debugging_flow(), comparison_flow(240, 3, 2000, 500)]
 IN_ROWS = [*yolo_flow().flows, *anchor_free_flow().flows, *transformer_flow().flows]
 IN_ROWS += [deformable_detr_flow(num_encoder_layers=1)]
 FIRST_IN_ROWS = tuple(f"Data flow of {name}." for name in ("YOLOv1", "RetinaNet", "DETR"))
@@ -269,6 +270,12 @@ def says_maps(text: list[str], strides: list[int], maps: Iterable[torch.Tensor])
     for stride, features in zip(strides, maps, strict=True):
         assert f"stride {stride}" in text
         assert shape(features) in text
+
+
+def test_the_comparison_says_its_sizes() -> None:
+    text = " | ".join(words(comparison_flow(90.5, 4, 1200, 300)))
+    for part in ("90.5 s, divided", "from 4 seeds", "1200 scenes", "on 300 other scenes"):
+        assert part in text
 
 
 @pytest.mark.parametrize("row", [yolo_flow(), anchor_free_flow(), transformer_flow()])

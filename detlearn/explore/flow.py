@@ -698,3 +698,55 @@ def debugging_flow() -> Flow:
     flow.arrow((525, 41), (350, 41))
     flow.text((408, 396), "is it mended?", "start")
     return flow
+
+
+def comparison_flow(seconds: float, num_seeds: int, train_scenes: int, test_scenes: int) -> Flow:
+    """Draw how chapter 7 compares: what is equal for all detectors, and what is measured.
+
+    Args:
+        seconds: of each training, as the calibration counts them.
+        num_seeds: trainings of each detector.
+        train_scenes: on which they train.
+        test_scenes: on which they are measured.
+    """
+    flow = Flow(
+        540,
+        452,
+        alt="How detectors are compared. Each detector's training step is timed alone, on one "
+        f"machine. {seconds:g} seconds divided by that time are its steps. With these steps each "
+        f"detector is trained from {num_seeds} seeds by one trainer on the same {train_scenes} "
+        f"scenes. What it has learnt is measured on {test_scenes} other scenes, and its calls are "
+        "timed in turns with those of all others. Accuracy, with its spread over the seeds, and "
+        "cost make one row of the table.",
+    )
+
+    # Time becomes steps.
+    flow.box(
+        (20, 10, 300, 62), ("a step, timed alone", "one machine, one thread, batch 16"), "image"
+    )
+    flow.box((20, 112, 300, 62), ("steps", f"{seconds:g} s, divided by that time"), "scores")
+    flow.arrow((170, 73), (170, 109))
+
+    # What is equal for all goes in from the side.
+    flow.box((374, 112, 156, 62), ("equal for all", "trainer, image size"), "training")
+    flow.box((374, 214, 156, 62), (f"{train_scenes} scenes", "the same for all"), "training")
+    flow.box(
+        (20, 214, 300, 62), ("training", f"from {num_seeds} seeds, weights at random"), "backbone"
+    )
+    flow.arrow((170, 175), (170, 211))
+    flow.arrow((373, 245), (323, 245))
+    flow.line((373, 143), (346, 143), (346, 245))
+
+    # Two kinds of numbers, one row.
+    flow.box((20, 316, 240, 62), ("accuracy", f"AP on {test_scenes} other scenes"), "boxes")
+    flow.box((290, 316, 240, 62), ("cost", "calls, in turns with all others"), "second stage")
+    flow.arrow((140, 277), (140, 313))
+    flow.arrow((270, 277), (270, 296), (410, 296), (410, 313))
+    flow.box(
+        (20, 414, 510, 34),
+        ("one row of the table: AP ± its spread, milliseconds, memory",),
+        "answer",
+    )
+    flow.arrow((140, 379), (140, 411))
+    flow.arrow((410, 379), (410, 411))
+    return flow

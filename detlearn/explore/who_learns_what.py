@@ -37,13 +37,20 @@ def who_learns_what(
         class_names: of the labels.
 
     Raises:
-        ValueError: for no detector, or no object, or too many for the colours there are.
+        ValueError: for no detector; an image that is not square; no object, or too many for the
+            colours there are; or a label without a name.
     """
+    if image.ndim != 3 or image.shape[1] != image.shape[2]:
+        raise ValueError(f"image has the shape {tuple(image.shape)}: expected (3, S, S)")
     count = len(target["boxes"])
     if not 1 <= count <= MOST_OBJECTS:
         raise ValueError(f"the scene has {count} objects: expected 1 to {MOST_OBJECTS}")
     if not detectors:
         raise ValueError("got no detectors: expected at least one, under its name")
+
+    labels = target["labels"].tolist()
+    if not all(0 <= label < len(class_names) for label in labels):
+        raise ValueError(f"labels are {labels}, but class_names has {len(class_names)} names")
 
     ways = [{"name": name, **_places(model, image, target)} for name, model in detectors.items()]
     picture = webp(image)
@@ -62,7 +69,7 @@ def who_learns_what(
             "image": picture,
             "side": side,
             "boxes": [[round(x, 1) for x in box] for box in target["boxes"].tolist()],
-            "names": [class_names[label] for label in target["labels"].tolist()],
+            "names": [class_names[label] for label in labels],
             "ways": ways,
             "state": {"way": 0, "object": -1},
         },

@@ -81,6 +81,10 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     many = {"boxes": torch.ones(6, 4), "labels": torch.zeros(6, dtype=torch.int64)}
     with pytest.raises(ValueError, match="has 6 objects"):
         explore.who_learns_what(**{**given, "target": many})
+    with pytest.raises(ValueError, match=r"shape \(3, 128, 96\): expected \(3, S, S\)"):
+        explore.who_learns_what(**{**given, "image": given["image"][:, :, :96]})
+    with pytest.raises(ValueError, match=r"class_names has 1 names"):
+        explore.who_learns_what(**{**given, "class_names": ("ball",)})
 
 
 def test_it_is_small_and_has_a_still_picture() -> None:
