@@ -14,7 +14,7 @@ from detlearn.anchors import AnchorGenerator, make_anchors
 from detlearn.boxes import box_iou
 from detlearn.check import EXERCISES
 from detlearn.check.boxes import random_boxes
-from detlearn.check.engine import ask, judge
+from detlearn.check.engine import Own, ask, judge
 from detlearn.coders import LARGEST_STRETCH, BoxCoder, decode_deltas, encode_deltas
 from detlearn.grading.strict import _calls_noted
 from detlearn.matching import Matcher, match_anchors
@@ -154,9 +154,11 @@ def test_each_hint_is_given_without_a_doubt(name):
     torch.manual_seed(0)  # sample_anchors draws
     exercise = EXERCISES[name]
     cases = exercise.ladder(1)
+    own = Own(exercise, exercise.ladder(1))
     for known in exercise.misconceptions:
         for function in known.functions:
-            assert judge(exercise, cases, ask(function, cases, PATIENCE)).hint == known.hint
+            said = judge(exercise, cases, ask(function, cases, PATIENCE), own)
+            assert said.hint == known.hint
 
 
 def test_a_width_without_gradient_is_a_fault():
