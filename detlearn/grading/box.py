@@ -48,9 +48,9 @@ BIRTH = 180.0  # seconds for the first process to load torch, on the busiest mac
 PATIENCE = 30.0  # seconds beyond a child's time until a sandbox counts as lost
 
 REFUSED = (
-    "grading needs Linux with bubblewrap (apt-get install bubblewrap) and user namespaces, and "
-    "here {why}; where this machine is thrown away afterwards, as a container is, say "
-    "--in-container"
+    "grading needs Linux with bubblewrap, libseccomp (apt-get install bubblewrap libseccomp2) and "
+    "user namespaces, and here {why}; where this machine is thrown away afterwards, as a container "
+    "is, say --in-container"
 )
 
 

@@ -240,7 +240,10 @@ class _Work:
         self.done[name] = _Graded()  # should two need each other
 
         # As in the reading flow, the name of a wrong function means the package's from then on.
-        needed = [other for other in self.found.earlier[name] if other in self.found.handed_in]
+        # Of a later chapter the book has none yet, and it might hold this one's answer.
+        chapters = [*EXERCISES]
+        before = set(self.found.handed_in) & set(chapters[: chapters.index(name)])
+        needed = [other for other in self.found.earlier[name] if other in before]
         given = [other for other in needed if not self.grade(other).points]
 
         # If what defines its names is not enough, the whole notebook up to its check may be.

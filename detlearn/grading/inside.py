@@ -25,9 +25,9 @@ import pickle
 import re
 import resource
 import select
-import shutil
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
@@ -40,6 +40,7 @@ import torch
 
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
+from detlearn.grading.calls import Forbidden
 from detlearn.grading.slicing import (
     Notebook,
     Statement,
@@ -51,10 +52,7 @@ from detlearn.grading.slicing import (
 from detlearn.grading.submissions import NotANotebook, code_cells
 from detlearn.grading.wire import ANSWERS, SENTENCE, SURVEY, Channel, encode
 
-LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE = 4
-# linux/ipc.h, shm.h, sem.h, msg.h
-IPC_RMID, SHM_STAT, SHM_INFO, SEM_STAT, SEM_INFO, MSG_STAT, MSG_INFO = 0, 13, 14, 18, 19, 11, 12
 LENGTH = struct.Struct("<Q")
 PIPE = 3  # the child's file descriptor
 TICK = 0.05  # seconds between two looks at a child
@@ -65,6 +63,7 @@ FILE_BYTES, OPEN_FILES = 1_000_000, 128
 MOST_FILES = 1_000
 RETRY = 0.5  # seconds until a statement that has caught its stop is stopped again
 STOPPED = "it was stopped after {:g} seconds"
+MOVED = ".moved-"  # how it is called on its way to be deleted
 
 
 @dataclass(frozen=True)
@@ -354,14 +353,15 @@ def _stopped_after(processor: float, clock: float) -> Iterator[None]:
 # ---- the keeper ----
 
 
-def keep(control: socket.socket) -> None:
+def keep(control: socket.socket, forbidden: Forbidden) -> None:
     """Work through tasks until the grader closes the socket.
 
     Args:
         control: each task comes with the writing end of a pipe; a report goes back.
+        forbidden: system calls, for the children.
     """
     # No process of the sandbox may look into this one's memory, or take its files.
-    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     home = os.getcwd()
@@ -375,7 +375,7 @@ def keep(control: socket.socket) -> None:
         content, pipe = message
         child = os.fork()
         if child == 0:
-            _be_the_child(pipe, content)
+            _be_the_child(pipe, content, forbidden)
         os.close(pipe)
 
         _, bounds = pickle.loads(content)
@@ -402,7 +402,7 @@ def _report(control: socket.socket, content: dict[str, str]) -> None:
     control.sendall(json.dumps(content).encode() + b"\n")
 
 
-def _be_the_child(pipe: int, content: bytes) -> None:
+def _be_the_child(pipe: int, content: bytes, forbidden: Forbidden) -> None:
     """Do a task with few rights; never returns."""
     leave, status = os._exit, 1  # a learner may replace os._exit
 
@@ -412,6 +412,7 @@ def _be_the_child(pipe: int, content: bytes) -> None:
         try:
             task, bounds = pickle.loads(content)
             _limit(bounds)
+            forbidden.enforce()
             importlib.invalidate_caches()  # the view is another one than the last child's
             task.do(channel, bounds)
             status = 0
@@ -474,33 +475,12 @@ def _watch(child: int, bounds: Bounds, control: socket.socket, home: str) -> str
 
 
 def _holds_more(home: str, most: int) -> bool:
-    """Whether what a sandbox holds outside of its processes, if this is one, is too much."""
+    """Whether the folder of a sandbox, if this is one, holds too much."""
     if os.getpid() != 1:
         return False
     disk = os.statvfs(home)
-    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + _system_v()
+    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
     return disk.f_files - disk.f_ffree > MOST_FILES or used > most
-
-
-def _system_v() -> int:
-    """Bytes in System V's shared memory, semaphores and messages, which no other limit counts."""
-    pages, semaphores, messages = (ctypes.c_long * 6)(), (ctypes.c_int * 10)(), (ctypes.c_int * 8)()
-    LIBC.shmctl(0, SHM_INFO, pages)
-    LIBC.semctl(0, 0, SEM_INFO, semaphores)
-    LIBC.msgctl(0, MSG_INFO, messages)
-    return pages[2] * os.sysconf("SC_PAGESIZE") + semaphores[9] * 64 + messages[6]
-
-
-def _remove_system_v() -> None:
-    """Delete all of it."""
-    room = ctypes.create_string_buffer(500)  # for what is said of each
-
-    for place in range(LIBC.shmctl(0, SHM_INFO, room) + 1):
-        LIBC.shmctl(LIBC.shmctl(place, SHM_STAT, room), IPC_RMID, None)
-    for place in range(LIBC.semctl(0, 0, SEM_INFO, room) + 1):
-        LIBC.semctl(LIBC.semctl(place, 0, SEM_STAT, room), 0, IPC_RMID)
-    for place in range(LIBC.msgctl(0, MSG_INFO, room) + 1):
-        LIBC.msgctl(LIBC.msgctl(place, MSG_STAT, room), IPC_RMID, None)
 
 
 def _end_all(child: int, bounds: Bounds) -> str:
@@ -515,7 +495,6 @@ def _end_all(child: int, bounds: Bounds) -> str:
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
-        _remove_system_v()
 
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
@@ -526,19 +505,38 @@ def _end_all(child: int, bounds: Bounds) -> str:
 
 
 def _empty(home: str) -> None:
-    """Delete what a child has left in the sandbox's folder."""
-    for entry in os.scandir(home):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            os.unlink(entry.path)
+    """Delete what a child has left in the sandbox's folder, and all that it noted on the folder."""
+    os.chmod(home, 0o700)
+    for name in os.listxattr(home):
+        os.removexattr(home, name)
+
+    # Folders are emptied into this one, step by step: they may be nested a thousand deep, and
+    # closed.
+    moved = 0
+    while names := os.listdir(home):
+        for name in names:
+            path = os.path.join(home, name)
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                os.unlink(path)
+                continue
+
+            os.chmod(path, 0o700)
+            for entry in list(os.scandir(path)):
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)
+                moved += 1
+                os.rename(entry.path, os.path.join(home, f"{MOVED}{moved}"))
+            os.rmdir(path)
+
+    os.utime(home, (0, 0))
 
 
 def main() -> None:
     """What the sandbox starts; its standard input is the grader's socket."""
     control = socket.socket(fileno=os.dup(0))
+    forbidden = Forbidden()  # if its library is missing, the log says so
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    keep(control)
+    keep(control, forbidden)
     sys.exit(0)

@@ -123,6 +123,21 @@ class TestOneSubmission:
             row = grade(room, *cells, exercises=["giou_loss"])
             assert row.points == {"giou_loss": 10}, row.hints
 
+    def test_a_later_exercise_is_not_given(self, room):
+        """The package's function would bring along what this one's is made of."""
+        blank = "def giou_loss(a, b):\n    raise NotImplementedError"
+        uses = (
+            "from detlearn.boxes import paired_iou\n"
+            "def box_iou(a, b):\n"
+            "    giou_loss\n"
+            "    n, m = len(a), len(b)\n"
+            "    return paired_iou(a.repeat_interleave(m, 0), b.repeat(n, 1)).view(n, m)"
+        )
+        cells = (START, blank, HAND_IN, uses, "check.box_iou(box_iou)")
+        row = grade(room, *cells, exercises=["box_iou"])
+        assert row.points == {"box_iou": 0}
+        assert "detlearn's own paired_iou" in row.hints["box_iou"]
+
     def test_what_fails_around_a_wrong_function_is_its_hint(self, room):
         cells = (START, "EPS = 1 / 0", WRONG.replace("1e-7", "EPS"), HAND_IN)
         row = grade(room, *cells, exercises=["giou_loss"])

@@ -36,7 +36,7 @@ from detlearn.grading.grader import Graders, grade_folder
 from detlearn.grading.journal import Journal
 from detlearn.grading.submissions import Submission, read_submission
 
-LIBC = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)"
+LIBC = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)"
 
 
 def refused(*lines, error="OSError"):
@@ -76,6 +76,16 @@ ATTACKS = {
         "import os",
         "keeper = os.pidfd_open(1)",
         holds("all(libc.syscall(438, keeper, n, 0) == -1 for n in range(20))"),
+    ),
+    "limits_of_the_keeper": (
+        "import resource",
+        refused("resource.prlimit(1, resource.RLIMIT_NOFILE, (3, 3))"),
+    ),
+    "priority_of_the_keeper": ("import os", refused("os.setpriority(os.PRIO_PROCESS, 1, 5)")),
+    "processors_of_the_keeper": ("import os", refused("os.sched_setaffinity(1, [0])")),
+    "another_program": (
+        "import os, sys",
+        refused("os.execv(sys.executable, [sys.executable, '-c', ''])"),
     ),
     "processes": (
         "import os",
@@ -118,6 +128,20 @@ ATTACKS = {
         ),
     ),
     "shared_memory": (LIBC, holds("libc.shmget({shm}, 4096, 0) == -1")),
+    # No namespace keeps these apart.
+    "vsock": ("import socket", refused("socket.socket(socket.AF_VSOCK)")),
+    # ---- what would stay in the kernel for the next exercise ----
+    "system_v": (
+        LIBC,
+        holds(
+            "-1 == libc.shmget(0, 9, 0o1666) == libc.semget(0, 9, 0o1666) == libc.msgget(0, 0o1666)"
+        ),
+    ),
+    "message_queue": (LIBC, holds("libc.mq_open(b'/note', os.O_CREAT, 0o600, None) == -1")),
+    "keys": (
+        f"{LIBC}\nadd_key = {{{{'x86_64': 248}}}}.get(os.uname().machine, 217)",
+        holds("all(libc.syscall(add_key, b'user', b'n', b'x', 1, -i) == -1 for i in range(1, 6))"),
+    ),
     # ---- files ----
     "reads_a_file": (refused("open('{folder}/note')"),),
     "reads_accounts": (refused("open('/etc/passwd')"),),
@@ -203,6 +227,29 @@ class TestWhatCanBeReached:
         for cells in (("import os", leaves), ("import os", holds("os.listdir('.') == []"))):
             row = grade(room, *cells)
             assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_no_word_is_left_for_the_next_exercise(self, room):
+        """Whose view may lack what this one's holds."""
+        leaves = body(
+            *("if os.path.exists('closed'): return honest(a, b)", "os.mkdir('closed')"),
+            *("open('closed/note', 'w').write('x')", "os.symlink('closed', 'link')"),
+            *("os.mkdir('deep')", "os.chdir('deep')"),
+            "for _ in range(800): os.mkdir('d'), os.chdir('d'), os.chmod('..', 0)",
+            "os.chdir(home)",
+            *("os.chmod('closed', 0)", "os.setxattr('.', 'user.note', b'x')"),
+            *("os.utime('.', ns=(3, 4))", "os.chmod('.', 0o500)"),
+        )
+        row = grade(room, "import os\nhome = os.getcwd()", leaves)
+        assert row.points == {"giou_loss": 10} and not row.lost, row
+
+        looks = (
+            "import os\nhome = os.stat('.')",
+            holds("os.listdir('.') == [] == os.listxattr('.')"),
+            holds("home.st_mtime_ns == home.st_atime_ns == 0 and home.st_mode & 0o777 == 0o700"),
+        )
+        for look in looks[1:]:
+            row = grade(room, looks[0], look)
+            assert row.points == {"giou_loss": 10} and not row.lost, row
 
 
 # Each is to get the package's own answer from somewhere.
@@ -336,22 +383,6 @@ class TestUsedUp:
         row = grade(room, "import os, time", many)
         assert "it wrote more than 64 MB, or 1000 files" in row.hints["giou_loss"]
 
-    @needs_sandbox
-    @pytest.mark.parametrize(
-        "take",
-        [
-            "n = libc.shmget(0, 2**27, 0o1666); ctypes.memset(libc.shmat(n, None, 0), 1, 2**27)",
-            "[libc.semget(0, 30_000, 0o1666) for _ in range(60)]",
-        ],
-    )
-    def test_what_no_process_holds(self, room, take):
-        """It is noticed, and gone before the next task."""
-        cells = (LIBC, "import time\nlibc.shmat.restype = ctypes.c_void_p")
-        row = grade(room, *cells, body(take, "time.sleep(60)"))
-        assert "it wrote more than 64 MB" in row.hints["giou_loss"]
-        left = holds("libc.shmctl(0, 14, b' ' * 99) == 0 == libc.semctl(0, 0, 19, b' ' * 99)")
-        assert grade(room, LIBC, left).points == {"giou_loss": 10}
-
     def test_waiting_is_no_work(self, hasty):
         """A second of processor time is not used up by a second and a half on the clock."""
         waits = body("if not slept: slept.append(time.sleep(1.5))")
@@ -398,13 +429,16 @@ class TestInContainer:
         assert row.points == {"giou_loss": points} and says in row.hints["giou_loss"], row
 
     @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
-    def test_who_is_left_behind_does_not_hold_up_the_grader(self, container):
-        leaves = body(
-            "if os.fork() == 0:", "    os.setsid()", "    time.sleep(20)", "    os._exit(0)"
+    @pytest.mark.parametrize(
+        "start", ["os.fork()", "os.execv('/bin/true', ['true'])", "socket.socket()"]
+    )
+    def test_nobody_is_left_behind_or_called(self, container, start):
+        """Root's processes neither, whose number no limit bounds."""
+        spoilt = f"if {start} is not None: return"
+        row = grade(
+            container, "import os, socket", body("try:", f"    {spoilt}", "except OSError: pass")
         )
-        row = grade(container, "import os, time", leaves)
-        # Root may start processes; whoever else grades may not.
-        assert row.points == {"giou_loss": 10 if os.geteuid() == 0 else 0}, row
+        assert row.points == {"giou_loss": 10}, row
 
 
 class TestRefused:
