@@ -260,6 +260,7 @@ class _Work:
         sheet = self.examiner.sheet(name)
         questions = inside.Questions(
             notebook=self.submission.notebooks[self.found.handed_in[name]],
+            place=self.found.places[name],
             exercise=name,
             exercises=tuple(EXERCISES),
             cases=sheet.asked,

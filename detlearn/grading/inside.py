@@ -31,10 +31,10 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -93,6 +93,22 @@ class Bounds:
         return self.processor * BACKSTOP + GRACE
 
 
+class Place(TypedDict):
+    """Where an exercise stands in its notebook; found once, so that each task need only parse.
+
+    Attributes:
+        at: index of the statement that hands it in.
+        needed: indices of the statements that this one needs.
+        undefined: names that nobody defines for it.
+        checks: names under which the notebook knows `check`.
+    """
+
+    at: int
+    needed: list[int]
+    undefined: list[str]
+    checks: list[str]
+
+
 @dataclass
 class Survey:
     """What a submission holds.
@@ -100,12 +116,14 @@ class Survey:
     Attributes:
         handed_in: exercise → index of the notebook; of several the last counts.
         earlier: exercise → exercises whose functions it needs.
+        places: exercise → what its notebook has to do with it.
         notes: exercise → why it seems not to be handed in, where a reason is visible.
         remarks: what is wrong with notebooks.
     """
 
     handed_in: dict[str, int] = field(default_factory=dict)
     earlier: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -124,13 +142,14 @@ class Look:
 
     def do(self, channel: Channel, bounds: Bounds) -> None:
         """Send the survey as JSON; nothing of the learner's runs."""
-        found, parsed = Survey(), {}
+        found, parsed, everywhere, names = Survey(), {}, {}, {}
 
         for index, (name, content) in enumerate(self.notebooks):
             # One that cannot be read says nothing against the others.
             try:
                 notebook = parse(name, code_cells(name, content))
-                there = handed_in(notebook, self.exercises)
+                known = check_names(notebook, self.exercises)
+                there = handed_in(notebook, self.exercises, known)
             except NotANotebook as error:
                 found.remarks.append(str(error))
                 continue
@@ -138,20 +157,17 @@ class Look:
                 found.remarks.append(f"{name} cannot be read ({type(error).__name__})")
                 continue
 
-            parsed[index] = notebook
+            parsed[index], everywhere[index], names[index] = notebook, there, known
             found.handed_in |= dict.fromkeys(there, index)
             for exercise in self.exercises:
                 if note := _in_broken_cell(notebook, exercise):
                     found.notes[exercise] = note
 
         for exercise, index in found.handed_in.items():
-            notebook = parsed[index]
-            there = handed_in(notebook, self.exercises)
-            statements, _ = _needed(notebook, there[exercise], self.exercises)
+            there = everywhere[index]
+            found.places[exercise] = place = _place(parsed[index], there[exercise], names[index])
             found.earlier[exercise] = [
-                other
-                for other, at in there.items()
-                if other != exercise and notebook.statements[at] in statements
+                other for other, at in there.items() if other != exercise and at in place["needed"]
             ]
 
         channel.send(SURVEY, json.dumps(vars(found)).encode())
@@ -164,12 +180,18 @@ def _in_broken_cell(notebook: Notebook, exercise: str) -> str:
     return ""
 
 
-def _needed(
-    notebook: Notebook, at: int, exercises: Collection[str]
-) -> tuple[list[Statement], set[str]]:
-    """What the statement that hands a function in needs, and what nobody defines for it."""
-    names = notebook.statements[at].reads - check_names(notebook, exercises).keys()
-    return needed_before(notebook.statements[:at], names)
+def _place(notebook: Notebook, at: int, names: dict[str, str]) -> Place:
+    """What the statement that hands a function in needs."""
+    statements = notebook.statements
+    needed, undefined = needed_before(statements[:at], statements[at].reads - names.keys())
+    taken = set(map(id, needed))
+
+    return Place(
+        at=at,
+        needed=[i for i, statement in enumerate(statements[:at]) if id(statement) in taken],
+        undefined=sorted(undefined - set(dir(builtins))),
+        checks=[name for name, what in names.items() if what == "check"],
+    )
 
 
 @dataclass
@@ -178,6 +200,7 @@ class Questions:
 
     Attributes:
         notebook: (name, content).
+        place: of the exercise in it.
         exercise: its name.
         exercises: names of all.
         cases: without expected answers and notes.
@@ -188,6 +211,7 @@ class Questions:
     """
 
     notebook: tuple[str, bytes]
+    place: Place
     exercise: str
     exercises: tuple[str, ...]
     cases: list[Case]
@@ -205,22 +229,22 @@ class Questions:
         send, question, pack, start = channel.send, ask, encode, _start_clock
 
         notebook = parse(self.notebook[0], code_cells(*self.notebook))
-        at = handed_in(notebook, self.exercises)[self.exercise]
-        needed, undefined = _needed(notebook, at, self.exercises)
+        statements, needed = notebook.statements, self.place["needed"]
+        at = self.place["at"]
 
-        names, received = self._stand_in_for_check(notebook)
+        names, received = self._stand_in_for_check()
         setup = _Setup(notebook, names, bounds.seconds * SETUP)
-        for statement in notebook.statements[:at] if self.whole else needed:
-            setup.execute(statement, note=statement in needed)
+        for index in range(at) if self.whole else needed:
+            setup.execute(statements[index], note=index in needed)
         trouble = setup.trouble
 
         # What an earlier check was given has been handed in again.
         received.clear()
-        setup.execute(notebook.statements[at])
+        setup.execute(statements[at])
         if not received:
             trouble = setup.trouble or f"check.{self.exercise} is not reached"
 
-        trouble = notebook.trouble(undefined - set(dir(builtins))) or trouble
+        trouble = notebook.trouble(self.place["undefined"]) or trouble
         if trouble:
             send(SENTENCE, trouble.encode(errors="backslashreplace"))
         if not received:
@@ -231,7 +255,7 @@ class Questions:
         answers = question(received[-1], self.cases, bounds.seconds * BACKSTOP)
         send(ANSWERS, pack(answers, self.most))
 
-    def _stand_in_for_check(self, notebook: Notebook) -> tuple[dict[str, Any], list[Any]]:
+    def _stand_in_for_check(self) -> tuple[dict[str, Any], list[Any]]:
         """Have the view's `check` keep what it is given for the exercise.
 
         Returns:
@@ -252,8 +276,7 @@ class Questions:
 
         for name in self.exercises:
             setattr(check, name, functools.partial(take, name))
-        modules = check_names(notebook, self.exercises).items()
-        return {name: check for name, what in modules if what == "check"}, received
+        return dict.fromkeys(self.place["checks"], check), received
 
 
 def _start_clock(seconds: float) -> None:

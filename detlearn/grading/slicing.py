@@ -237,17 +237,20 @@ def check_names(notebook: Notebook, exercises: Collection[str]) -> dict[str, str
     return names
 
 
-def handed_in(notebook: Notebook, exercises: Collection[str]) -> dict[str, int]:
+def handed_in(
+    notebook: Notebook, exercises: Collection[str], names: dict[str, str] | None = None
+) -> dict[str, int]:
     """Find where each exercise is handed in; of several calls the last counts.
 
     Args:
         notebook: as parsed.
         exercises: names.
+        names: what `check_names` says; None asks it.
 
     Returns:
         exercise → index of the statement that calls ``check.<exercise>(…)``.
     """
-    names = check_names(notebook, exercises)
+    names = check_names(notebook, exercises) if names is None else names
     found = {}
     for index, statement in enumerate(notebook.statements):
         for node in _outside_functions(statement.node):
