@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import run_tests
+import torch
 from run_tests import Outcome
+
+from detlearn.machine import hardware
 
 REPORT = """<testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10">
 </testsuite></testsuites>"""
@@ -16,6 +19,12 @@ REPORT = """<testsuites><testsuite name="pytest" errors="1" failures="2" skipped
 FINE = Outcome("unit tests", passed=4, failed=0, skipped=1, seconds=12.3)
 FAILED = Outcome("notebooks", passed=9, failed=2, skipped=0, seconds=71.0)
 BROKEN = Outcome("one by one", passed=0, failed=0, skipped=0, seconds=0.4, broken=4)
+
+
+@pytest.fixture(autouse=True)
+def without_slow_plugins(monkeypatch) -> None:
+    """Their imports take five seconds of every pytest that is started here, for no sample."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:nbval -p no:hypothesispytest")
 
 
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -77,14 +86,17 @@ def test_every_part_is_run_after_a_failure(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "seconds", "short"),
+    ("command", "seconds", "bfloat16", "short"),
     [
-        ("all", 1000.0, [False, False, False, True]),  # 3000 s before the notebooks
-        ("all", 800.0, [False, False, False, False]),
-        ("notebooks", 9999.0, [False]),
+        ("all", 800.0, True, [False, False, False, True]),  # 2400 s before the notebooks
+        ("all", 600.0, True, [False, False, False, False]),
+        ("all", 1.0, False, [False, False, False, True]),
+        ("notebooks", 9999.0, False, [False]),
     ],
 )
-def test_a_slow_machine_cuts_trainings_short(monkeypatch, command, seconds, short) -> None:
+def test_a_slow_machine_cuts_trainings_short(
+    monkeypatch, command, seconds, bfloat16, short
+) -> None:
     asked = []
 
     def run(part, *, short_trainings):
@@ -93,8 +105,16 @@ def test_a_slow_machine_cuts_trainings_short(monkeypatch, command, seconds, shor
 
     monkeypatch.setattr(sys, "argv", ["run_tests.py", command])
     monkeypatch.setattr(run_tests, "run", run)
+    monkeypatch.setattr(hardware, "has_native_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr(hardware, "default_device", lambda: torch.device("cpu"))
     assert run_tests.main() == 0
     assert asked == short
+
+
+def test_a_gpu_does_not_train_slowly(monkeypatch) -> None:
+    monkeypatch.setattr(hardware, "has_native_bfloat16", lambda device: False)
+    monkeypatch.setattr(hardware, "default_device", lambda: torch.device("cuda"))
+    assert not run_tests.trains_slowly()
 
 
 @pytest.mark.slow
