@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,46 +152,44 @@ def test_images_shrink_and_keep_every_pixel(alpha: int, mode: str) -> None:
     assert after.convert("RGBA").tobytes() == before.tobytes()
 
 
-def nbval(folder: Path, *notebooks: str) -> str:
-    """What `make test` prints about notebooks in a folder."""
-    (part,) = run_tests.parts("notebooks", list(notebooks))
-    command = [sys.executable, "-m", "pytest", *part.arguments]
-    environment = run_tests.environment() | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    return done.stdout
+# Each sample tells something else of how nbval runs a notebook: its cells, what came of them.
+FINE = {
+    # Its stored output is 2, and marked to be compared.
+    "same": [("print(1 + 1)", ["nbval-check-output"])],
+}
+WRONG = {
+    "raises": [("assert 1 + 1 == 3", [])],
+    "differs": [("print(1 + 2)", ["nbval-check-output"])],
+}
+# Every cell needs the one before it, in a kernel with one thread and no other notebook.
+FIRST = 'import os\nfound = [os.environ["OMP_NUM_THREADS"]]'
+for name in "abc":
+    grow, last = [f"found.append({name!r})"] * 3, f"assert found == ['1', *3 * {name!r}]"
+    FINE[name] = [(source, []) for source in (FIRST, *grow, last)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("source", "tags", "outcome"),
-    [
-        ("print(1 + 1)", ["nbval-check-output"], "1 passed"),
-        ("assert 1 + 1 == 3", [], "1 failed"),
-        ("print(1 + 2)", ["nbval-check-output"], "1 failed"),
-    ],
-)
-def test_nbval_runs_cells_and_compares_marked_outputs(
-    tmp_path: Path, source: str, tags: list[str], outcome: str
-) -> None:
-    """One cell whose stored output is 2."""
+def test_nbval_runs_cells_compares_marked_outputs_and_keeps_notebooks_apart(tmp_path: Path) -> None:
+    """All samples in one run of what `make test` runs: to start it takes ten seconds."""
     stored = {"output_type": "stream", "name": "stdout", "text": "2\n"}
-    cells = [code(source, 1, [stored], tags=tags)]
-    content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    (tmp_path / "a.ipynb").write_text(json.dumps(content))
+    for name, cells in (FINE | WRONG).items():
+        made = [
+            code(source, number, [stored] if tags else [], tags=tags)
+            for number, (source, tags) in enumerate(cells, start=1)
+        ]
+        content = {"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(content))
 
-    shown = nbval(tmp_path, "a.ipynb")
-    assert outcome in shown, shown
-
-
-@pytest.mark.slow
-def test_notebooks_run_side_by_side_each_in_one_kernel(tmp_path: Path) -> None:
-    """Every cell needs the one before it, in a kernel with one thread and no other notebook."""
-    first = 'import os\nfound = [os.environ["OMP_NUM_THREADS"]]'
-    for name in "abc":
-        grow = [f"found.append({name!r})"] * 3
-        write(tmp_path / f"{name}.ipynb", first, *grow, f"assert found == ['1', *3 * {name!r}]")
-
-    shown = nbval(tmp_path, "a.ipynb", "b.ipynb", "c.ipynb")
-    assert "15 passed" in shown, shown
+    (part,) = run_tests.parts("notebooks", [f"{name}.ipynb" for name in FINE | WRONG])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *part.arguments],
+        cwd=tmp_path,
+        env=run_tests.environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    shown = done.stdout
+    failed = re.findall(r"^FAILED (\w+)\.ipynb", shown, re.MULTILINE)
+    assert sorted(failed) == sorted(WRONG), shown
+    assert "2 failed, 16 passed" in shown, shown
