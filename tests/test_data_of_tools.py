@@ -152,6 +152,12 @@ COCO = {
     "a blank behind the names": coco(
         {"file_name": "p.png "}, categories=[{"id": 1, "name": " thing\n"}]
     ),
+    "a root with a blank behind its name": coco(
+        categories=[
+            {"id": 0, "name": "things ", "supercategory": "none"},
+            {"id": 1, "name": "thing", "supercategory": "things "},
+        ]
+    ),
     "an escaped slash": coco({"file_name": "upload\\/p.png"}),
     "a box over two borders": coco(
         first={"bbox": [8, 8, 20, 20]}, second={"bbox": [50, 20, 30, 24], "segmentation": [[]]}
@@ -299,6 +305,7 @@ VOC = {
         ]
     },
     "a size of zero": {"size": (0, 0)},
+    "a height of zero": {"size": (96, 0)},
     "a size as fractions": {"size": ("96.0", "64.0")},
     "a comment and an owner": {"head": "<!-- checked --><owner><name>me</name></owner>"},
     "capitals in the ending": {"picture": "p.PNG", "filename": "p.png"},

@@ -316,10 +316,11 @@ def read_ids(
         FileNotFoundError: if there is no such file.
         ValueError: if it is none of COCO's, or has no id, or two, for a picture or a class.
     """
-    from detlearn.data.reading import existing_file
+    from detlearn.data.reading import existing_file, read_json
 
+    path = existing_file(file, "a COCO file")
     try:
-        content = json.loads(existing_file(file, "a COCO file").read_bytes())
+        content = read_json(path)
         images = [(Path(image["file_name"]).name, image["id"]) for image in content["images"]]
         categories = [(category["name"], category["id"]) for category in content["categories"]]
     except (ValueError, TypeError, KeyError) as error:

@@ -226,7 +226,7 @@ def _read_categories(categories: list, annotations: list, path: Path) -> list[_C
     children = defaultdict(set)
     for key, parent in parents.items():
         if isinstance(parent, str):
-            children[parent].add(key)
+            children[parent.strip()].add(key)
 
     classes: dict[str, _Category] = {}
     for category in sorted(by_key.values(), key=_by_id(by_key)):

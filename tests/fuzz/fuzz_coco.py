@@ -323,7 +323,9 @@ def plain_classes(categories, annotations):
             raise GiveUp
         if not str(name).strip():
             raise GiveUp
-        known[key], parents[key] = str(name), category.get("supercategory")
+        parent = category.get("supercategory")
+        known[key] = str(name).strip()
+        parents[key] = parent.strip() if isinstance(parent, str) else parent
 
     used = set()
     for annotation in annotations:
