@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -35,6 +35,22 @@ def browser() -> Iterator[object]:
     """The system's Chromium, headless, driven by playwright."""
     with chromium() as instance:
         yield instance
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """A function that runs a command in this process; it returns what a reader then looks at."""
+    from detlearn.cli import main
+
+    def call(*words: object, status: int = 0) -> str:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        assert code == status, err
+        assert "Traceback" not in err
+        return err if status in (2, 130) else out  # an error in one sentence, or the answer
+
+    return call
 
 
 # ---- what workers of pytest-xdist want to be printed at the end, as title → text ----

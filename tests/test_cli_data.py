@@ -28,21 +28,6 @@ def coco_folder(root, rows, names=("cat", "dog"), sizes=((60, 40), (60, 40), (20
 ROWS = [(0, 0, 8, 6, 20, 10), (0, 0, 30, 6, 20, 20), (2, 1, 10, 10, 100, 120)]
 
 
-@pytest.fixture
-def run(capsys):
-    """A function that runs a command in this process, and returns what it printed."""
-
-    def call(*words, status=0):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert code == status, err
-        assert "Traceback" not in err
-        return out if status != 2 else err
-
-    return call
-
-
 class TestDescribe:
     def test_what_is_there(self, tmp_path, run):
         """Three boxes: 20 × 10, 20 × 20 and 100 × 120, so areas of 200, 400 and 12000."""
