@@ -23,21 +23,6 @@ from detlearn.training import loop
 SIZE = (120, 90)
 
 
-@pytest.fixture
-def run(capsys):
-    """A function that runs a command in this process, and returns what it printed."""
-
-    def call(*words, status=0):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert code == status, err
-        assert "Traceback" not in err
-        return out if status == 0 else err
-
-    return call
-
-
 def write_set(root, boxes, image_ids=None, category_ids=(3, 7), names=("cat", "dog"), iscrowd=()):
     """A COCO set; for each picture a list of (label, x, y, width, height). Returns its word."""
     (root / "img").mkdir(parents=True)
@@ -241,6 +226,14 @@ class TestPredictions:
 
         shutil.rmtree(tmp_path / "img")
         assert "image 5: its picture 'p0.png' is missing" in run(*words, word, status=2)
+
+    def test_a_class_that_the_file_does_not_have(self, tmp_path, run):
+        word = write_set(tmp_path, [[(1, 10, 10, 30, 30)]])
+        row = {"image_id": 5, "category_id": 7, "bbox": [10, 10, 30, 30], "score": 0.9}
+        (tmp_path / "r.json").write_text(json.dumps([row]))
+        words = ("evaluate", "--predictions", tmp_path / "r.json", "--data", word)
+        out = run(*words, "--classes", "bird", "dog", "cat")
+        assert "bird       –      –\ndog    100.0  100.0\ncat        –      –\n" in out
 
     @pytest.mark.parametrize("words", [[], ["runs/x", "--predictions", "r.json"]])
     def test_one_of_two(self, capsys, words):

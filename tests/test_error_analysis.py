@@ -148,6 +148,16 @@ def test_of_equal_scores_the_first_claims_the_object(num_images):
     assert result.dap["classification"] == approx(0, abs=1e-12)
 
 
+def test_equal_scores_rank_as_in_coco_metrics():
+    """Three scores on 300 images, so that the order of equals decides the AP."""
+    random = np.random.default_rng(0)
+    boxes = [BOX if random.random() < 0.5 else [90, 90, 95, 95] for _ in range(300)]
+    found = [detection([box], [random.choice([0.3, 0.5, 0.7])]) for box in boxes]
+    wanted = [target([BOX])] * 300
+    expected = ap50(found, wanted, num_classes=1)
+    assert error_analysis(found, wanted, num_classes=1).ap == approx(expected[0], abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("kind", "box", "label"),
     [("both", [0, 0, 10, 4], 1), ("background", [90, 90, 95, 95], 1), ("duplicate", BOX, 1)],

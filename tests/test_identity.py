@@ -12,7 +12,13 @@ from torchvision.transforms import v2
 from detlearn import models
 from detlearn.data import ToyTown, transforms
 from detlearn.data.reading import AnnotatedObject, AnnotatedPictures, Record, pack
-from detlearn.training.identity import PROBES, describe, describe_data, describe_model
+from detlearn.training.identity import (
+    PROBES,
+    _digest,
+    describe,
+    describe_data,
+    describe_model,
+)
 
 
 class Pictures(AnnotatedPictures):
@@ -40,6 +46,9 @@ class TestData:
         words = describe_data(Pictures(tmp_path))
         assert words.startswith("2 images, 1 objects, 2 classes, digest ")
         assert len(words.split()[-1]) == 12
+
+    def test_the_same_bytes_cut_elsewhere_are_others(self):
+        assert _digest(["ab", "c"]) != _digest(["a", "bc"])
 
     @pytest.mark.parametrize(
         "changed",

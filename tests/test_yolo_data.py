@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_no_text_file_and_an_empty_one_are_pictures_without_objects(root):
             assert name == "image_id" or len(value) == 0
             assert value.dtype == data[0][1][name].dtype
         assert data[index][1]["boxes"].shape == (0, 4)
+
+
+def test_where_no_picture_has_labels_it_is_said_where_they_are_to_be(root):
+    shutil.rmtree(root / "labels")
+    message = (
+        r"none of the 1 pictures has labels; expected such a file as .*/labels/train/a\.txt for"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        YOLODetection(root, "train")
 
 
 @pytest.mark.parametrize("seed", range(5))
