@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 from answers import answers
 
@@ -43,9 +43,14 @@ class Row:
         return tuple(str(value) for value in vars(self).values())
 
 
-@cache
 def verdict(name: str, function: Callable, seed: int = SEED) -> Verdict:
-    """What the check of an exercise says about a function."""
+    """What the check of an exercise says about a function; each is asked once."""
+    return _verdict(name, function, seed)
+
+
+# A cache takes a default that is left out and one that is named for two questions.
+@cache
+def _verdict(name: str, function: Callable, seed: int) -> Verdict:
     exercise = EXERCISES[name]
     cases = exercise.ladder(seed)
     return judge(exercise, cases, ask(given(name, function), cases, PATIENCE), own(name, seed))
@@ -57,9 +62,13 @@ def given(name: str, function: Callable) -> Callable | tuple[str, Callable]:
     return handed if len(handed) == 2 else function
 
 
-@lru_cache(maxsize=16)
 def own(name: str, seed: int = SEED) -> Own:
     """What the package answers to the same cases, drawn anew: no answer gets at these tensors."""
+    return _own(name, seed)
+
+
+@cache
+def _own(name: str, seed: int) -> Own:
     exercise = EXERCISES[name]
     return Own(exercise, exercise.ladder(seed))
 
