@@ -6,10 +6,42 @@ import pytest
 
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 
+# A chapter has thousands of coloured words of code, and axe-core measures the contrast of each for
+# a millisecond or more. Of those that look alike on a like ground one is enough, and of those that
+# nobody sees none: the others become plain text.
+ONE_OF_EACH = """
+() => {
+  // How an element looks, and the ground on which it does: its style and that of all around it.
+  const known = new Map();
+  const looks = (element) => {
+    if (!element) return "";
+    if (!known.has(element)) {
+      const { color, backgroundColor, backgroundImage, opacity, fontSize, fontWeight } =
+        getComputedStyle(element);
+      known.set(element, looks(element.parentElement) +
+        [color, backgroundColor, backgroundImage, opacity, fontSize, fontWeight].join());
+    }
+    return known.get(element);
+  };
+
+  // First all are looked at, then they are replaced: in turns, the page would be styled each time.
+  // (To ask for the style of what is folded away has the same price.)
+  const seen = new Set();
+  const unneeded = [];
+  for (const word of document.querySelectorAll("pre span:not(:has(*))")) {
+    const hidden = word.closest("details:not([open])") || !word.getClientRects().length;
+    if (hidden || seen.has(looks(word))) unneeded.push(word);
+    else seen.add(looks(word));
+  }
+  for (const word of unneeded) word.replaceWith(word.textContent);
+}
+"""
+
 
 def faults_by_axe(page) -> list[str]:
-    """What axe-core calls critical or serious, one sentence a rule."""
+    """What axe-core calls critical or serious, one sentence a rule; code loses its colours."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.evaluate(ONE_OF_EACH)
     found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{fault['impact']} {fault['id']}: {[node['html'][:120] for node in fault['nodes'][:3]]}"

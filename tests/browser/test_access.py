@@ -268,6 +268,26 @@ def test_axe_would_find_it(wrong_page: tuple[Path, str], browser: object) -> Non
     page.context.close()
 
 
+def test_axe_would_find_it_in_code(wrong_page: tuple[Path, str], browser: object) -> None:
+    """Of words that look alike one is looked at: not the folded one, and one on each ground."""
+    path, address = wrong_page
+    fine, pale = "<span style='color:#111'>", "<span style='color:#ccc'>"
+    words = f"{fine}fine</span> {pale}pale</span> {fine}fine</span> {pale}again</span>"
+    path.write_text(
+        "<!doctype html><html lang=en><title>t</title><link rel=icon href='data:,'><main>"
+        f"<details><summary>Code</summary><pre>{pale}folded</span></pre></details>"
+        f"<details open><summary>Code</summary><pre>{words}</pre></details>"
+        f"<pre style='background:#333; color:#fff'>{fine}dark</span></pre></main>"
+    )
+    page = open_page(browser, address)
+    (found,) = faults_by_axe(page)
+    assert "color-contrast" in found
+    assert all(word in found for word in ("pale", "dark"))
+    assert not any(word in found for word in ("fine", "again", "folded"))
+    assert page.locator("pre").all_text_contents() == ["folded", "fine pale fine again", "dark"]
+    page.context.close()
+
+
 @pytest.mark.parametrize(
     "style",
     ["outline: none", "outline: 1px solid black", "outline: 2px solid #bbb"],
