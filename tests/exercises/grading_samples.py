@@ -179,6 +179,10 @@ SAMPLES = {
         says="stopped after (1|0.5) seconds",
     ),
     "huge_tensor": handed_in(body("torch.ones(25 * 10**9)"), says="more memory than there is"),
+    "more_than_its_share": handed_in(
+        body("torch.empty(3 * 2**30, dtype=torch.uint8)"),  # which the machine would give it
+        says="more memory than there is",
+    ),
     "huge_shared_memory": handed_in(
         "import mmap",
         body("m = mmap.mmap(-1, 100 * 2**30)", "m[:] = b'x' * len(m)"),

@@ -87,6 +87,10 @@ ATTACKS = {
         "import os, sys",
         refused("os.execv(sys.executable, [sys.executable, '-c', ''])"),
     ),
+    "threads": (
+        "import threading",
+        refused("threading.Thread(target=print).start()", error="RuntimeError"),
+    ),
     "processes": (
         "import os",
         holds("not os.path.exists('/proc/1') and not os.path.exists('/proc/self')"),
@@ -163,6 +167,9 @@ ATTACKS = {
     "unmounts": (LIBC, holds("libc.umount2(b'/student', 2) == -1")),
     "new_user_namespace": (LIBC, holds("libc.unshare(0x10000000) == -1")),
     "becomes_root": ("import os", refused("os.setuid(0)")),
+    # No memory of the process's own, so another limit counts it.
+    "file_in_memory": ("import os", holds("os.write(os.memfd_create('m'), b'x' * 2**21) < 2**20")),
+    "files_without_end": (refused("kept = [open('/dev/null') for _ in range(200)]"),),
     "writes_in_its_folder": (body("open('note', 'w').write('x')", "open('/student/note').read()"),),
     # ---- the grader ----
     "environment": (

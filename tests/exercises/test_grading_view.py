@@ -177,12 +177,14 @@ def test_packages_that_hold_answers_are_not_visible():
 
 PACKAGE = {
     "ideas.py": """
+        import torchvision
         from math import inf
         SIZE = 3
         WORDS = ("one", "two")
         def answer(x): return helper(x) + SIZE
         def helper(x): return x
         def leads(x): return answer(x)
+        def sees(x): return torchvision.ops.nms(x)
         def allowed(x):
             answer = helper(x)  # a name of its own
             return answer
@@ -203,6 +205,7 @@ PACKAGE = {
         def by_module(x): return ideas.answer(x)
         def by_reexport(x): return respond(x)
         def by_two_modules(x): return nets.ideas
+        def by_a_whole_module(x): return vars(ideas)["answer"](x)
         def by_an_inner_import(x):
             from detlearn.ideas import answer
             return answer(x)
@@ -241,9 +244,10 @@ def small(monkeypatch, tmp_path):
     def piece(x):
         return x
 
-    # A piece of the solution lies in a room that is open, and one that is allowed needs the answer.
+    # A piece of the solution lies in a room that is open, and of what is allowed one needs the
+    # answer, one what no view has.
     answer.__module__, piece.__module__ = "detlearn.ideas", "detlearn.data.tools"
-    allowed = frozenset({"allowed", "leads"})
+    allowed = frozenset({"allowed", "leads", "sees"})
     exercise = replace(EXERCISES["nms"], reference=answer, solution=(piece,), allowed=allowed)
     caches = (view._modules, view._needs, view._open, view._answers, view._binds, view._bare)
     monkeypatch.setattr(view, "PACKAGE", package)

@@ -1,4 +1,5 @@
-"""kill -9 while a detector is trained, while it detects, and while data are downloaded.
+"""kill -9 while a detector is trained, while it detects, while data are downloaded, while a class
+is graded.
 
     python tests/fuzz/fuzz_kills.py --kills 20 --seed 0
 
@@ -43,15 +44,19 @@ import pooch
 import torch
 from PIL import Image
 
+from detlearn.check import EXERCISES
 from detlearn.cli import main as command_line
 from detlearn.data import bccd
+from detlearn.grading.exports import solution
 from detlearn.machine.checkpoints import load_tensors
 from detlearn.training import loop
 
 PIECES = 4  # in which a file is written: a kill comes between two of them
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # Python's audit events
 SECONDS = 120  # after which a run hangs
-LARGEST = {"train": 100_000, "detect": 1_000, "download": 50_000}  # bytes, on a disk that is full
+# bytes, on a disk that is full
+LARGEST = {"train": 100_000, "detect": 1_000, "download": 50_000, "grading": 200}
+JOURNAL = "grades.csv.journal"  # only its last line may be torn, and its rows stand as they came
 KEPT = "somebody's own.txt"  # in the folder from the beginning
 
 # ------------------------------------------------------------------------------------- the jobs
@@ -126,6 +131,24 @@ def serve_archive(base: Path) -> None:
 def download(folder: Path) -> int:
     bccd.download_bccd(folder / "bccd", progress=False)
     return 0
+
+
+def make_class(folder: Path) -> None:
+    """Write submissions: right, wrong, blank, two that attack and one that is no notebook."""
+    right = solution(EXERCISES["nms"])
+    bodies = {
+        "right": right,
+        "wrong": "def nms(boxes, scores, threshold):\n    return scores.argsort()",
+        "blank": "def nms(*args):\n    raise NotImplementedError",
+        "exits": "import os\ndef nms(*args):\n    os._exit(3)",
+        "closes_its_folder": f"import os\nos.chmod('.', 0)\n{right}",
+    }
+    folder.mkdir()
+    (folder / "broken.ipynb").write_text('{"cells": [')
+    for name, body in bodies.items():
+        sources = ["import torch\nfrom detlearn import check", body, "check.nms(nms)"]
+        cells = [{"cell_type": "code", "metadata": {}, "source": text} for text in sources]
+        (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
 
 
 # ------------------------------------------------------------------------- a run, and its end
@@ -248,9 +271,23 @@ def content(folder: Path) -> dict[str, bytes]:
             found[name] = json.dumps(numbers).encode() + b"".join(
                 key.encode() + tensors[key].numpy().tobytes() for key in sorted(tensors)
             )
+        elif path.name == JOURNAL:
+            found[name] = b"\n".join(rows_of(path))
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def rows_of(journal: Path) -> list[bytes]:
+    """Return the lines of a journal that are whole, sorted: two processes end when they end."""
+    rows = []
+    for line in journal.read_bytes().split(b"\n"):
+        try:
+            json.loads(line)
+        except ValueError:
+            continue  # torn by a kill
+        rows.append(line)
+    return sorted(rows)
 
 
 def check_whole(folder: Path, wanted: dict[str, bytes]) -> int:
@@ -265,6 +302,10 @@ def check_whole(folder: Path, wanted: dict[str, bytes]) -> int:
             info = load_tensors(path)[1]
             if path.name == "training.safetensors":
                 steps = info["steps_done"]
+        elif path.name == JOURNAL:
+            rows = rows_of(path)
+            assert set(rows) <= set(wanted[name].split(b"\n")), "a row is not what it was"
+            steps = len(rows)
         else:
             assert path.read_bytes() == wanted[name], f"{name} is not whole"
     if (folder / "bccd").exists():
@@ -316,7 +357,7 @@ class Cases:
     def all(self, kills: int, just_kills: bool) -> int:
         """Run all cases, print what went wrong, and return in how many it did."""
         wrong = 0
-        if not just_kills:
+        if not just_kills and self.name != "grading":  # of two on one table the second is refused
             wrong += not self.right("two at once", self.two_at_once)
             wrong += not self.right("full disk", self.full_disk)
             if self.name != "detect":  # all that it writes fits
@@ -348,7 +389,8 @@ class Cases:
         folder = fresh(self.base, f"{self.name}-{number}")
         steps = 0
         for _ in range(self.rng.randint(1, 3)):
-            if self.rng.random() < 0.7:
+            # A grader's work is not in its own folder.
+            if self.rng.random() < (0.2 if self.name == "grading" else 0.7):
                 process = run(self.job, folder, kill_at=self.rng.randint(1, self.operations))
                 status = end(process)
             else:
@@ -406,7 +448,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20, help="of each job, at least")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", nargs="*", default=["train", "detect", "download"])
+    parser.add_argument("--jobs", nargs="*", default=["train", "detect", "download", "grading"])
     parser.add_argument("--just-kills", action="store_true", help="no full disk, no two at once")
     options = parser.parse_args(arguments)
 
@@ -428,7 +470,12 @@ def main(arguments: list[str] | None = None) -> int:
             words = ["detect", str(base / "trained"), *pictures, "--out", str(folder)]
             return command_line([*words, "--min-score", "0.01", "--device", "cpu"])
 
-        jobs = {"train": train, "detect": detect, "download": download}
+        def grading(folder: Path) -> int:
+            words = f"grade {base / 'class'} --exercises nms --seed 5 --workers 2".split()
+            return command_line([*words, "--out", str(folder / "grades.csv")])
+
+        make_class(base / "class")
+        jobs = {"train": train, "detect": detect, "download": download, "grading": grading}
         if "detect" in options.jobs:
             (base / "trained").mkdir()
             assert end(run(train, base / "trained")) == 0, (base / "trained.log").read_text()
