@@ -187,6 +187,7 @@ IMAGE_IDS = {  # → the integers of the samples
     "leading zeros are names": (["007", "7", "07", "70"], [0, 2, 1, 3]),
     "words and numbers": (["b", 2, "a", 1], [3, 1, 2, 0]),
     "beyond 64 bits": ([2**63, 5, 2**70, 1], [2, 1, 3, 0]),
+    "below 64 bits": ([-(2**63) - 1, 5, -(2**70), 1], [1, 3, 0, 2]),
 }
 
 
