@@ -1,9 +1,9 @@
-"""The sandbox of a submission, from outside: bubblewrap builds it, a socket and pipes lead in.
+"""The sandbox of a submission, from outside: bubblewrap builds it, a socket leads in.
 
 Inside there are the Python installation, read-only and without the packages `detlearn` and
-`torchvision`; the view of these two that belongs to the exercise (see `view`); an empty folder of
-limited size; and nothing else of the machine: no other file, process or network. What runs there
-is `inside`.
+`torchvision`; the few modules of the package that ask the questions; an empty folder of limited
+size; and nothing else of the machine: no other file, process or network. What runs there is
+`inside`; the view of the package that belongs to an exercise comes with the task (see `view`).
 
 Started as root, the grader gives the sandbox a user of its own: the limit on processes does not
 count for root. A first bubblewrap then shows the second one only what that may show.
@@ -15,10 +15,8 @@ then the same program runs as an ordinary process with the same limits.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import pickle
-import select
 import shutil
 import signal
 import socket
@@ -26,26 +24,24 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from detlearn.grading.inside import LENGTH, Bounds
-from detlearn.grading.view import visible_packages
+from detlearn.grading.inside import Job, Limits
+from detlearn.grading.view import visible_packages, write_base
 
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-VIEW, HOME = "/view", "/student"  # inside
+BASE, HOME = "/base", "/student"  # inside
 ROOMS = ("--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts")
 
-START = "import sys; sys.path.insert(0, {view!r}); from detlearn.grading.inside import main; main()"
+START = "import sys; sys.path.insert(0, {base!r}); from detlearn.grading.inside import main; main()"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PLACES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
 BIRTH = 180.0  # seconds for the first process to load torch, on the busiest machine
-PATIENCE = 30.0  # seconds beyond a child's time until a sandbox counts as lost
 
 REFUSED = (
     "grading needs Linux with bubblewrap, libseccomp (apt-get install bubblewrap libseccomp2) and "
@@ -55,106 +51,60 @@ REFUSED = (
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one exercise of a submission may use.
-
-    Attributes:
-        seconds: of processor time, for a function.
-        megabytes: of memory beyond what Python and torch hold.
-        disk_megabytes: that lie in its folder.
-    """
-
-    seconds: float = 10.0
-    megabytes: int = 2048
-    disk_megabytes: int = 64
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What came of a task.
 
     Attributes:
-        data: all that the child wrote into its pipe.
+        said: all that the child wrote.
         ended: why it did not end by itself, as a sentence without its full stop, or "".
-        lost: the sandbox is gone, so nothing is known; another try may help.
     """
 
-    data: bytes = b""
+    said: bytes = b""
     ended: str = ""
-    lost: bool = False
 
 
-class Views:
-    """The views of the package, each made once.
-
-    Args:
-        make: writes the view for an exercise into a folder, given earlier exercises that it holds.
-    """
-
-    def __init__(self, make: Callable[..., None]) -> None:
-        self.make = make
-        self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="detlearn-views-")
-        self._made: dict[tuple[str, frozenset[str]], Path] = {}
-
-    def close(self) -> None:
-        """Delete them."""
-        self._folder.cleanup()
-
-    def of(self, exercise: str, given: Collection[str] = ()) -> Path:
-        """Return the folder of a view."""
-        key = exercise, frozenset(given)
-        with self._lock:
-            if key not in self._made:
-                folder = Path(self._folder.name, str(len(self._made)))
-                folder.mkdir()
-                self.make(exercise, folder, given=given)
-                self._made[key] = folder
-            return self._made[key]
+class Lost(Exception):
+    """The sandbox is gone, by no fault that can be told; another try may help."""
 
 
 class Box:
-    """The sandbox of one submission; use it in a ``with``.
+    """The sandbox of one submission; it lives until it is closed.
 
     Args:
         limits: for each task.
-        view: that lies in it at first.
         in_container: do without a sandbox.
     """
 
-    def __init__(self, limits: Limits, view: Path, *, in_container: bool = False) -> None:
+    def __init__(self, limits: Limits, *, in_container: bool = False) -> None:
         self.limits, self.in_container = limits, in_container
         self.place = Path(tempfile.mkdtemp(prefix="detlearn-grading-"))
-        self._shown: Path | None = None
-
-        for name in ("view", "home"):
+        for name in ("base", "home"):
             (self.place / name).mkdir(mode=0o755)
-        self._show(view)
+        write_base(self.place / "base")
 
-        self._control, there = socket.socketpair()
-        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        with there, open(self.place / "log", "wb") as log:
+        # Whoever waits for longer than any task may take waits for nobody.
+        ours, theirs = socket.socketpair()
+        longest = struct.pack("ll", int(BIRTH + limits.patience), 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, longest)
+        self._control = Connection(ours.detach())
+
+        with theirs, open(self.place / "log", "wb") as log:
             self.process = subprocess.Popen(
                 self._command(),
                 cwd=self.place / "home",
                 env=environment(str(self.place / "home")) if in_container else None,
-                stdin=there,
+                stdin=theirs,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
         try:
-            self._bounds = self._born()
+            self._held = self._born()
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Box:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End everything in it, and delete it; any thread may."""
@@ -170,121 +120,53 @@ class Box:
             pass
         self.process.wait()
 
-    # How it begins
-
     def _command(self) -> list[str]:
         if self.in_container:
-            return [sys.executable, "-I", "-c", START.format(view=str(self.place / "view"))]
+            return [sys.executable, "-I", "-c", START.format(base=str(self.place / "base"))]
 
-        inner = sandbox(self.place / "view", self.limits.disk_megabytes)
-        return [*inner, _python(), "-I", "-c", START.format(view=VIEW)]
+        inner = sandbox(self.place / "base", self.limits.disk_megabytes)
+        return [*inner, _python(), "-I", "-c", START.format(base=BASE)]
 
-    def _born(self) -> Bounds:
-        """Wait until the first process is ready; returns the limits for its children."""
-        self._control.settimeout(BIRTH)
-        size = socket.CMSG_SPACE(struct.calcsize("3i"))
-        said, credentials, _, _ = self._control.recvmsg(100, size)
-
-        if not said:
+    def _born(self) -> tuple[int, int]:
+        """Wait until the first process is ready; returns its bytes of data and of addresses."""
+        try:
+            self._control.recv_bytes()
+        except (EOFError, OSError):
             log = (self.place / "log").read_text(errors="replace").strip().splitlines()
-            raise OSError(REFUSED.format(why=f"it does not start ({log[-1] if log else 'killed'})"))
+            why = f"it does not start ({log[-1] if log else 'killed'})"
+            raise OSError(REFUSED.format(why=why)) from None
 
-        # The system says the number under which this process, not the sandbox, knows the sender.
-        (pid, _, _) = struct.unpack("3i", credentials[0][2])
+        # It stands at the end of the row that begins with bubblewrap.
+        pid = self.process.pid
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            pid = int(children[0])
+
         status = Path(f"/proc/{pid}/status").read_text()
         held = dict(line.split(":", 1) for line in status.splitlines())
         data, space = (int(held[name].split()[0]) * 1024 for name in ("VmData", "VmSize"))
+        return data, space
 
-        more = self.limits.megabytes * 2**20
-        return Bounds(
-            seconds=self.limits.seconds,
-            data=data + more,
-            space=space + 2 * more,
-            disk=self.limits.disk_megabytes * 2**20,
-        )
-
-    def _show(self, view: Path) -> None:
-        """Put a view into the sandbox in place of the last one."""
-        if view == self._shown:
-            return
-        for entry in os.scandir(self.place / "view"):
-            shutil.rmtree(entry.path)
-
-        # Outside of a sandbox the learner's code could change what a link leads to.
-        copy = shutil.copyfile if self.in_container else os.link
-        shutil.copytree(view, self.place / "view", copy_function=copy, dirs_exist_ok=True)
-        self._shown = view
-
-    # What it does
-
-    def run(self, task: Any, view: Path, most: int) -> Outcome:
+    def run(self, task: Any, modules: Mapping[str, str], most: int) -> Outcome:
         """Do a task in a child of the sandbox's first process.
 
         Args:
             task: of `inside`. What it holds can be seen from the learner's code: no secrets.
-            view: of the package, for this task.
+            modules: name → text, which it may import; the same holds for these.
             most: bytes that may come back.
 
         Returns:
-            What it wrote, and why it was ended, if it was.
+            What it said, and why it was ended, if it was.
+
+        Raises:
+            Lost: if the sandbox is gone.
         """
-        content = pickle.dumps((task, self._bounds))
-        read_end, write_end = os.pipe()
-        deadline = time.monotonic() + self._bounds.patience + PATIENCE
-
         try:
-            try:
-                self._show(view)
-                self._control.settimeout(PATIENCE)
-                socket.send_fds(self._control, [LENGTH.pack(len(content))], [write_end])
-                self._control.sendall(content)
-            finally:
-                os.close(write_end)
-            data, excess = _read(read_end, self._control, most, deadline)
-        except OSError:
-            return Outcome(lost=True)
-        finally:
-            os.close(read_end)  # whoever goes on writing fails
-
-        report = self._report(deadline)
-        if report is None:
-            return Outcome(lost=True)
-        return Outcome(data, excess or report["ended"])
-
-    def _report(self, deadline: float) -> dict[str, str] | None:
-        """How the child ended; None if its keeper is gone."""
-        line = b""
-        try:
-            while not line.endswith(b"\n"):
-                self._control.settimeout(max(0.1, deadline - time.monotonic()))
-                more = self._control.recv(1000)
-                if not more:
-                    return None
-                line += more
-        except OSError:  # it does not come
-            return None
-        return json.loads(line)
-
-
-def _read(pipe: int, control: socket.socket, most: int, deadline: float) -> tuple[bytes, str]:
-    """Read all that comes through a pipe, until its end, or that of the child is reported."""
-    data = bytearray()
-    while True:
-        left = max(0, deadline - time.monotonic())
-        ready, _, _ = select.select([pipe, control], [], [], left)
-        if not ready:
-            raise TimeoutError
-
-        # Somebody whom the child has left behind may hold the pipe open.
-        if pipe not in ready:
-            return bytes(data), ""
-
-        chunk = os.read(pipe, 2**16)
-        data += chunk
-        if not chunk:
-            return bytes(data), ""
-        if len(data) > most:
-            return b"", "more came back than an answer can need"
+            self._control.send_bytes(pickle.dumps(Job(most, self.limits, *self._held)))
+            self._control.send_bytes(pickle.dumps((task, modules)))
+            ended = self._control.recv_bytes().decode()
+            return Outcome(self._control.recv_bytes(), ended)
+        except (EOFError, OSError) as error:
+            raise Lost("the sandbox ended on this submission") from error
 
 
 # ---- bubblewrap ----
@@ -302,11 +184,11 @@ def environment(home: str) -> dict[str, str]:
     }
 
 
-def sandbox(view: Path, disk_megabytes: int) -> list[str]:
+def sandbox(base: Path, disk_megabytes: int) -> list[str]:
     """Return the words that start a program in a sandbox.
 
     Args:
-        view: folder that lies in it at VIEW.
+        base: folder that lies in it at BASE.
         disk_megabytes: for its own folder.
     """
     bwrap = shutil.which("bwrap") or "bwrap"
@@ -315,7 +197,7 @@ def sandbox(view: Path, disk_megabytes: int) -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
         *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
     ]
-    shown = [*_mounts(), "--ro-bind", str(view), VIEW, "--dir", HOME]
+    shown = [*_mounts(), "--ro-bind", str(base), BASE, "--dir", HOME]
     devices = [word for device in DEVICES for word in ("--dev-bind", device, device)]
     own = ["--size", str(disk_megabytes * 2**20), "--tmpfs", HOME, "--chdir", HOME]
     own += ["--remount-ro", "/"]

@@ -7,13 +7,12 @@ data, which the check engine judges.
 
 from __future__ import annotations
 
-import inspect
-import json
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Own, judge
@@ -22,15 +21,17 @@ from detlearn.check.engine.display import Verdict
 from detlearn.check.engine.forms import tensors_in
 from detlearn.check.engine.sandbox import call_own
 from detlearn.grading import inside, wire
-from detlearn.grading.box import Limits, Outcome, Views
+from detlearn.grading.box import Limits, Outcome
+from detlearn.grading.pieces import home
+from detlearn.grading.slicing import Place
 from detlearn.grading.submissions import Submission
+from detlearn.grading.view import make_view
 
-Run = Callable[[Any, Path, int], Outcome]
+Run = Callable[[Any, Mapping[str, str], int], Outcome]
 
 NOT_HANDED_IN = "not handed in: no check.{name}(…) was found in a code cell"
 NOT_ATTEMPTED = "not attempted: the function raises NotImplementedError"
 BROKEN = "what came back from the function's process cannot be read: {why}"
-CUT = "write it yourself, with the operations of torch"  # what a view says for what it lacks
 
 TEXTS = 4_000_000  # bytes for all that is no tensor
 SURVEY = 1_000_000  # bytes
@@ -71,10 +72,7 @@ class Row:
 
 
 class Sheet:
-    """The cases of an exercise, what the package answers, and how large an answer can be.
-
-    One serves for all submissions. Two threads must not judge by it at the same time.
-    """
+    """The cases of an exercise, what the package answers, and how large an answer can be."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.exercise = EXERCISES[name]
@@ -97,13 +95,13 @@ class Sheet:
         tensors = [*answer.values, *tensors_in([list(case.args), case.keywords])]
         return max((tensor.numel() for tensor in tensors), default=1), len(answer.values)
 
-    def verdict(self, content: bytes) -> Verdict:
-        """Judge answers as they came back.
+    def verdict(self, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Verdict:
+        """Judge answers as they came back; two threads must not do so at the same time.
 
         Raises:
             Garbled: if they are none.
         """
-        answers = wire.decode(content, self.asked, self.most)
+        answers = wire.decode(said, tensors, self.asked, self.most)
         try:
             return judge(self.exercise, self.cases, answers, self.own)
         except Exception as error:  # tensors that no comparison was written for
@@ -127,17 +125,12 @@ class Examiner:
 
     Args:
         settings: how to grade.
-        views: of the package.
     """
 
-    def __init__(self, settings: Settings, views: Views) -> None:
-        self.settings, self.views = settings, views
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self._sheets: dict[str, Sheet] = {}
         self._judging = threading.Lock()
-
-    def first_view(self) -> Path:
-        """Return a view to begin with, before anything of a learner's is asked."""
-        return self.views.of(self.settings.exercises[0])
 
     def sheet(self, name: str) -> Sheet:
         """Return the sheet of an exercise."""
@@ -145,12 +138,6 @@ class Examiner:
             if name not in self._sheets:
                 self._sheets[name] = Sheet(name, self.settings.seed)
             return self._sheets[name]
-
-    def verdict(self, name: str, content: bytes) -> Verdict:
-        """Judge answers; raises Garbled if they are none."""
-        sheet = self.sheet(name)
-        with self._judging:
-            return sheet.verdict(content)
 
     def examine(self, submission: Submission, run: Run) -> Row:
         """Grade a submission.
@@ -167,35 +154,88 @@ class Examiner:
         if not submission.notebooks:
             return row
 
-        found, remark, row.lost = self._survey(submission, run)
+        found, remark = _survey(submission, run)
         row.remark = "; ".join(filter(None, (submission.trouble, remark)))
-        work = _Work(submission, found, self, run)
+        graded: dict[str, _Graded] = {}
+
+        # In the order of the book; those as well that are not asked for and another one needs.
+        earlier = {name: place["earlier"] for name, place in found.places.items()}
+        needed = {other for name in names for other in earlier.get(name, ())}
+        for name in EXERCISES:
+            if name in found.handed_in and (name in names or name in needed):
+                # As in the reading flow, the name of a wrong function means the package's from
+                # then on. Of a later chapter the book has none yet, and it might hold this answer.
+                before = [other for other in earlier[name] if other in graded]
+                given = [other for other in before if not graded[other].points]
+                notebook = submission.notebooks[found.handed_in[name]]
+                graded[name] = self._grade(name, notebook, found.places[name], given, run)
 
         for name in names:
-            if name not in found.handed_in:
-                missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
-                row.hints[name] = wire.clean(found.notes.get(name, missing))
-                continue
-            graded = work.grade(name)
-            row.points[name], row.hints[name] = graded.points, graded.hint
-            row.lost |= graded.lost
-
+            missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
+            hint = wire.clean(found.notes.get(name, missing))
+            row.points[name] = graded[name].points if name in graded else 0
+            row.hints[name] = graded[name].hint if name in graded else hint
         return row
 
-    def _survey(self, submission: Submission, run: Run) -> tuple[inside.Survey, str, bool]:
-        """What is in it, the remark, and whether the sandbox was lost."""
-        task = inside.Look(submission.notebooks, tuple(EXERCISES))
-        outcome = run(task, self.first_view(), SURVEY)
+    def _grade(
+        self,
+        name: str,
+        notebook: tuple[str, bytes],
+        place: Place,
+        given: Collection[str],
+        run: Run,
+    ) -> _Graded:
+        """Grade an exercise that was handed in."""
+        sheet = self.sheet(name)
+        questions = inside.Questions(
+            notebook=notebook,
+            place=place,
+            exercise=name,
+            exercises=tuple(EXERCISES),
+            cases=sheet.asked,
+            most=sheet.most,
+            given={other: home(EXERCISES[other].reference) for other in given},
+        )
+        view = make_view(name, frozenset(given))
+        graded = self._judge(sheet, run(questions, view, sheet.bytes))
 
+        # If what defines its names is not enough, the whole notebook up to its check may be.
+        if graded.again:
+            questions = replace(questions, whole=True)
+            other = self._judge(sheet, run(questions, view, sheet.bytes))
+            graded = other if other.asked else graded
+        return graded
+
+    def _judge(self, sheet: Sheet, outcome: Outcome) -> _Graded:
+        """Compare what came back with the right answers."""
         try:
-            ((kind, content),) = wire.frames(outcome.data)
-            if kind != wire.SURVEY:
-                raise wire.Garbled(_text(content))
-            found = inside.Survey(**json.loads(content))
-        except ValueError as error:
-            return inside.Survey(), f"it cannot be read: {outcome.ended or error}", outcome.lost
+            said, tensors = wire.unpack(outcome.said)
+            sentence = wire.clean(said.get("sentence", ""))
+            if sentence and "answers" not in said:
+                return _Graded(hint=sentence, again=True)
+            with self._judging:
+                verdict = sheet.verdict(said, tensors)
+        except (wire.Garbled, TypeError) as error:
+            why = error if outcome.said else "its process ended too early"
+            return _Graded(hint=outcome.ended or BROKEN.format(why=why))
 
-        return found, wire.clean("; ".join(found.remarks), most=1000), False
+        if sentence and verdict.status == "wrong":
+            return _Graded(hint=sentence, again=True)
+        hint = one_line(verdict, self.settings.limits.seconds)
+        again = verdict.status == "wrong" and "stopped after" not in hint
+        return _Graded(verdict.points, hint, asked=True, again=again)
+
+
+def _survey(submission: Submission, run: Run) -> tuple[inside.Survey, str]:
+    """What is in a submission, and the remark."""
+    task = inside.Look(submission.notebooks, tuple(EXERCISES))
+    outcome = run(task, {}, SURVEY)
+    try:
+        said, _ = wire.unpack(outcome.said)
+        found = inside.Survey(**said)
+    except (wire.Garbled, TypeError) as error:
+        return inside.Survey(), f"it cannot be read: {outcome.ended or error}"
+    return found, wire.clean("; ".join(found.remarks), most=1000)
 
 
 @dataclass(frozen=True)
@@ -205,112 +245,17 @@ class _Graded:
     Attributes:
         points: for it.
         hint: what is wrong, or "".
-        lost: the sandbox that ran it was lost.
         asked: its function answered, so the hint is about its answers.
         again: the function may be right after cells that were not run.
     """
 
     points: int = 0
     hint: str = ""
-    lost: bool = False
     asked: bool = False
     again: bool = False
 
 
-class _Work:
-    """The exercises of one submission, each graded once.
-
-    Args:
-        submission: what was handed in.
-        found: the exercises in it.
-        examiner: knows the questions and judges.
-        run: does a task in its sandbox.
-    """
-
-    def __init__(
-        self, submission: Submission, found: inside.Survey, examiner: Examiner, run: Run
-    ) -> None:
-        self.submission, self.found, self.examiner, self.run = submission, found, examiner, run
-        self.done: dict[str, _Graded] = {}
-
-    def grade(self, name: str) -> _Graded:
-        """Grade an exercise that was handed in, after those that it needs."""
-        if name in self.done:
-            return self.done[name]
-        self.done[name] = _Graded()  # should two need each other
-
-        # As in the reading flow, the name of a wrong function means the package's from then on.
-        # Of a later chapter the book has none yet, and it might hold this one's answer.
-        chapters = [*EXERCISES]
-        before = set(self.found.handed_in) & set(chapters[: chapters.index(name)])
-        needed = [other for other in self.found.earlier[name] if other in before]
-        given = [other for other in needed if not self.grade(other).points]
-
-        # If what defines its names is not enough, the whole notebook up to its check may be.
-        graded = self._ask(name, given, whole=False)
-        if graded.again:
-            other = self._ask(name, given, whole=True)
-            graded = other if other.asked else graded
-
-        self.done[name] = graded
-        return graded
-
-    def _ask(self, name: str, given: Collection[str], *, whole: bool) -> _Graded:
-        """Put the questions to the function and judge the answers."""
-        sheet = self.examiner.sheet(name)
-        questions = inside.Questions(
-            notebook=self.submission.notebooks[self.found.handed_in[name]],
-            place=self.found.places[name],
-            exercise=name,
-            exercises=tuple(EXERCISES),
-            cases=sheet.asked,
-            most=sheet.most,
-            given={other: _place(EXERCISES[other].reference) for other in given},
-            whole=whole,
-        )
-
-        outcome = self.run(questions, self.examiner.views.of(name, given), sheet.bytes)
-        if outcome.lost:
-            return _Graded(hint="the sandbox that ran this function was lost", lost=True)
-        try:
-            verdict = self._verdict(name, outcome)
-        except wire.Garbled as error:
-            return _Graded(hint=outcome.ended or BROKEN.format(why=error))
-
-        if isinstance(verdict, str):
-            return _Graded(hint=verdict, again=True)
-        hint = said(verdict, self.examiner.settings.limits.seconds)
-        again = verdict.status == "wrong" and "stopped after" not in hint
-        return _Graded(verdict.points, hint, asked=True, again=again)
-
-    def _verdict(self, name: str, outcome: Outcome) -> Verdict | str:
-        """The engine's verdict, or a sentence where there is nothing to judge."""
-        found = wire.frames(outcome.data)
-
-        # Maybe a sentence about the code around the function, maybe the answers; each once.
-        kinds = [kind for kind, _ in found]
-        if kinds not in ([wire.SENTENCE], [wire.ANSWERS], [wire.SENTENCE, wire.ANSWERS]):
-            why = outcome.ended or "its process ended too early"
-            raise wire.Garbled("more was written than the answers" if found else why)
-        sentence = _text(found[0][1]) if kinds[0] == wire.SENTENCE else ""
-        if kinds[-1] == wire.SENTENCE:
-            return sentence
-
-        verdict = self.examiner.verdict(name, found[-1][1])
-        return sentence if sentence and verdict.status == "wrong" else verdict
-
-
-def _place(function: Callable) -> tuple[str, str]:
-    """The module and the name by which a function of the package is found."""
-    function = inspect.unwrap(function)
-    return function.__module__, function.__name__
-
-
-def _text(content: bytes) -> str:
-    return wire.clean(content.decode(errors="replace"))
-
-
-def said(verdict: Verdict, seconds: float) -> str:
+def one_line(verdict: Verdict, seconds: float) -> str:
     """Return a verdict on one line, for a cell of a table.
 
     Args:
@@ -328,8 +273,3 @@ def said(verdict: Verdict, seconds: float) -> str:
 
     parts = [text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
     return wire.clean("; ".join(part for part in parts if part), most=1000)
-
-
-def row_of(data: Mapping[str, Any]) -> Row:
-    """Return a row made of plain data."""
-    return Row(**{name: data[name] for name in Row.__dataclass_fields__})

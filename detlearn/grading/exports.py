@@ -8,17 +8,15 @@ NotImplementedError. The export keeps the text before it, the imports, what the 
 from __future__ import annotations
 
 import ast
-import importlib
-import inspect
 import json
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Exercise
-from detlearn.grading.slicing import Notebook, Statement, bound_by, needed_before, parse
+from detlearn.grading.pieces import home, modules, together
+from detlearn.grading.slicing import IMPORTS, Notebook, Statement, needed_before, parse
 
 # How the cell begins that installs the package where it is missing: not for an assignment.
 BOOTSTRAP = "# Makes sure that the package detlearn is here"
@@ -109,10 +107,8 @@ def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
     installs = [i for i, cell in enumerate(notebook.cells) if BOOTSTRAP in cell]
     before = [s for s in notebook.statements[:index] if s.cell not in installs]
 
-    imports = [s for s in before if isinstance(s.node, ast.Import | ast.ImportFrom)]
     needed, _ = needed_before(before, notebook.statements[index].reads)
-
-    both = [s for s in before if s in imports or s in needed]
+    both = [s for i, s in enumerate(before) if i in needed or isinstance(s.node, IMPORTS)]
     return tuple(dict.fromkeys(_source(notebook, s) for s in both))
 
 
@@ -138,101 +134,26 @@ def solved(stub: Stub) -> str:
 
 
 def solution(exercise: Exercise) -> str:
-    """Return the package's solution, with all that it needs of the package, without docstrings.
+    """Return the package's solution, with all that it needs of the package.
 
     Args:
         exercise: which.
 
     Returns:
-        Source that imports nothing of detlearn.
+        Source that imports nothing of detlearn, without comments and docstrings.
 
     Raises:
         ValueError: if two files of the package use one name for different things.
     """
-    reference = inspect.unwrap(exercise.reference)
-    pieces: dict[str, str] = {}
+    code: dict[str, str] = {}
+    for module, name in together(home(exercise.reference)):
+        statements = modules()[module].parts[name]
+        reads = {read for statement in statements for read in statement.reads}
 
-    for name, source in _own_code(reference.__module__, reference.__name__):
-        if pieces.setdefault(name, source) != source:
-            raise ValueError(f"{exercise.name}: the package has two different {name}")
+        lines = [*modules()[module].import_lines(reads, of_package=False)]
+        imports = {line.split()[-1]: line for line in lines}
+        for bound, text in (imports | {name: "\n".join(s.text for s in statements)}).items():
+            if code.setdefault(bound, text) != text:
+                raise ValueError(f"{exercise.name}: the package has two different {bound}")
 
-    return "\n\n".join(dict.fromkeys(pieces.values()))
-
-
-def _own_code(module: str, name: str) -> Iterator[tuple[str, str]]:
-    """(name, source) of what a name of a module needs, what comes first first."""
-    source = _without_checks(inspect.getsource(importlib.import_module(module)))
-    notebook = parse(module, [source])  # a module is a notebook of one cell
-
-    taken, _ = needed_before(notebook.statements, {name})
-    wanted = {read for statement in taken for read in statement.reads}
-
-    for statement in taken:
-        node = statement.node
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            continue
-
-        # In place of an import from the package stands what it imports.
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("detlearn"):
-            for alias in node.names:
-                if (alias.asname or alias.name) in wanted:
-                    yield from _own_code(node.module, alias.name)
-            continue
-
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            # A line for each name: two files may take the same one in other company.
-            for alias in node.names:
-                bound = bound_by(alias)
-                if bound in wanted:
-                    yield bound, import_of(node, alias)
-            continue
-
-        text = _without_docstrings(notebook, statement)
-        for bound in statement.binds:
-            yield bound, text
-
-
-def _without_checks(source: str) -> str:
-    """Take out the lines that refuse bad input; they would bring half the package with them."""
-    checks = [
-        statement
-        for function in ast.parse(source).body
-        if isinstance(function, ast.FunctionDef) and not function.name.startswith("_check")
-        for statement in function.body
-        if isinstance(statement, ast.Expr) and ast.unparse(statement).startswith("_check")
-    ]
-
-    # From the last line up, so that the numbers hold.
-    lines = source.split("\n")
-    for check in reversed(checks):
-        del lines[check.lineno - 1 : check.end_lineno]
-    return "\n".join(lines)
-
-
-def import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
-    """Return an import of one name alone.
-
-    Args:
-        node: the import.
-        alias: one of its names.
-
-    Returns:
-        A line of source.
-    """
-    if isinstance(node, ast.Import):
-        return ast.unparse(ast.Import(names=[alias]))
-    return ast.unparse(ast.ImportFrom(module=node.module, names=[alias], level=node.level))
-
-
-def _without_docstrings(notebook: Notebook, statement: Statement) -> str:
-    node, source = statement.node, _source(notebook, statement)
-    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return source
-
-    # Those of the functions inside it as well; from the last line up, so that the numbers hold.
-    inside = [each for each in ast.walk(node) if isinstance(each, ast.FunctionDef | ast.ClassDef)]
-    docstrings = [each.body[0] for each in inside if ast.get_docstring(each) is not None]
-    first, lines = _first_line(node), source.split("\n")
-    for docstring in sorted(docstrings, key=lambda each: each.lineno, reverse=True):
-        del lines[docstring.lineno - first : docstring.end_lineno - first + 1]
-    return "\n".join(lines)
+    return "\n\n".join(dict.fromkeys(code.values()))

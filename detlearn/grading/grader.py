@@ -11,12 +11,11 @@ from pathlib import Path
 from types import TracebackType
 
 from detlearn.check import EXERCISES
-from detlearn.grading.box import Box, Limits, Views, require_sandbox
+from detlearn.grading.box import Box, Limits, Lost, require_sandbox
 from detlearn.grading.examiner import Examiner, Row, Settings
 from detlearn.grading.journal import Journal, key_of, naming
 from detlearn.grading.submissions import Submission, find_submissions, read_submission
 from detlearn.grading.tables import csv_table, gradescope_results
-from detlearn.grading.view import make_view
 from detlearn.machine.checkpoints import write_atomically
 from detlearn.machine.progress import progress_bar
 
@@ -152,14 +151,13 @@ class Graders:
 
     def __init__(self, number: int, settings: Settings, *, in_container: bool = False) -> None:
         self.settings, self.in_container = settings, in_container
+        self._examiner = Examiner(settings)
         self._threads = ThreadPoolExecutor(number)
         self._boxes: set[Box] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
     def __enter__(self) -> Graders:
-        self._views = Views(make_view)
-        self._examiner = Examiner(self.settings, self._views)
         return self
 
     def __exit__(
@@ -168,7 +166,6 @@ class Graders:
         if error is not None:
             self._stop()
         self._threads.shutdown(cancel_futures=True)
-        self._views.close()
 
     def _stop(self) -> None:
         """End all sandboxes, so that no thread waits for one; from now on Ctrl-C ends at once."""
@@ -203,23 +200,20 @@ class Graders:
         for _ in range(TRIES):
             box = self._open()
             try:
-                row = self._examiner.examine(submission, box.run)
+                return self._examiner.examine(submission, box.run)
+            except Lost:
+                continue
             except Exception as error:
                 why = f"the grader fails on it ({type(error).__name__}: {error})"
-                row = Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
+                return Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
             finally:
                 with self._lock:
                     self._boxes.discard(box)
                 box.close()
-
-            if not row.lost:
-                return row
-        row.remark = LOST
-        return row
+        return Row(remark=LOST, lost=True)
 
     def _open(self) -> Box:
-        first = self._examiner.first_view()
-        box = Box(self.settings.limits, first, in_container=self.in_container)
+        box = Box(self.settings.limits, in_container=self.in_container)
         with self._lock:
             self._boxes.add(box)
             if self._stopped:

@@ -5,56 +5,49 @@ forks a child for each, ends whatever the child has left behind, and reports how
 child closes the socket, takes limits upon itself, and answers through a pipe of its own. After the
 first statement of the learner's has run, nothing in the child can be trusted any more.
 
-This module finds the package as a view without the answers (see `view`), and knows no expected
-answers.
+What a child imports of the package comes with its task: a view without the answers (see `view`).
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
 import ctypes
 import functools
 import gc
 import importlib
-import json
 import linecache
 import math
 import os
 import pickle
-import re
 import resource
 import select
 import signal
-import socket
 import stat
-import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from io import FileIO
+from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
 from detlearn.grading.calls import Forbidden
-from detlearn.grading.slicing import (
-    Notebook,
-    Statement,
-    check_names,
-    handed_in,
-    needed_before,
-    parse,
-)
+from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
 from detlearn.grading.submissions import NotANotebook, code_cells
-from detlearn.grading.wire import ANSWERS, SENTENCE, SURVEY, Channel, encode
+from detlearn.grading.wire import encode, pack
 
 PR_SET_DUMPABLE = 4
-LENGTH = struct.Struct("<Q")
 PIPE = 3  # the child's file descriptor
+TAKEN = b"."  # says the child when it has its task
+CHUNK = 2**20  # bytes of what a child says that are read at once
 TICK = 0.05  # seconds between two looks at a child
 SETUP = 0.5  # of the time is added for the cells around a function
 BACKSTOP = 6  # seconds on the clock for each of processor time: other programs may be busy
@@ -67,20 +60,18 @@ MOVED = ".moved-"  # how it is called on its way to be deleted
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What a child may use.
+class Limits:
+    """What one exercise of a submission may use.
 
     Attributes:
         seconds: of processor time for a function; the cells around it get SETUP of that more.
-        data: bytes of the process's data, what the keeper holds included.
-        space: bytes of its addresses; bounds the memory that is shared and counts as no data.
-        disk: bytes in the folder of its own.
+        megabytes: of memory beyond what Python and torch hold.
+        disk_megabytes: that lie in its folder.
     """
 
-    seconds: float
-    data: int
-    space: int
-    disk: int
+    seconds: float = 10.0
+    megabytes: int = 2048
+    disk_megabytes: int = 64
 
     @property
     def processor(self) -> float:
@@ -93,20 +84,21 @@ class Bounds:
         return self.processor * BACKSTOP + GRACE
 
 
-class Place(TypedDict):
-    """Where an exercise stands in its notebook; found once, so that each task need only parse.
+@dataclass(frozen=True)
+class Job:
+    """What the keeper knows of a task.
 
     Attributes:
-        at: index of the statement that hands it in.
-        needed: indices of the statements that this one needs.
-        undefined: names that nobody defines for it.
-        checks: names under which the notebook knows `check`.
+        most: bytes that its child may say.
+        limits: for the child.
+        data: bytes of data that the keeper itself holds.
+        space: bytes of its addresses, among them memory that is shared and counts as no data.
     """
 
-    at: int
-    needed: list[int]
-    undefined: list[str]
-    checks: list[str]
+    most: int
+    limits: Limits
+    data: int
+    space: int
 
 
 @dataclass
@@ -115,14 +107,12 @@ class Survey:
 
     Attributes:
         handed_in: exercise → index of the notebook; of several the last counts.
-        earlier: exercise → exercises whose functions it needs.
-        places: exercise → what its notebook has to do with it.
-        notes: exercise → why it seems not to be handed in, where a reason is visible.
+        places: exercise → its place in that notebook, found once for all tasks.
+        notes: exercise → the sentence on a cell that is no Python and speaks of it.
         remarks: what is wrong with notebooks.
     """
 
     handed_in: dict[str, int] = field(default_factory=dict)
-    earlier: dict[str, list[str]] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
@@ -140,16 +130,14 @@ class Look:
     notebooks: tuple[tuple[str, bytes], ...]
     exercises: tuple[str, ...]
 
-    def do(self, channel: Channel, bounds: Bounds) -> None:
-        """Send the survey as JSON; nothing of the learner's runs."""
-        found, parsed, everywhere, names = Survey(), {}, {}, {}
-
+    def do(self, limits: Limits) -> bytes:
+        """Return the survey; nothing of the learner's runs."""
+        found = Survey()
         for index, (name, content) in enumerate(self.notebooks):
             # One that cannot be read says nothing against the others.
             try:
                 notebook = parse(name, code_cells(name, content))
-                known = check_names(notebook, self.exercises)
-                there = handed_in(notebook, self.exercises, known)
+                there = places(notebook, self.exercises)
             except NotANotebook as error:
                 found.remarks.append(str(error))
                 continue
@@ -157,41 +145,11 @@ class Look:
                 found.remarks.append(f"{name} cannot be read ({type(error).__name__})")
                 continue
 
-            parsed[index], everywhere[index], names[index] = notebook, there, known
             found.handed_in |= dict.fromkeys(there, index)
-            for exercise in self.exercises:
-                if note := _in_broken_cell(notebook, exercise):
-                    found.notes[exercise] = note
-
-        for exercise, index in found.handed_in.items():
-            there = everywhere[index]
-            found.places[exercise] = place = _place(parsed[index], there[exercise], names[index])
-            found.earlier[exercise] = [
-                other for other, at in there.items() if other != exercise and at in place["needed"]
-            ]
-
-        channel.send(SURVEY, json.dumps(vars(found)).encode())
-
-
-def _in_broken_cell(notebook: Notebook, exercise: str) -> str:
-    for cell in notebook.broken:
-        if re.search(rf"\.{exercise}\s*\(", notebook.cells[cell]):
-            return notebook.trouble([exercise])
-    return ""
-
-
-def _place(notebook: Notebook, at: int, names: dict[str, str]) -> Place:
-    """What the statement that hands a function in needs."""
-    statements = notebook.statements
-    needed, undefined = needed_before(statements[:at], statements[at].reads - names.keys())
-    taken = set(map(id, needed))
-
-    return Place(
-        at=at,
-        needed=[i for i, statement in enumerate(statements[:at]) if id(statement) in taken],
-        undefined=sorted(undefined - set(dir(builtins))),
-        checks=[name for name, what in names.items() if what == "check"],
-    )
+            found.places |= there
+            notes = {exercise: notebook.trouble([exercise]) for exercise in self.exercises}
+            found.notes |= {exercise: note for exercise, note in notes.items() if note}
+        return pack(vars(found))
 
 
 @dataclass
@@ -219,41 +177,36 @@ class Questions:
     given: dict[str, tuple[str, str]] = field(default_factory=dict)
     whole: bool = False
 
-    def do(self, channel: Channel, bounds: Bounds) -> None:
+    def do(self, limits: Limits) -> bytes:
         """Run what the function needs, then ask it.
 
-        A sentence is sent if something that the function may need does not run, and the answers if
-        there is a function.
+        Returns:
+            A sentence, if something that the function may need does not run, and the answers, if
+            there is a function.
         """
         # Bound before the learner's code runs, which may replace what modules hold.
-        send, question, pack, start = channel.send, ask, encode, _start_clock
+        question, encoded, packed, start = ask, encode, pack, _start_clock
 
         notebook = parse(self.notebook[0], code_cells(*self.notebook))
-        statements, needed = notebook.statements, self.place["needed"]
-        at = self.place["at"]
+        at, needed = self.place["at"], self.place["needed"]
 
         names, received = self._stand_in_for_check()
-        setup = _Setup(notebook, names, bounds.seconds * SETUP)
+        setup = _Setup(notebook, names, limits.seconds * SETUP)
         for index in range(at) if self.whole else needed:
-            setup.execute(statements[index], note=index in needed)
-        trouble = setup.trouble
+            setup.execute(notebook.statements[index], note=index in needed)
+        trouble = notebook.trouble(self.place["undefined"]) or setup.trouble
 
         # What an earlier check was given has been handed in again.
         received.clear()
-        setup.execute(statements[at])
+        setup.execute(notebook.statements[at])
         if not received:
-            trouble = setup.trouble or f"check.{self.exercise} is not reached"
-
-        trouble = notebook.trouble(self.place["undefined"]) or trouble
-        if trouble:
-            send(SENTENCE, trouble.encode(errors="backslashreplace"))
-        if not received:
-            return
+            text = trouble or setup.trouble or f"check.{self.exercise} is not reached"
+            return packed({"sentence": text})
 
         # The engine's own alarm follows the clock on the wall; this one the processor.
-        start(bounds.seconds)
-        answers = question(received[-1], self.cases, bounds.seconds * BACKSTOP)
-        send(ANSWERS, pack(answers, self.most))
+        start(limits.seconds)
+        answers = question(received[-1], self.cases, limits.seconds * BACKSTOP)
+        return encoded(answers, self.most, trouble)
 
     def _stand_in_for_check(self) -> tuple[dict[str, Any], list[Any]]:
         """Have the view's `check` keep what it is given for the exercise.
@@ -376,11 +329,12 @@ def _stopped_after(processor: float, clock: float) -> Iterator[None]:
 # ---- the keeper ----
 
 
-def keep(control: socket.socket, forbidden: Forbidden) -> None:
-    """Work through tasks until the grader closes the socket.
+def keep(control: Connection, forbidden: Forbidden) -> None:
+    """Work through tasks until the grader closes the connection.
 
     Args:
-        control: each task comes with the writing end of a pipe; a report goes back.
+        control: for each task come a Job, then the task itself with the modules that it may import;
+            back go how the child ended and what it said.
         forbidden: system calls, for the children.
     """
     # No process of the sandbox may look into this one's memory, or take its files.
@@ -392,58 +346,79 @@ def keep(control: socket.socket, forbidden: Forbidden) -> None:
     # A collection in a child then leaves these pages alone, and shared.
     gc.collect()
     gc.freeze()
-    _report(control, {})
+    control.send_bytes(b"ready")
 
-    while message := _receive(control):
-        content, pipe = message
+    while head := _received(control):
+        job = pickle.loads(head)
+        read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            _be_the_child(pipe, content, forbidden)
-        os.close(pipe)
+            _be_the_child(control, write_end, job, forbidden)
+        os.close(write_end)
 
-        _, bounds = pickle.loads(content)
-        reason = _watch(child, bounds, control, home)
-        ended = _end_all(child, bounds)
+        with open(read_end, "rb", buffering=0) as pipe:
+            pipe.read(len(TAKEN))
+            reason, said = _watch(child, pipe, job, control, home)
+        ended = _end_all(child, job.limits)
         _empty(home)
-        _report(control, {"ended": reason or ended})
+        control.send_bytes((reason or ended).encode())
+        control.send_bytes(said)
 
 
-def _receive(control: socket.socket) -> tuple[bytes, int] | None:
-    """A task, pickled by the grader, and the pipe for what comes of it; None at the end."""
-    head, pipes, _, _ = socket.recv_fds(control, LENGTH.size, 1)
-    if not head:
-        return None
-
-    (left,) = LENGTH.unpack(head)
-    content = bytearray()
-    while len(content) < left:
-        content += control.recv(left - len(content))
-    return bytes(content), pipes[0]
+def _received(control: Connection) -> bytes:
+    try:
+        return control.recv_bytes()
+    except EOFError:
+        return b""
 
 
-def _report(control: socket.socket, content: dict[str, str]) -> None:
-    control.sendall(json.dumps(content).encode() + b"\n")
-
-
-def _be_the_child(pipe: int, content: bytes, forbidden: Forbidden) -> None:
+def _be_the_child(control: Connection, pipe: int, job: Job, forbidden: Forbidden) -> None:
     """Do a task with few rights; never returns."""
-    leave, status = os._exit, 1  # a learner may replace os._exit
+    write, leave, status = os.write, os._exit, 1  # a learner may replace them
+    packed = pack
 
     try:
+        # Not the keeper takes it, whose memory the next child will see.
+        content = control.recv_bytes()
+        write(pipe, TAKEN)
+
         _leave_everything_but(pipe)
-        channel = Channel(PIPE)
         try:
-            task, bounds = pickle.loads(content)
-            _limit(bounds)
+            task, modules = pickle.loads(content)
+            _limit(job)
             forbidden.enforce()
-            importlib.invalidate_caches()  # the view is another one than the last child's
-            task.do(channel, bounds)
+            sys.meta_path.insert(0, _View(modules))
+            said = task.do(job.limits)
             status = 0
         except BaseException as error:
             text = f"the grader could not ask your function ({type(error).__name__}: {error})"
-            channel.send(SENTENCE, text.encode(errors="backslashreplace"))
+            said = packed({"sentence": text})
+
+        # The system may take a part of it only.
+        while said:
+            said = said[write(PIPE, said) :]
     finally:
         leave(status)
+
+
+class _View(InspectLoader):
+    """Finds the modules that come with a task.
+
+    Args:
+        sources: name → text.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self.sources = sources
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        return spec_from_loader(name, self) if name in self.sources else None
+
+    def get_source(self, name: str) -> str:
+        return self.sources[name]
+
+    def is_package(self, name: str) -> bool:
+        return any(other.startswith(f"{name}.") for other in self.sources)
 
 
 def _leave_everything_but(pipe: int) -> None:
@@ -460,13 +435,14 @@ def _leave_everything_but(pipe: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _limit(bounds: Bounds) -> None:
+def _limit(job: Job) -> None:
+    more = job.limits.megabytes * 2**20
     limits = {
-        resource.RLIMIT_DATA: bounds.data,
-        resource.RLIMIT_AS: bounds.space,
+        resource.RLIMIT_DATA: job.data + more,
+        resource.RLIMIT_AS: job.space + 2 * more,
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CPU: math.ceil(bounds.processor + GRACE),
+        resource.RLIMIT_CPU: math.ceil(job.limits.processor + GRACE),
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NPROC: 1,  # the keeper's and this one are two: nothing can be started
     }
@@ -477,36 +453,48 @@ def _limit(bounds: Bounds) -> None:
         resource.setrlimit(name, (value, value))
 
 
-def _watch(child: int, bounds: Bounds, control: socket.socket, home: str) -> str:
-    """Wait for the end of a child, or a reason to end it; returns the reason."""
-    deadline = time.monotonic() + bounds.patience
-    ended = os.pidfd_open(child)
+def _watch(child: int, pipe: FileIO, job: Job, control: Connection, home: str) -> tuple[str, bytes]:
+    """Read what a child says until it ends, or there is a reason to end it.
 
-    try:
+    Returns:
+        The reason, or "", and what it said.
+    """
+    said = bytearray()
+    deadline = time.monotonic() + job.limits.patience
+
+    with open(os.pidfd_open(child), "rb", buffering=0) as ended:
+        awaited = [ended, pipe, control]
         while True:
-            ready, _, _ = select.select([ended, control], [], [], TICK)
-            if ended in ready:
-                return ""
+            ready, _, _ = select.select(awaited, [], [], TICK)
+            if pipe in ready:
+                chunk = pipe.read(CHUNK)
+                said += chunk
+                if not chunk:  # it was closed, so that it would always be ready
+                    awaited.remove(pipe)
+                if len(said) > job.most:
+                    return "more came back than an answer can need", b""
+            elif ended in ready:  # whoever it has left behind may hold the pipe open
+                return "", bytes(said)
+
             if control in ready:  # it speaks only between two tasks, so it is gone
-                return "the grader was stopped"
+                return "the grader was stopped", b""
             if time.monotonic() > deadline:
-                return STOPPED.format(bounds.seconds)
-            if _holds_more(home, bounds.disk):
-                return f"it wrote more than {bounds.disk / 2**20:.0f} MB, or {MOST_FILES} files"
-    finally:
-        os.close(ended)
+                return STOPPED.format(job.limits.seconds), b""
+            if _holds_more(home, job.limits.disk_megabytes):
+                size = f"{job.limits.disk_megabytes} MB"
+                return f"it wrote more than {size}, or {MOST_FILES} files", b""
 
 
-def _holds_more(home: str, most: int) -> bool:
+def _holds_more(home: str, megabytes: int) -> bool:
     """Whether the folder of a sandbox, if this is one, holds too much."""
     if os.getpid() != 1:
         return False
     disk = os.statvfs(home)
     used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-    return disk.f_files - disk.f_ffree > MOST_FILES or used > most
+    return disk.f_files - disk.f_ffree > MOST_FILES or used > megabytes * 2**20
 
 
-def _end_all(child: int, bounds: Bounds) -> str:
+def _end_all(child: int, limits: Limits) -> str:
     """End a child and whatever it has started; returns how it ended, if not by itself."""
     # The first process of a sandbox means all the others by -1; elsewhere that would be everybody.
     alone = os.getpid() == 1
@@ -522,8 +510,8 @@ def _end_all(child: int, bounds: Bounds) -> str:
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
         return f"it ended its process (exit code {code})" if code else ""
-    if used.ru_utime + used.ru_stime > bounds.processor:
-        return STOPPED.format(bounds.seconds)
+    if used.ru_utime + used.ru_stime > limits.processor:
+        return STOPPED.format(limits.seconds)
     return f"its process was killed ({signal.Signals(os.WTERMSIG(status)).name})"
 
 
@@ -555,8 +543,8 @@ def _empty(home: str) -> None:
 
 
 def main() -> None:
-    """What the sandbox starts; its standard input is the grader's socket."""
-    control = socket.socket(fileno=os.dup(0))
+    """What the sandbox starts; its standard input is the grader's connection."""
+    control = Connection(os.dup(0))
     forbidden = Forbidden()  # if its library is missing, the log says so
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):

@@ -13,8 +13,8 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import detlearn
-from detlearn.grading.examiner import Row, Settings, row_of
+from detlearn.grading.examiner import Row, Settings
 from detlearn.grading.submissions import Submission
 
 
@@ -38,11 +38,14 @@ class Journal:
         self._file = open(path, "ab")
         self._lock()
 
-        for line in self._lines():
-            self._learn(line)
+        content = path.read_bytes()
+        for line in content.splitlines():
+            # What is torn, no row or no seed is left alone.
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                self._learn(json.loads(line))
 
         # A torn last line must not swallow the next one.
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        if content and not content.endswith(b"\n"):
             self._file.write(b"\n")
 
     def __enter__(self) -> Journal:
@@ -65,26 +68,13 @@ class Journal:
             text = f"{table} is being written by another grader; wait for it, or name another table"
             raise ValueError(text) from None
 
-    def _lines(self) -> list[Any]:
-        """What stands in the file, but for lines that are no JSON."""
-        found = []
-        for line in self.path.read_bytes().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:  # torn
-                continue
-
-        return found
-
-    def _learn(self, line: Any) -> None:
-        """Take over a line; what is no row and no seed is left alone."""
-        try:
-            if "seed" in line:
-                self.drawn_seed = int(line["seed"])
-            else:
-                self.rows[line["key"]] = row_of(line["row"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return
+    def _learn(self, line: dict[str, Any]) -> None:
+        if "seed" in line:
+            self.drawn_seed = int(line["seed"])
+        else:
+            self.rows[line["key"]] = Row(
+                **{each.name: line["row"][each.name] for each in fields(Row)}
+            )
 
     def _write(self, line: dict[str, Any]) -> None:
         with naming(self.path):

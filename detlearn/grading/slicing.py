@@ -15,12 +15,14 @@ before the check, as the student did.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import symtable
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple, TypedDict
 
 # %%time and its like run the rest of their cell as Python; other cell magics do not.
 PYTHON_MAGICS = ("time", "timeit", "capture", "prun")
@@ -33,6 +35,20 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 PLAIN = (*DEFINITIONS, *IMPORTS, ast.Assign, ast.AnnAssign, ast.AugAssign)
 AT_ONCE = ("listcomp", "setcomp", "dictcomp", "genexpr")  # scopes that are no function's
 TOO_DEEP = (RecursionError, MemoryError, ValueError, SyntaxError)
+
+
+class Names(NamedTuple):
+    """What a statement touches; a function's local names, a class's attributes do not count.
+
+    Attributes:
+        binds: it gives a value.
+        now: it looks up when it runs.
+        later: its functions look up when they are called.
+    """
+
+    binds: set[str]
+    now: set[str]
+    later: set[str]
 
 
 @dataclass(frozen=True)
@@ -48,16 +64,29 @@ class Statement:
     node: ast.stmt
 
     @cached_property
-    def _names(self) -> tuple[set[str], set[str], set[str]]:
-        """What it binds, what it reads when it runs, and what its functions read later.
+    def text(self) -> str:
+        """Its source, without comments."""
+        return ast.unparse(self.node)
 
-        A function's local names and a class's attributes are names of their own and do not count.
-        """
-        binds, now, later = set(), set(), set()
+    @property
+    def binds(self) -> set[str]:
+        """Names that it gives a value, by itself or when a function of it is called."""
+        return self.names.binds
+
+    @property
+    def reads(self) -> set[str]:
+        """Names that it or its functions look up."""
+        return self.names.now | self.names.later
+
+    @cached_property
+    def names(self) -> Names:
+        """The notebook's own names that it touches."""
+        names = Names(set(), set(), set())
+        binds, now, later = names
         try:
-            top = symtable.symtable(ast.unparse(self.node), "statement", "exec")
+            top = symtable.symtable(self.text, "statement", "exec")
         except TOO_DEEP:
-            return binds, now, later
+            return names
 
         scopes = [(top, now)]
         while scopes:
@@ -78,27 +107,7 @@ class Statement:
         # ``x: int`` alone binds nothing.
         if isinstance(self.node, ast.AnnAssign) and self.node.value is None:
             binds.clear()
-        return binds, now, later
-
-    @property
-    def binds(self) -> set[str]:
-        """Names that it gives a value, by itself or when a function of it is called."""
-        return self._names[0]
-
-    @property
-    def reads(self) -> set[str]:
-        """Names that it or its functions look up."""
-        return self._names[1] | self._names[2]
-
-    @property
-    def reads_now(self) -> set[str]:
-        """Names that it looks up when it runs."""
-        return self._names[1]
-
-    @property
-    def reads_later(self) -> set[str]:
-        """Names that its functions look up when they are called."""
-        return self._names[2]
+        return names
 
     @property
     def surely(self) -> set[str]:
@@ -237,20 +246,17 @@ def check_names(notebook: Notebook, exercises: Collection[str]) -> dict[str, str
     return names
 
 
-def handed_in(
-    notebook: Notebook, exercises: Collection[str], names: dict[str, str] | None = None
-) -> dict[str, int]:
+def handed_in(notebook: Notebook, exercises: Collection[str]) -> dict[str, int]:
     """Find where each exercise is handed in; of several calls the last counts.
 
     Args:
         notebook: as parsed.
         exercises: names.
-        names: what `check_names` says; None asks it.
 
     Returns:
         exercise → index of the statement that calls ``check.<exercise>(…)``.
     """
-    names = check_names(notebook, exercises) if names is None else names
+    names = check_names(notebook, exercises)
     found = {}
     for index, statement in enumerate(notebook.statements):
         for node in _outside_functions(statement.node):
@@ -281,24 +287,67 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
             yield from _outside_functions(child)
 
 
+class Place(TypedDict):
+    """Where an exercise stands in its notebook.
+
+    Attributes:
+        at: index of the statement that hands it in.
+        needed: indices of the statements that this one needs.
+        earlier: exercises that are handed in by these.
+        undefined: names that nobody defines for it.
+        checks: names under which the notebook knows `check`.
+    """
+
+    at: int
+    needed: list[int]
+    earlier: list[str]
+    undefined: list[str]
+    checks: list[str]
+
+
+def places(notebook: Notebook, exercises: Collection[str]) -> dict[str, Place]:
+    """Find the exercises that a notebook hands in, and what each needs.
+
+    Args:
+        notebook: as parsed.
+        exercises: names of all.
+
+    Returns:
+        exercise → its place.
+    """
+    names, there = check_names(notebook, exercises), handed_in(notebook, exercises)
+    found = {}
+    for exercise, at in there.items():
+        reads = notebook.statements[at].reads - names.keys()
+        needed, undefined = needed_before(notebook.statements[:at], reads)
+        found[exercise] = Place(
+            at=at,
+            needed=needed,
+            earlier=[other for other, index in there.items() if index in needed],
+            undefined=sorted(undefined - set(dir(builtins))),
+            checks=[name for name, what in names.items() if what == "check"],
+        )
+    return found
+
+
 def needed_before(
     statements: Sequence[Statement], names: Collection[str]
-) -> tuple[list[Statement], set[str]]:
-    """Take the statements that define names, and what these need in turn.
+) -> tuple[list[int], set[str]]:
+    """Find the statements that define names, and what these need in turn.
 
     Args:
         statements: to choose from, in order.
         names: that are read after the last of them.
 
     Returns:
-        The statements, in their order, and the names that none of them binds.
+        The statements' indices, in order, and the names that none of them binds.
     """
     # What a function reads counts where it is called, so its name stands for all of that.
     stands_for: dict[str, set[str]] = defaultdict(set)
     imported: set[str] = set()
     for statement in statements:
         for name in statement.binds:
-            stands_for[name] |= statement.reads_later
+            stands_for[name] |= statement.names.later
         if isinstance(statement.node, IMPORTS):
             imported |= statement.binds
 
@@ -311,14 +360,14 @@ def needed_before(
                 ahead += stands_for[name]
         return found
 
-    taken: list[Statement] = []
+    taken: list[int] = []
     needed = and_what_they_read(names)
-    for statement in reversed(statements):
+    for index, statement in reversed(list(enumerate(statements))):
         defined = statement.binds if isinstance(statement.node, PLAIN) else statement.defines
         # A module is no different after a call of it, as in torch.manual_seed(0).
         changed = statement.changes - (imported if isinstance(statement.node, ast.Expr) else set())
         if needed & (defined | changed) or "*" in statement.defines:
-            taken.append(statement)
-            needed = (needed - statement.surely) | and_what_they_read(statement.reads_now)
+            taken.append(index)
+            needed = (needed - statement.surely) | and_what_they_read(statement.names.now)
 
-    return taken[::-1], needed.difference(*(statement.binds for statement in taken))
+    return taken[::-1], needed.difference(*(statements[index].binds for index in taken))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from detlearn.grading.box import Box, Views, require_sandbox
+from detlearn.grading.box import Box, Lost, require_sandbox
 from detlearn.grading.examiner import Examiner, Settings
 from detlearn.grading.submissions import Submission
-from detlearn.grading.view import make_view
 
 
 @functools.cache
@@ -215,11 +214,11 @@ SAMPLES = {
         says="cannot be read",
     ),
     "forges_answers": handed_in(
-        "import os, struct, json",
+        "import os",
         "from safetensors.torch import save",
         body(
-            "fake = save({}, metadata={'answers': '[]'})",
-            "os.write(3, struct.pack('<cI', b'A', len(fake)) + fake)",
+            """fake = save({}, metadata={'said': '{"answers": []}'})""",
+            "os.write(3, fake)",
             "os._exit(0)",
         ),
         says="0 answers came to",
@@ -332,7 +331,6 @@ class Room:
         self.limits = limits
         self.in_container = bool(sandbox_trouble()) if in_container is None else in_container
         self.words = ["--in-container"] if self.in_container else []
-        self.views = Views(make_view)
         self.box = None
         self.examiners = {}
 
@@ -340,19 +338,18 @@ class Room:
         """The one for some exercises."""
         key = (*exercises, seed)
         if key not in self.examiners:
-            settings = Settings(seed, tuple(exercises), self.limits)
-            self.examiners[key] = Examiner(settings, self.views)
+            self.examiners[key] = Examiner(Settings(seed, tuple(exercises), self.limits))
         return self.examiners[key]
 
-    def run(self, task, view, most):
+    def run(self, task, modules, most):
         """Do a task in the sandbox; opens it, and one in place of one that is lost."""
         if self.box is None:
-            self.box = Box(self.limits, view, in_container=self.in_container)
-        outcome = self.box.run(task, view, most)
-        if outcome.lost:
-            self.box.close()
-            self.box = None
-        return outcome
+            self.box = Box(self.limits, in_container=self.in_container)
+        try:
+            return self.box.run(task, modules, most)
+        except Lost:
+            self.close()
+            raise
 
     def grade(self, submission, exercises, seed=SEED):
         """The row of a submission."""
@@ -362,7 +359,7 @@ class Room:
         """End the sandbox."""
         if self.box is not None:
             self.box.close()
-        self.views.close()
+            self.box = None
 
 
 def table(path):

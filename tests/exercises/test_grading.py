@@ -35,7 +35,7 @@ from detlearn.check import EXERCISES
 from detlearn.check.engine.cases import Answer, Case, Trouble
 from detlearn.cli import main
 from detlearn.grading import grader, wire
-from detlearn.grading.box import Limits, Outcome
+from detlearn.grading.box import Limits, Lost
 from detlearn.grading.examiner import Row, Settings
 from detlearn.grading.grader import grade_folder
 from detlearn.grading.journal import Journal, key_of
@@ -150,9 +150,9 @@ class TestOneSubmission:
     def test_what_leaves_the_grader_holds_no_answers(self, room):
         sent = []
 
-        def record(task, view, most):
+        def record(task, modules, most):
             sent.append(task)
-            return room.run(task, view, most)
+            return room.run(task, modules, most)
 
         submission = submitted("one", START, RIGHT, HAND_IN)
         row = room.examiner(["giou_loss"]).examine(submission, record)
@@ -162,10 +162,24 @@ class TestOneSubmission:
         assert all(case.expected is None and not case.note for case in questions.cases)
         assert str(SEED) not in repr(questions)
 
-    def test_a_lost_sandbox_is_not_the_learners_fault(self, room):
-        submission = submitted("one", START, RIGHT, HAND_IN)
-        row = room.examiner(["giou_loss"]).examine(submission, lambda *_: Outcome(lost=True))
-        assert row.lost and row.remark
+    def test_a_lost_sandbox_is_not_the_learners_fault(self, monkeypatch):
+        """It is tried again, and nothing is noted for good."""
+        tried = []
+
+        class Gone:
+            def __init__(self, *_, **__):
+                tried.append(self)
+
+            def run(self, *_):
+                raise Lost
+
+            def close(self):
+                pass
+
+        monkeypatch.setattr(grader, "Box", Gone)
+        with grader.Graders(1, Settings(0, ("giou_loss",))) as graders:
+            row = graders.grade(submitted("one", START, RIGHT, HAND_IN))
+        assert row.lost and "again" in row.remark and not row.points and len(tried) == 2
 
     def test_gradescope(self, room, tmp_path, capsys):
         (tmp_path / "in").mkdir()
@@ -304,6 +318,11 @@ class TestSubmissions:
         )
 
 
+def decode(content, cases, most):
+    """The answers in what came back."""
+    return wire.decode(*wire.unpack(content), cases, most)
+
+
 class TestWire:
     ANSWERS = (
         Answer((torch.rand(2, 3), torch.arange(3)), torch.rand(2), steps=7),
@@ -316,7 +335,7 @@ class TestWire:
 
     def back(self, answers):
         """What comes of answers that are sent."""
-        return wire.decode(wire.encode(answers, self.MOST), self.CASES[: len(answers)], self.MOST)
+        return decode(wire.encode(answers, self.MOST), self.CASES[: len(answers)], self.MOST)
 
     def test_there_and_back(self):
         back = self.back(self.ANSWERS)
@@ -342,23 +361,23 @@ class TestWire:
         content = wire.encode(self.ANSWERS, self.MOST)
         for number in (1, 2):
             with pytest.raises(wire.Garbled, match=f"3 answers came to {number}"):
-                wire.decode(content, self.CASES[:number], self.MOST)
+                decode(content, self.CASES[:number], self.MOST)
         # Stopped at a timeout.
-        assert len(wire.decode(content, self.CASES * 3, self.MOST * 3)) == 3
+        assert len(decode(content, self.CASES * 3, self.MOST * 3)) == 3
         with pytest.raises(wire.Garbled, match="2 answers came to 3"):
-            wire.decode(wire.encode(self.ANSWERS[:2], self.MOST), self.CASES, self.MOST)
+            decode(wire.encode(self.ANSWERS[:2], self.MOST), self.CASES, self.MOST)
 
     def test_what_is_too_large_is_not_sent(self):
         large = Answer((torch.zeros(1000, 1000), torch.ones(3)))
         content = wire.encode([large], [100])
         assert len(content) < 1000
-        (back,) = wire.decode(content, self.CASES[:1], [100])
+        (back,) = decode(content, self.CASES[:1], [100])
         assert back.values[0].is_meta and back.values[0].shape == (1000, 1000)
         assert torch.equal(back.values[1], torch.ones(3))
         # Nobody may say so of a tensor that is small, nor send one that is not.
         for most in (10**6, 2):
             with pytest.raises(wire.Garbled):
-                wire.decode(content, self.CASES[:1], [most])
+                decode(content, self.CASES[:1], [most])
 
     @pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 2), (0,), ()])
     def test_a_gradient_has_the_shape_of_its_argument(self, shape):
@@ -369,7 +388,7 @@ class TestWire:
         case = Case("random", (torch.zeros(2),), "")
         content = wire.encode([Answer((torch.zeros(2),), torch.zeros(2))], [9])
         with pytest.raises(wire.Garbled):
-            wire.decode(content, [case], [9])
+            decode(content, [case], [9])
 
     def test_what_is_no_real_number(self):
         for dtype in (torch.complex64, torch.float8_e4m3fn, torch.uint16):
@@ -381,11 +400,13 @@ class TestWire:
         [
             *(b"", b"\x80\x04.", b"x" * 100),
             *(wire.encode(ANSWERS, (9, 9, 9))[:-1], wire.encode(ANSWERS, (9, 9, 9))[3:]),
+            *(wire.encode(ANSWERS, (9, 9, 9)) + b"?", wire.encode(ANSWERS, (9, 9, 9)) * 2),
+            *(wire.pack([]), wire.pack({}), wire.pack({"answers": 3})),
         ],
     )
     def test_garbage(self, content):
         with pytest.raises(wire.Garbled):
-            wire.decode(content, self.CASES, self.MOST)
+            decode(content, self.CASES, self.MOST)
 
     @pytest.mark.parametrize(
         "change",
@@ -395,8 +416,8 @@ class TestWire:
             lambda row: row.update(values=[["float32", [-1]]]),
             lambda row: row.update(values=[["float32", [10**30]]]),
             lambda row: row.update(values=[["float32", [3, 2]]]),
-            lambda row: row.update(values=[["float64", [2, 3]]]),
-            lambda row: row.update(values=[["complex64", [2, 3]]]),
+            lambda row: row.update(values=[["complex64", [2000, 3000]]]),
+            lambda row: row.update(values=[None] * 3),
             lambda row: row.update(changed=[True]),
             lambda row: row.update(trouble=["a"]),
             lambda row: row.update(steps="few"),
@@ -407,25 +428,14 @@ class TestWire:
     def test_forged_fields(self, change, monkeypatch):
         dumps = json.dumps
 
-        def forge(rows):
-            change(rows[0])
-            return dumps(rows)
+        def forge(said):
+            change(said["answers"][0])
+            return dumps(said)
 
         monkeypatch.setattr(wire.json, "dumps", forge)
         content = wire.encode(self.ANSWERS, self.MOST)
         with pytest.raises(wire.Garbled):
-            wire.decode(content, self.CASES, self.MOST)
-
-    def test_frames(self):
-        read_end, write_end = os.pipe()
-        channel = wire.Channel(write_end)
-        channel.send(wire.SENTENCE, b"nms")
-        channel.send(wire.ANSWERS, b"")
-        data = os.read(read_end, 999)
-        assert wire.frames(data) == [(wire.SENTENCE, b"nms"), (wire.ANSWERS, b"")]
-        for garbled in (data[:-1], data + b"?", b"Z" + data):
-            with pytest.raises(wire.Garbled):
-                wire.frames(garbled)
+            decode(content, self.CASES, self.MOST)
 
 
 class TestCommand:

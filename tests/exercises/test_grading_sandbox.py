@@ -323,7 +323,7 @@ class TestTheAnswerIsNotThere:
     def test_no_file_speaks_of_it(self, room):
         search = (
             "import os, sys\nfound = []",
-            "for folder, _, files in os.walk('/view'):\n"
+            "for folder, _, files in os.walk('/base'):\n"
             "    for file in files:\n"
             "        text = open(f'{folder}/{file}').read()\n"
             "        found += [w for w in ('def giou', 'def enclos', 'def general') if w in text]",
@@ -355,9 +355,8 @@ class TestWhatComesBack:
         gradients = [torch.zeros(40, 1, 1) if case.gradient else None for case in cases]
         answers = [Answer((torch.zeros(1),), gradient) for gradient in gradients]
         content = wire.encode(answers, [10**9] * len(answers))
-        frame = wire.HEAD.pack(wire.ANSWERS, len(content)) + content
 
-        forger = body(f"os.write(3, {frame!r})", "os._exit(0)")
+        forger = body(f"os.write(3, {content!r})", "os._exit(0)")
         row = grade(room, "import os", forger)
         assert row.points == {"giou_loss": 0} and "cannot be read" in row.hints["giou_loss"]
 
@@ -377,7 +376,7 @@ class TestWhatComesBack:
         answers = [call_own(sheet.exercise.reference, case) for case in cases]
         content = wire.encode(answers, sheet.most)
         assert len(content) < sheet.bytes
-        back = wire.decode(content, cases, sheet.most)
+        back = wire.decode(*wire.unpack(content), cases, sheet.most)
         assert not any(value.is_meta for answer in back for value in answer.values)
 
 

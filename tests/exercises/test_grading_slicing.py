@@ -8,7 +8,7 @@ import pytest
 
 from detlearn.check import EXERCISES
 from detlearn.grading.exports import read_chapter
-from detlearn.grading.slicing import check_names, handed_in, needed_before, parse
+from detlearn.grading.slicing import handed_in, needed_before, parse, places
 
 NAMES = ("giou_loss", "box_iou", "nms")
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
@@ -16,9 +16,8 @@ CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 
 def needed(notebook, exercise="nms", exercises=NAMES):
     """The statements before a check that it needs, and the names that nobody defines."""
-    at = handed_in(notebook, exercises)[exercise]
-    names = notebook.statements[at].reads - check_names(notebook, exercises).keys()
-    return needed_before(notebook.statements[:at], names)
+    place = places(notebook, exercises)[exercise]
+    return [notebook.statements[index] for index in place["needed"]], set(place["undefined"])
 
 
 def taken(*cells, exercise="nms"):
@@ -205,6 +204,7 @@ def test_no_name_of_a_chapter_takes_a_students_helper_away(path):
         ("c = 1\nk = sum([c for _ in range(3)])\nc = 2", 3),
         ("def g(): return c\ndef f(): return g()\nc = 5\nk = f()", 5),
         ("c = 3\nclass A:\n    c = staticmethod(lambda: c)\nk = A.c()", 3),
+        ("def f(): return 3\nclass A:\n    f = staticmethod(f)\nk = A.f()", 3),
         ("def f():\n    global c\n    c = 1\nf.x = 6\nk = f.x", 6),
         # A block, or what is deleted, does not take away a definition, unless it brings one.
         ("k = 1\ndel k", 1),
@@ -217,10 +217,10 @@ def test_no_name_of_a_chapter_takes_a_students_helper_away(path):
 )
 def test_the_value_of_a_name(code, value, capsys):
     """The statements that are taken give `k` a value, alone and in their order."""
-    statements, _ = needed_before(parse("a.ipynb", [code]).statements, {"k"})
+    statements = parse("a.ipynb", [code]).statements
     space = {}
-    for statement in statements:
-        exec(compile(ast.Module([statement.node], []), "cell", "exec"), space)
+    for index in needed_before(statements, {"k"})[0]:
+        exec(compile(ast.Module([statements[index].node], []), "cell", "exec"), space)
     assert space["k"] == value
 
 

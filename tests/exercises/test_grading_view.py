@@ -13,13 +13,13 @@ import pytest
 import torch
 import torchvision
 from grading_samples import on_linux
-from views import Beside, trouble
+from views import Beside, trouble, write_view
 
 from detlearn import boxes, nms
 from detlearn.check import EXERCISES
-from detlearn.grading import view
+from detlearn.grading import pieces, view
 from detlearn.grading.missing import WRITE_IT, Missing, NotYours, anything
-from detlearn.grading.view import make_view, visible_packages
+from detlearn.grading.view import make_view, visible_packages, write_base
 
 # One whose solution has pieces that are allowed, and one that lies in check.
 SAMPLE = ("giou_loss", "mirror_boxes")
@@ -42,7 +42,7 @@ def test_no_answer_is_in_a_view_and_right_answers_stay_right(name, beside, tmp_p
 
 def made(folder, exercise, *, given=()):
     """The texts of a view's files, by their path."""
-    make_view(exercise, folder, given=given)
+    write_view(folder, exercise, frozenset(given))
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
 
 
@@ -124,21 +124,21 @@ def test_two_views_share_what_a_sandbox_loads_once(tmp_path):
         assert one[file] == two[file]
 
 
-def test_every_user_may_read_a_view(tmp_path):
+def test_every_user_may_read_the_base(tmp_path):
     before = os.umask(0o077)
     try:
-        made(tmp_path, "nms")
+        write_base(tmp_path)
     finally:
         os.umask(before)
     for path in tmp_path.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
-def test_an_exercise_that_is_not_known_is_refused(tmp_path):
+def test_an_exercise_that_is_not_known_is_refused():
     with pytest.raises(ValueError, match="no exercise is called 'noms'"):
-        make_view("noms", tmp_path)
+        make_view("noms")
     with pytest.raises(ValueError, match="no exercise is called 'noms'"):
-        make_view("nms", tmp_path, given=("noms",))
+        make_view("nms", frozenset(["noms"]))
 
 
 def test_torchvisions_functions_that_are_allowed_are_the_packages_which_say_the_same(tmp_path):
@@ -249,7 +249,8 @@ def small(monkeypatch, tmp_path):
     answer.__module__, piece.__module__ = "detlearn.ideas", "detlearn.data.tools"
     allowed = frozenset({"allowed", "leads", "sees"})
     exercise = replace(EXERCISES["nms"], reference=answer, solution=(piece,), allowed=allowed)
-    caches = (view._modules, view._needs, view._open, view._answers, view._binds, view._bare)
+    caches = (pieces.modules, pieces.needs, view._open, view._answers, view.make_view)
+    monkeypatch.setattr(pieces, "PACKAGE", package)
     monkeypatch.setattr(view, "PACKAGE", package)
     monkeypatch.setattr(view, "OPEN", ("detlearn.data",))
     monkeypatch.setattr(view, "EXERCISES", {"nms": exercise})
@@ -282,6 +283,6 @@ def test_the_text_of_a_small_view(small, tmp_path):
     assert "def plain(x):\n    return allowed(x) + ideas.SIZE" in tools
     assert "TABLE = Missing" in tools and "maybe = Missing" in tools
     assert "theirs" not in tools and "torchvision" not in tools.replace("uses_torchvision", "")
-    assert files["detlearn/nets/__init__.py"].endswith(
+    assert files["detlearn/nets.py"].endswith(
         "from detlearn.ideas import answer as respond\nfrom detlearn import ideas\n"
     )

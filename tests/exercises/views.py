@@ -15,7 +15,7 @@ from typing import Any
 import detlearn
 from detlearn.check import EXERCISES
 from detlearn.check.engine import expected_answer, judge
-from detlearn.grading.view import make_view, visible_packages
+from detlearn.grading.view import make_view, visible_packages, write_base
 
 HERE = Path(__file__).parent
 PACKAGE = Path(detlearn.__file__).parent
@@ -70,7 +70,7 @@ def trouble(name: str, folder: Path, beside: Beside) -> list[str]:
     """Make a view, look at it from all sides, and say what is wrong with it."""
     view = folder / name
     view.mkdir()
-    make_view(name, view)
+    write_view(view, name)
 
     found = beside.look(name, view)
     said = [f"{key}: {found[key]}" for key in ("foreign", "operators", "agreeing") if found[key]]
@@ -78,6 +78,18 @@ def trouble(name: str, folder: Path, beside: Beside) -> list[str]:
     said += [] if found["verdicts"] else ["there are no right answers to ask"]
     said += leaks(name, view)
     return said
+
+
+def write_view(folder: Path, name: str, given: frozenset[str] = frozenset()) -> None:
+    """Write what a sandbox has of the package, and what comes with a task, as files."""
+    write_base(folder)
+    texts = make_view(name, given)
+    for module, text in texts.items():
+        is_package = any(other.startswith(f"{module}.") for other in texts)
+        path = folder / module.replace(".", "/")
+        path = path / "__init__.py" if is_package else path.with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 # ---- the text ----
