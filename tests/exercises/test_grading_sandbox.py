@@ -167,6 +167,11 @@ ATTACKS = {
     "unmounts": (LIBC, holds("libc.umount2(b'/student', 2) == -1")),
     "new_user_namespace": (LIBC, holds("libc.unshare(0x10000000) == -1")),
     "becomes_root": ("import os", refused("os.setuid(0)")),
+    # Of 20 s for the function, 10 more for the cells around it, and 2 to say what came.
+    "processor_time": (
+        "import resource",
+        holds("resource.getrlimit(resource.RLIMIT_CPU) == (32, 32)"),
+    ),
     # No memory of the process's own, so another limit counts it.
     "file_in_memory": ("import os", holds("os.write(os.memfd_create('m'), b'x' * 2**21) < 2**20")),
     "files_without_end": (refused("kept = [open('/dev/null') for _ in range(200)]"),),
