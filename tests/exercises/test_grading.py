@@ -113,6 +113,22 @@ class TestOneSubmission:
         assert row.points == {"box_iou": 0, "giou_loss": 0}
         assert "detlearn's own box_iou belongs to exercise 1.1" in row.hints["giou_loss"]
 
+    def test_a_right_exercise_stays_the_learners(self, room):
+        """The next one may call it with an argument that the package's does not have."""
+        own = """
+def box_iou(boxes1, boxes2, small=1e-9):
+    low = torch.max(boxes1[:, None, :2], boxes2[:, :2])
+    high = torch.min(boxes1[:, None, 2:], boxes2[:, 2:])
+    shared = (high - low).clamp(min=0).prod(2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (boxes1, boxes2)]
+    return shared / (areas[0][:, None] + areas[1] - shared + small)
+"""
+        uses = RIGHT.replace("shared / (union + 1e-7)", "box_iou(*pairs, small=1e-7).diagonal()")
+        uses = uses.replace("    top_left", "    pairs = pred_boxes, target_boxes\n    top_left", 1)
+        cells = [START, own, "box_iou = check.box_iou(box_iou)", uses, HAND_IN]
+        row = grade(room, *cells, exercises=["box_iou", "giou_loss"])
+        assert row.points == {"box_iou": 10, "giou_loss": 10}, row.hints
+
     def test_an_earlier_exercise_that_is_not_asked_for(self, room):
         """Its function is graded all the same, since it decides what its name means."""
         uses = RIGHT.replace("shared / (union + 1e-7)", "box_iou(*pairs).diagonal()")
