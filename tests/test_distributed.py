@@ -126,11 +126,15 @@ def stopped_and_continued():
         if step == 2 + distributed.rank():
             os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell's background job ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         fitted("/stopped.safetensors", interrupt)
         message = "was not stopped"
     except KeyboardInterrupt as stop:
         message = str(stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return {"message": message, "state": fitted("/stopped.safetensors")["state"]}
 
 
