@@ -402,4 +402,5 @@ DECODE_DELTAS = Exercise(
     misconceptions=MISCONCEPTIONS,
     returns=("the box",),
     draw=_draw,
+    allowed=frozenset({"box_convert"}),
 )

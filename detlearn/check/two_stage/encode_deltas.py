@@ -332,4 +332,5 @@ ENCODE_DELTAS = Exercise(
     returns=("the delta",),
     draw=_draw,
     counted="pairs",
+    allowed=frozenset({"box_convert"}),
 )
