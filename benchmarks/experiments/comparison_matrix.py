@@ -5,6 +5,8 @@ on each of them. All see the same scenes; each takes as many steps as take 240 s
 
 Beside AP, for every scenario:
 
+* ``ap_per_class``: AP of each class, for what concerns one of them: the phone, which is the small
+  object inside a large one in `nested`.
 * ``missed``: the share of objects that no detection finds (right class, IoU at least .5) if as many
   detections are kept as there are objects: the best of the whole test set. So a detector with a
   long list has no advantage.
@@ -20,7 +22,7 @@ The images of `noisy_labels` are those of `default`: only the annotation errs, i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import comparison_steps
@@ -44,16 +46,23 @@ SCENARIO_NAMES = ("default", *(name for name in SCENARIOS if name != "default"))
 WITHOUT_NMS = ("centernet", "detr", "deformable_detr", NMS_FREE)
 SOFT_NMS_ON = ("crowd", "group")
 IOU = 0.5
-CANDIDATES = 1000  # of an image that Soft-NMS looks at
+CANDIDATES = 300  # of an image that Soft-NMS looks at; it keeps 100
 KEYS = ("ap", "ap50", "ap75")
 
 
+@cache  # drawing takes seconds, and a process trains several detectors
 def mixture(scenes: int) -> ConcatDataset:
     """Return the training set: so many scenes of each scenario."""
     towns = [ToyTown.scenario(name, scenes, seed=0) for name in SCENARIO_NAMES]
     mixed = ConcatDataset(towns)
     mixed.class_names = towns[0].class_names
     return mixed
+
+
+@cache
+def test_scenes(name: str, scenes: int) -> ToyTown:
+    """Return scenes of a scenario that no training has seen."""
+    return ToyTown.scenario(name, scenes, seed=1)
 
 
 # ---- who is found --------------------------------------------------------------------------------
@@ -181,7 +190,7 @@ def measure(
     Returns:
         scenario → its numbers.
     """
-    towns = {name: ToyTown.scenario(name, scenes, seed=1) for name in names}
+    towns = {name: test_scenes(name, scenes) for name in names}
     truth = {name: [target for _, target in town] for name, town in towns.items()}
     found = {name: metrics.predict(model, town, progress=False) for name, town in towns.items()}
 
@@ -197,6 +206,7 @@ def measure(
         scores = metrics.coco_metrics(found[name], truth[name], num_classes)
         cell = {
             **runner.coco_numbers(scores, KEYS),
+            "ap_per_class": [round(float(ap), 4) for ap in scores.ap_per_class],
             "missed": round(missed_share(found[name], truth[name]), 4),
         }
 
@@ -228,6 +238,8 @@ def matrix(sizes: Sizes, command: str) -> runner.Experiment:
 
     def run(variant: str, seed: int) -> dict[str, Any]:
         model, history, _ = train_row(sizes, name, variant, seed, sizes.matrix_seconds)
+        if seed == sizes.seeds[0]:
+            comparison_trainings.keep_weights(name, variant, variant, model)
         cells = measure(
             model,
             variant,

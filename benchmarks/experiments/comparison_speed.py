@@ -9,9 +9,10 @@
 * **Memory**: the most that a fresh process needs for a detector and three calls with 8 scenes, or
   three steps of a training with 16, beyond what it held before (Python, torch and the scenes).
 
-The weights are those that the table's first seed has learnt, because NMS takes as long as there are
-candidates; of torchvision's detectors those of the learning rate that served them best. Where the
-trainings ran on another machine they are learnt anew, by the same steps (``learn_weights``).
+The weights are trained ones, because NMS takes as long as there are candidates: those that the
+first seed of the matrix has learnt, or the table's where that was trained here later (the result
+says which); of torchvision's detectors those of the learning rate that served them best. Where
+neither was trained on this machine they are learnt anew, by the table's steps (``learn_weights``).
 """
 
 from __future__ import annotations
@@ -28,13 +29,20 @@ import comparison_steps
 import runner
 import torch
 from comparison_sizes import Sizes
-from comparison_trainings import forget, peer_labels, peer_recipe, train, weights_file
+from comparison_trainings import (
+    forget,
+    keep_weights,
+    peer_labels,
+    peer_recipe,
+    train,
+    weights_file,
+)
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detlearn import results
 from detlearn.data import ToyTown
-from detlearn.machine.checkpoints import load_tensors, save_tensors
+from detlearn.machine.checkpoints import load_tensors
 
 NAME = "comparison_speed"
 BATCHES = (1, 8)
@@ -77,7 +85,7 @@ def learn_weights(sizes: Sizes) -> None:
                 how = comparison_steps.recipe_within(variant, sizes.table_seconds)
 
             model, _, _ = train(name, variant, seed, how, ToyTown(sizes.train_scenes, seed=0))
-            save_tensors(weights_file(label), model.state_dict(), {"variant": variant})
+            keep_weights(name, variant, label, model)
             forget(name, variant, seed)
             print(f"{name}: {label}", flush=True)
 
@@ -95,6 +103,11 @@ def trained(variant: str, weights: Path) -> nn.Module:
     model = comparison_steps.build(variant)
     model.load_state_dict(load_tensors(weights)[0])
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def learnt_in(weights: Path) -> str:
+    """Return the experiment in which a file's weights were learnt."""
+    return load_tensors(weights)[1]["experiment"]
 
 
 def multiply_adds(model: nn.Module, image: torch.Tensor) -> float:
@@ -174,6 +187,7 @@ def speed(sizes: Sizes, command: str) -> runner.Experiment:
         detectors: dict[str, dict[str, Any]] = {
             name: {
                 "weights_of": labels[name],
+                "weights_from": learnt_in(weights_file(labels[name])),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "multiply_adds": round(multiply_adds(model, scenes[0])),
             }

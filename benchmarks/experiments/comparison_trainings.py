@@ -35,7 +35,7 @@ from detlearn.training import History, Recipe
 
 KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 ENOUGH = 0.8  # the AP50 to which the time is measured
-PEER_MOMENTS = 4  # torchvision's detectors take as long to measure as to train
+PEER_MOMENTS = 1  # at the end: torchvision's detectors take as long to measure as to train
 
 
 class Curve:
@@ -118,8 +118,21 @@ def forget(name: str, variant: str, seed: int) -> None:
 
 
 def weights_file(variant: str) -> Path:
-    """Return where the weights of a row's first seed are kept, for the measurement of its speed."""
+    """Return where the weights of a row's first seed are kept; see `keep_weights`."""
     return CHECKPOINTS / f"comparison weights {variant}.safetensors"
+
+
+def keep_weights(name: str, variant: str, label: str, model: nn.Module) -> None:
+    """Keep what a row has learnt, for the measurement of its speed; replaces what was kept.
+
+    Args:
+        name: of the experiment, which is noted in the file.
+        variant: what the model is.
+        label: of the row.
+        model: trained.
+    """
+    notes = {"variant": variant, "experiment": name}
+    save_tensors(weights_file(label), model.state_dict(), notes)
 
 
 def row(
@@ -164,7 +177,7 @@ def table(sizes: Sizes, command: str) -> runner.Experiment:
             name, variant, seed, how, sizes.train_scenes, sizes, moments=sizes.moments
         )
         if seed == sizes.seeds[0]:
-            save_tensors(weights_file(variant), model.state_dict(), {"variant": variant})
+            keep_weights(name, variant, variant, model)
         return numbers
 
     return runner.Experiment(
@@ -223,7 +236,7 @@ def peers(sizes: Sizes, command: str) -> runner.Experiment:
             )
         except FloatingPointError:
             return {"detector": variant, "lr": lr, **diverged(how)}
-        save_tensors(weights_file(label), model.state_dict(), {"variant": variant})
+        keep_weights(name, variant, label, model)
         return {"detector": variant, "lr": lr, **numbers}
 
     def forget_rate(label: str, seed: int) -> None:
