@@ -359,6 +359,22 @@ class TestWhatTheExercisesAsk:
         for scenario, row in zip("xy", found.tolist()):
             assert row == pytest.approx(matrix.cell("a", scenario), abs=1e-5)
 
+    def test_the_range_of_a_new_seed_by_hand(self):
+        """Variances .02 and 0, their mean .01, s = .1; half 2 · .1 · √1.5."""
+        found = results.new_seed_range(torch.tensor([[0.4, 0.6], [0.7, 0.7]]), 2.0)
+        assert found.flatten().tolist() == pytest.approx(
+            [0.255051, 0.744949, 0.455051, 0.944949], abs=1e-6
+        )
+
+    def test_the_range_of_a_new_seed_is_the_expected_one(self):
+        """Three detectors of four seeds each: nine degrees of freedom."""
+        drawn = torch.rand(3, 4, generator=torch.manual_seed(0))
+        aps = {name: [{"x": float(ap)} for ap in row] for name, row in zip("abc", drawn)}
+        found = results.new_seed_range(drawn, 2.262157)
+        for name, row in zip("abc", found.tolist()):
+            wanted = results.expected_range(matrix_result(aps), name, "x")
+            assert row == pytest.approx(wanted, abs=1e-5)
+
     def test_whom_nobody_beats_by_hand(self):
         costs, aps = torch.tensor([4.0, 9.0, 6.0, 4.0]), torch.tensor([0.5, 0.7, 0.4, 0.5])
         assert results.cost_front(costs, aps).tolist() == [True, True, False, True]

@@ -15,6 +15,7 @@ from detlearn.results.failure_matrix import (
     expected_range,
     failure_matrix,
     interval,
+    new_seed_range,
     relative_interval,
 )
 from detlearn.results.latency import relative_latency
@@ -41,6 +42,7 @@ __all__ = [
     "figure",
     "interval",
     "load",
+    "new_seed_range",
     "one_machine",
     "provenance",
     "published_detectors",

@@ -79,6 +79,27 @@ def relative_interval(aps: Tensor, t: float) -> Tensor:
     return torch.stack((mean, mean - half, mean + half), dim=1)
 
 
+def new_seed_range(aps: Tensor, t: float) -> Tensor:
+    """Return the range in which one more seed's AP is expected, for each detector.
+
+    It is wider than the interval of the mean: a new seed has a spread of its own, s², beside the
+    error of the mean, s² / S. From few seeds s is known badly, so all detectors share one.
+
+    Args:
+        aps: (D, S) AP of D detectors on one scenario, S seeds (two or more).
+        t: Student's for D · (S − 1) degrees of freedom.
+
+    Returns:
+        (D, 2): the lower and the upper end, mean ± t · s · √(1 + 1/S), where s² is the mean over
+        detectors of their variances, of S − 1 degrees of freedom each. Nothing is cut at 0 or 1.
+    """
+    seeds = aps.shape[1]
+    mean = aps.mean(dim=1)  # (D,)
+    pooled = aps.var(dim=1).mean().sqrt()  # (), the variances are averaged and not their roots
+    half = t * pooled * math.sqrt(1 + 1 / seeds)
+    return torch.stack((mean - half, mean + half), dim=1)
+
+
 @dataclass(frozen=True)
 class FailureMatrix:
     """The numbers of every detector, scenario and seed.
@@ -182,7 +203,8 @@ def expected_range(result: Result, detector: str, scenario: str) -> tuple[float,
 
     The spread of a cell is known badly from three seeds, so it is pooled: the mean of the variances
     of all detectors on this scenario. For a new number beside the mean of n the range is
-    mean ± t · s · √(1 + 1/n), t Student's for the pooled degrees of freedom.
+    mean ± t · s · √(1 + 1/n), t Student's for the pooled degrees of freedom. Detectors may have
+    different numbers of seeds; where these are equal it is `new_seed_range`.
 
     Args:
         result: with "scenarios" in each run.

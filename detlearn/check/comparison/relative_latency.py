@@ -1,4 +1,4 @@
-"""Exercise 7.4, a bug hunt: latency relative to the first detector, from rounds of measurements."""
+"""Exercise 7.5, a bug hunt: latency relative to the first detector, from rounds of measurements."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ MISCONCEPTIONS = (
 )
 
 RELATIVE_LATENCY = Exercise(
-    number="7.4",
+    number="7.5",
     name="relative_latency",
     reference=relative_latency,
     cases=_cases,

@@ -1,4 +1,4 @@
-"""Exercise 7.4: answers."""
+"""Exercise 7.5: answers."""
 
 import statistics
 
