@@ -139,6 +139,28 @@ def box_iou(boxes1, boxes2, small=1e-9):
             row = grade(room, *cells, exercises=["giou_loss"])
             assert row.points == {"giou_loss": 10}, row.hints
 
+    def test_what_a_stub_says_is_at_hand(self, room):
+        """Exercise 2.7, with the package's functions that its text names, as chapter 2 imports."""
+        imports = (
+            "from detlearn.boxes import clip_boxes_to_image\n"
+            "from detlearn.coders import decode_deltas\n"
+            "from detlearn.nms import nms"
+        )
+        uses = """
+def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, least=1.0):
+    proposals = []
+    for scores, moves, size in zip(logits.detach(), deltas.detach(), sizes):
+        scores, best = scores.topk(min(pre, len(scores)))
+        boxes = clip_boxes_to_image(decode_deltas(moves[best], anchors[best]), size)
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(dim=1)
+        boxes, scores = boxes[large], scores[large]
+        proposals.append(boxes[nms(boxes, scores, overlap)[:post]])
+    return proposals
+"""
+        cells = (START, imports, uses, "check.propose(propose)")
+        row = grade(room, *cells, exercises=["propose"])
+        assert row.points == {"propose": 10}, row.hints
+
     def test_a_later_exercise_is_not_given(self, room):
         """The package's function would bring along what this one's is made of."""
         blank = "def giou_loss(a, b):\n    raise NotImplementedError"

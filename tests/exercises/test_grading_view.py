@@ -3,6 +3,8 @@
 All exercises' views are looked at by `tests/fuzz/fuzz_views.py`; here are some.
 """
 
+import ast
+import inspect
 import os
 import re
 import stat
@@ -12,12 +14,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
-from grading_samples import on_linux
+from grading_samples import notebook, on_linux
 from views import Beside, trouble, write_view
 
 from detlearn import boxes, nms
 from detlearn.check import EXERCISES
 from detlearn.grading import pieces, view
+from detlearn.grading.exports import read_chapter
 from detlearn.grading.missing import WRITE_IT, Missing, NotYours, anything
 from detlearn.grading.view import make_view, visible_packages, write_base
 
@@ -171,6 +174,44 @@ def test_packages_that_hold_answers_are_not_visible():
     hidden = {"torchvision", "torchvision.libs", "transformers", "timm", "pycocotools"}
     assert not names & {*hidden, "faster_coco_eval", "detlearn", "nbgrader", "pytest"}
     assert all(path.exists() for path in paths)
+
+
+# Stubs that name one of the package's functions without saying that it may be called.
+ONLY_NAMED = {
+    ("average_precision", "precision_recall"),  # whose result it takes
+    ("decode_deltas", "encode_deltas"),  # whose inverse it is
+    ("sample_anchors", "match_anchors"),  # whose result it takes
+    ("flatten_predictions", "make_anchors"),  # whose order it keeps
+}
+
+
+def test_what_a_stub_names_may_be_called(root, tmp_path):
+    """However the text says so: "at hand", "you may call", "a loop is fine, and so is box_iou"."""
+    # The source of a chapter that is no notebook yet is read as one cell.
+    (tmp_path / "07.ipynb").write_text(notebook((root / "chapters/07_comparison.py").read_text()))
+    paths = [*sorted((root / "chapters").glob("*.ipynb")), tmp_path / "07.ipynb"]
+    stubs = [stub for path in paths for stub in read_chapter(path).stubs]
+    assert len(stubs) >= 51
+
+    # Functions whose names are no plain words of English.
+    functions = {
+        name
+        for module in pieces.modules().values()
+        for name in module.parts
+        if name.islower() and ("_" in name.strip("_") or name in EXERCISES)
+    }
+    named = {
+        (stub.exercise.name, word)
+        for stub in stubs
+        for word in re.findall(r"\w+", ast.get_docstring(stub.node))
+        if word in functions
+        and word != stub.exercise.name
+        and word not in inspect.signature(stub.exercise.reference).parameters
+    }
+    assert ("propose", "clip_boxes_to_image") in named and ("nms", "box_iou") in named
+
+    allowed = {(name, each) for name, asked in EXERCISES.items() for each in asked.allowed}
+    assert named - allowed == ONLY_NAMED
 
 
 # ---- how it is decided: a small package ----

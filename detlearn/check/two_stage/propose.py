@@ -303,5 +303,10 @@ PROPOSE = Exercise(
     returns=("proposals[0]", "proposals[1]"),
     draw=_draw,
     narrow=_show,
-    allowed=frozenset({"nms", "naive_nms", "batched_nms", "box_iou", "box_area", "paired_iou"}),
+    allowed=frozenset(
+        {
+            *("decode_deltas", "clip_boxes_to_image"),
+            *("nms", "naive_nms", "batched_nms", "box_iou", "box_area", "paired_iou"),
+        }
+    ),
 )
