@@ -39,6 +39,7 @@ import torch
 
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
+from detlearn.check.engine.state import usual_settings
 from detlearn.grading.calls import Forbidden
 from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
 from detlearn.grading.submissions import NotANotebook, code_cells
@@ -185,7 +186,7 @@ class Questions:
             there is a function.
         """
         # Bound before the learner's code runs, which may replace what modules hold.
-        question, encoded, packed, start = ask, encode, pack, _start_clock
+        question, encoded, packed, start = usual_settings()(ask), encode, pack, _start_clock
 
         notebook = parse(self.notebook[0], code_cells(*self.notebook))
         at, needed = self.place["at"], self.place["needed"]

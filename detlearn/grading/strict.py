@@ -15,6 +15,7 @@ from types import FrameType
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import SEED, NotSolved, ask, judge
+from detlearn.check.engine.state import usual_settings
 
 HINT = (
     "your function calls detlearn's or torchvision's own {names}; write it yourself, with the "
@@ -23,8 +24,9 @@ HINT = (
 HARMLESS = ("check/engine/", "check/debugging/causes.py", "data/", "grading/", "samples.py")
 
 
+@usual_settings()
 def require(name: str, function: Callable, *, seed: int = SEED) -> None:
-    """Check a function; return only if it is right.
+    """Check a function, under torch's usual settings; return only if it is right.
 
     Args:
         name: of the exercise.

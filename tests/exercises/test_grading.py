@@ -181,6 +181,17 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         row = grade(room, *cells, exercises=["giou_loss"])
         assert row.points == {"giou_loss": 0} and "ZeroDivisionError" in row.hints["giou_loss"]
 
+    @pytest.mark.parametrize(
+        "setting", ["torch.set_grad_enabled(False)", "torch.set_default_dtype(torch.float64)"]
+    )
+    def test_what_a_notebook_has_set_does_not_count(self, room, setting):
+        """As in the book, where a check asks under the usual settings."""
+        starts = RIGHT.replace("return 1", "return torch.ones(len(pred_boxes))")
+        # By its exec all cells above the check must have run.
+        cells = (START, setting, "exec('EPS = 1e-7')", starts.replace("1e-7", "EPS"), HAND_IN)
+        row = grade(room, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10}, row.hints
+
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
         assert any(not torch.equal(a.args[0], b.args[0]) for a, b in zip(one, other))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from grading_samples import RIGHT, WRONG, notebook
 
 from detlearn.check import EXERCISES, NotSolved
@@ -118,6 +119,21 @@ class TestExports:
             require("giou_loss", EXERCISES["giou_loss"].reference)
         with pytest.raises(ValueError, match="no exercise is called 'giou'"):
             require("giou", blank)
+
+    def test_what_a_notebook_has_set_does_not_count(self):
+        """As in the book; and afterwards the notebook has its settings back."""
+        space = {}
+        starts = RIGHT.replace("return 1", "return torch.ones(len(pred_boxes))")
+        exec("import torch\n" + starts, space)
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        try:
+            require("giou_loss", space["giou_loss"], seed=3)
+            after = torch.get_default_dtype(), torch.is_grad_enabled()
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_grad_enabled(True)
+        assert after == (torch.float64, False)
 
 
 class TestCommand:
