@@ -247,7 +247,7 @@ def _start_clock(seconds: float) -> None:
 
 
 class _TooLong(BaseException):
-    """A statement was stopped; no `except Exception` in it prevents this."""
+    """A statement was stopped after so long; no `except Exception` in it prevents this."""
 
 
 class _Setup:
@@ -259,11 +259,11 @@ class _Setup:
     Args:
         notebook: that it is from.
         names: that it finds besides its own.
-        seconds: of processor time for all of it together.
+        seconds: of processor time for all of it together; a statement gets half of what is left.
     """
 
     def __init__(self, notebook: Notebook, names: dict[str, Any], seconds: float) -> None:
-        self.notebook, self.seconds = notebook, seconds
+        self.notebook = notebook
         self.clock, self.ends = time.monotonic() + seconds * BACKSTOP, time.process_time() + seconds
         self.space = {"__name__": "__main__", "display": _display_nothing, **names}
         self.trouble = ""
@@ -274,7 +274,7 @@ class _Setup:
         ]
 
     def execute(self, statement: Statement, *, note: bool = True) -> None:
-        """Run a statement, for no longer than there is time, and maybe note how it fails."""
+        """Run a statement, and maybe note how it fails."""
         filename = f"<cell {statement.cell + 1} of {self.notebook.name}>"
         lines = self.notebook.cells[statement.cell].splitlines(keepends=True)
         linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
@@ -282,7 +282,10 @@ class _Setup:
         try:
             tree = ast.Module([*self.futures, statement.node], [])
             code = compile(tree, filename, "exec", dont_inherit=True)
-            with _stopped_after(self.ends - time.process_time(), self.clock - time.monotonic()):
+            # One that never ends must leave time for those after it.
+            processor = self.ends - time.process_time()
+            clock = self.clock - time.monotonic()
+            with _stopped_after(processor / 2, clock / 2):
                 exec(code, self.space)
         except BaseException as error:
             if note:
@@ -296,7 +299,7 @@ class _Setup:
             return f"{where}: {error.name} is not defined by any cell before the check"
         needed = f"{where}: the code that your function needs"
         if isinstance(error, _TooLong):
-            return f"{needed} was stopped after {self.seconds:g} seconds"
+            return f"{needed} was stopped after {error} seconds"
         if isinstance(error, SystemExit):
             return f"{needed} calls exit()"
         if isinstance(error, MemoryError):
@@ -314,7 +317,7 @@ def _stopped_after(processor: float, clock: float) -> Iterator[None]:
     """Raise `_TooLong` in what runs inside when its time is over, and again until it ends."""
 
     def stop(*_: Any) -> None:
-        raise _TooLong
+        raise _TooLong(f"{processor:.2g}")
 
     timers = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
     for (timer, number), seconds in zip(timers, (processor, clock)):

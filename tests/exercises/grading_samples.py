@@ -175,7 +175,7 @@ SAMPLES = {
         "def forever():\n    while True: pass",
         "EPS = forever()",
         RIGHT.replace("1e-7", "EPS"),
-        says="stopped after (1|0.5) seconds",
+        says="needs was stopped after 0.25 seconds",
     ),
     "huge_tensor": handed_in(body("torch.ones(25 * 10**9)"), says="more memory than there is"),
     "more_than_its_share": handed_in(

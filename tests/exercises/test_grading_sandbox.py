@@ -17,6 +17,7 @@ import torch
 from grading_samples import (
     HAND_IN,
     NOT_OWN,
+    RIGHT,
     START,
     Room,
     body,
@@ -398,6 +399,22 @@ class TestUsedUp:
         """A second of processor time is not used up by a second and a half on the clock."""
         waits = body("if not slept: slept.append(time.sleep(1.5))")
         row = grade(hasty, "import time", "slept = []", waits)
+        assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_a_slow_statement_leaves_time_for_the_next(self, hasty):
+        """Of half a second for the cells around a function, the first one takes what it gets."""
+        cells = (
+            "import time",
+            "def forever():\n    while True: pass",
+            "def work():\n"
+            "    end = time.process_time() + 0.05\n"
+            "    while time.process_time() < end: pass\n"
+            "    return 1e-7",
+            "SLOW = forever()",
+            "EPS = work()",
+        )
+        uses = body("lambda: SLOW", then=RIGHT.replace("1e-7", "EPS"))
+        row = grade(hasty, *cells, uses)
         assert row.points == {"giou_loss": 10}, row.hints
 
     def test_who_takes_the_timers_away_is_ended(self, hasty):
