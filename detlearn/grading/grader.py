@@ -163,15 +163,18 @@ class Graders:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # While this waits for threads after an error, Ctrl-C ends the process at once.
+        waits = error is not None and threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL) if waits else None
+
         if error is not None:
             self._stop()
         self._threads.shutdown(cancel_futures=True)
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
     def _stop(self) -> None:
-        """End all sandboxes, so that no thread waits for one; from now on Ctrl-C ends at once."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
+        """End all sandboxes, so that no thread waits for one."""
         with self._lock:
             self._stopped = True
             for box in self._boxes:

@@ -606,9 +606,15 @@ class _NoBox:
 
 @pytest.mark.alone
 class TestInterrupted:
-    def test_the_first_ctrl_c_ends_the_sandboxes(self, room):
-        """And the second one ends the grader at once."""
-        before = signal.getsignal(signal.SIGINT)
+    def test_the_first_ctrl_c_ends_the_sandboxes(self, room, monkeypatch):
+        """Meanwhile a second one ends the grader at once; afterwards all is as before."""
+        before, kill, meanwhile = signal.getsignal(signal.SIGINT), box.Box.kill, []
+
+        def note(each):
+            meanwhile.append(signal.getsignal(signal.SIGINT))
+            kill(each)
+
+        monkeypatch.setattr(box.Box, "kill", note)
         waits = (START, "import time", body("time.sleep(100)"), HAND_IN)
         settings = Settings(0, ("giou_loss",), Limits(seconds=60))
         try:
@@ -621,6 +627,19 @@ class TestInterrupted:
                     pass
                 raise KeyboardInterrupt
             assert row.result().lost and not graders._boxes
-            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+            assert meanwhile[0] == signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) == before
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def test_after_an_error_ctrl_c_means_what_it_meant(self):
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            with (
+                pytest.raises(OSError, match="no space left"),
+                Graders(1, Settings(0, ("giou_loss",)), in_container=True),
+            ):
+                raise OSError("no space left")
+            assert signal.getsignal(signal.SIGINT) == before
         finally:
             signal.signal(signal.SIGINT, before)
