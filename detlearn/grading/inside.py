@@ -502,8 +502,9 @@ def _end_all(child: int, limits: Limits) -> str:
     """End a child and whatever it has started; returns how it ended, if not by itself."""
     # The first process of a sandbox means all the others by -1; elsewhere that would be everybody.
     alone = os.getpid() == 1
-    with suppress(ProcessLookupError):
-        os.kill(-1 if alone else -child, signal.SIGKILL)
+    for whom in (child, -1 if alone else -child):  # it may have no session of its own yet
+        with suppress(ProcessLookupError):
+            os.kill(whom, signal.SIGKILL)
     _, status, used = os.wait4(child, 0)
 
     if alone:

@@ -30,7 +30,7 @@ from detlearn.check import EXERCISES
 from detlearn.check.engine.cases import Answer
 from detlearn.check.engine.sandbox import call_own
 from detlearn.cli import main
-from detlearn.grading import box, grader, wire
+from detlearn.grading import box, grader, inside, wire
 from detlearn.grading.box import Limits
 from detlearn.grading.examiner import Row, Settings, Sheet
 from detlearn.grading.grader import Graders, grade_folder
@@ -467,6 +467,13 @@ class TestInContainer:
             container, "import os, socket", body("try:", f"    {spoilt}", "except OSError: pass")
         )
         assert row.points == {"giou_loss": 10}, row
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    def test_a_child_that_has_not_begun_its_session_is_ended(self):
+        """As when the grader is gone a moment after a task has come."""
+        child = subprocess.Popen(["sleep", "3"])
+        assert inside._end_all(child.pid, Limits()) == "its process was killed (SIGKILL)"
+        child.wait()
 
 
 class TestRefused:
