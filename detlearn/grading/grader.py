@@ -13,7 +13,7 @@ from types import TracebackType
 from detlearn.check import EXERCISES
 from detlearn.grading.box import Box, Limits, Lost, require_sandbox
 from detlearn.grading.examiner import Examiner, Row, Settings
-from detlearn.grading.journal import Journal, key_of, naming
+from detlearn.grading.journal import Journal, key_of
 from detlearn.grading.submissions import Submission, find_submissions, read_submission
 from detlearn.grading.tables import csv_table, gradescope_results
 from detlearn.machine.checkpoints import write_atomically
@@ -93,8 +93,7 @@ def grade_folder(
                     journal.add(key, row)
                 bar.update()
 
-        with naming(out):
-            write_atomically(out, csv_table(rows, names))
+        write_atomically(out, csv_table(rows, names))
     return rows
 
 
@@ -131,8 +130,7 @@ def grade_one(
     with Graders(1, settings, in_container=in_container) as graders:
         row = graders.grade(read_submission(path))
 
-    with naming(results):
-        write_atomically(results, gradescope_results(row, settings.exercises))
+    write_atomically(results, gradescope_results(row, settings.exercises))
     return row
 
 

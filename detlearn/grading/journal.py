@@ -12,8 +12,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +53,8 @@ class Journal:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a line that could not be written, which has been said
+            self._file.close()
 
     def _lock(self) -> None:
         """Keep others from writing, until the file is closed or this process ends."""
@@ -77,10 +77,12 @@ class Journal:
             )
 
     def _write(self, line: dict[str, Any]) -> None:
-        with naming(self.path):
+        try:
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
+        except OSError as error:  # that of a full disk does not say where
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def seed(self) -> int:
         """Return a seed that nobody knows, drawn once for each journal."""
@@ -93,19 +95,6 @@ class Journal:
         """Keep a row for good."""
         self.rows[key] = row
         self._write({"key": key, "row": asdict(row)})
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an error of the system, such as that of a full disk, name the file.
-
-    Raises:
-        OSError: with the path in it.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def key_of(submission: Submission, settings: Settings) -> str:

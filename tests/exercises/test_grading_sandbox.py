@@ -526,11 +526,22 @@ class TestRefused:
             grade_folder(tmp_path / "in", tmp_path / "g.csv", in_container=True)
 
     def test_a_full_disk_is_named(self, tmp_path):
-        write_class(tmp_path / "in", ["empty"])
-        with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
-            Journal(tmp_path / "g.csv.journal")._file.close()
-            with grader.naming(grader.Path("/dev/full")), open("/dev/full", "wb") as file:
-                file.write(b"x")
+        with (
+            pytest.raises(OSError, match=r"No space left on device: '.*g\.csv\.journal'"),
+            Journal(tmp_path / "g.csv.journal") as journal,
+        ):
+            journal._file.close()
+            journal._file = open("/dev/full", "wb")
+            journal.add("a", Row())
+
+    def test_why_a_table_cannot_be_written_is_said_once(self, tmp_path, monkeypatch):
+        def fails(*_):
+            raise OSError("the disk is gone")
+
+        monkeypatch.setattr(grader, "write_atomically", fails)
+        (tmp_path / "in").mkdir()
+        with pytest.raises(OSError, match=r"^the disk is gone$"):
+            grader.grade_one(tmp_path / "in", tmp_path / "results.json", in_container=True)
 
 
 class TestIslands:
