@@ -24,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -77,6 +78,7 @@ class Box:
 
     def __init__(self, limits: Limits, *, in_container: bool = False) -> None:
         self.limits, self.in_container = limits, in_container
+        self._ending = threading.Lock()
         self.place = Path(tempfile.mkdtemp(prefix="detlearn-grading-"))
         for name in ("base", "home"):
             (self.place / name).mkdir(mode=0o755)
@@ -113,12 +115,11 @@ class Box:
         shutil.rmtree(self.place, ignore_errors=True)
 
     def kill(self) -> None:
-        """End everything in it."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap's end is that of all inside
-        except ProcessLookupError:
-            pass
-        self.process.wait()
+        """End everything in it; once, since afterwards its number may be another process's."""
+        with self._ending:
+            if self.process.returncode is None:
+                os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap's end is that of all
+                self.process.wait()
 
     def _command(self) -> list[str]:
         if self.in_container:
@@ -136,10 +137,14 @@ class Box:
             why = f"it does not start ({log[-1] if log else 'killed'})"
             raise OSError(REFUSED.format(why=why)) from None
 
-        # It stands at the end of the row that begins with bubblewrap.
+        # In a sandbox it stands at the end of the row that begins with bubblewrap.
         pid = self.process.pid
-        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            pid = int(children[0])
+        try:
+            while not self.in_container and (children := _children(pid)):
+                pid = children[0]
+        except FileNotFoundError:
+            why = "the kernel does not say which processes one has started (CONFIG_PROC_CHILDREN)"
+            raise OSError(REFUSED.format(why=why)) from None
 
         status = Path(f"/proc/{pid}/status").read_text()
         held = dict(line.split(":", 1) for line in status.splitlines())
@@ -167,6 +172,10 @@ class Box:
             return Outcome(self._control.recv_bytes(), ended)
         except (EOFError, OSError) as error:
             raise Lost("the sandbox ended on this submission") from error
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 # ---- bubblewrap ----

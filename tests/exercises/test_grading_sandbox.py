@@ -5,12 +5,14 @@ be spoilt; so an attack that is refused earns the points of the answer, and one 
 """
 
 import ctypes
+import multiprocessing
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ from detlearn.check.engine.cases import Answer
 from detlearn.check.engine.sandbox import call_own
 from detlearn.cli import main
 from detlearn.grading import box, grader, inside, wire
-from detlearn.grading.box import Limits
+from detlearn.grading.box import Box, Limits
 from detlearn.grading.examiner import Row, Settings, Sheet
 from detlearn.grading.grader import Graders, grade_folder
 from detlearn.grading.journal import Journal
@@ -474,6 +476,54 @@ class TestInContainer:
         child = subprocess.Popen(["sleep", "3"])
         assert inside._end_all(child.pid, Limits()) == "its process was killed (SIGKILL)"
         child.wait()
+
+
+class TestBox:
+    """A sandbox from outside, with some other process in its place."""
+
+    @pytest.fixture
+    def asleep(self, monkeypatch):
+        made = object.__new__(Box)
+        made.in_container, made._ending = False, threading.Lock()
+        made.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        yield made
+        if made.process.returncode is None:
+            made.process.kill()
+            made.process.wait()
+
+    def test_it_is_ended_once(self, asleep, monkeypatch):
+        """Later its number may be that of another process."""
+        killed, kill = [], os.killpg
+
+        def note(number, signal_number):
+            killed.append(number)
+            kill(number, signal_number)
+
+        monkeypatch.setattr(box.os, "killpg", note)
+        asleep.kill()
+        asleep.kill()
+        assert killed == [asleep.process.pid]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    def test_a_kernel_that_lists_no_children(self, asleep, monkeypatch):
+        read = box.Path.read_text
+
+        def without(path, **options):
+            if path.name == "children":
+                raise FileNotFoundError(2, "No such file or directory", str(path))
+            return read(path, **options)
+
+        ours, theirs = multiprocessing.Pipe()
+        theirs.send_bytes(b"ready")
+        asleep._control = ours
+        monkeypatch.setattr(box.Path, "read_text", without)
+        with pytest.raises(OSError, match=r"here the kernel .* \(CONFIG_PROC_CHILDREN\)"):
+            asleep._born()
+
+        # Without a sandbox the process is the one that was started.
+        asleep.in_container = True
+        theirs.send_bytes(b"ready")
+        assert min(asleep._born()) > 0
 
 
 class TestRefused:
