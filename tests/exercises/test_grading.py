@@ -192,6 +192,12 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         row = grade(room, *cells, exercises=["giou_loss"])
         assert row.points == {"giou_loss": 10}, row.hints
 
+    def test_the_line_is_the_learners_where_the_package_raises(self, room):
+        imports = "from detlearn.boxes import box_area"
+        uses = "def giou_loss(a, b):\n    return box_area(None)"
+        row = grade(room, START, imports, uses, HAND_IN, exercises=["giou_loss"])
+        assert "; line 2: return box_area(None)" in row.hints["giou_loss"]
+
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
         assert any(not torch.equal(a.args[0], b.args[0]) for a, b in zip(one, other))
