@@ -12,11 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
-
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Own, judge
-from detlearn.check.engine.cases import Case, fault
+from detlearn.check.engine.cases import Answer, Case, fault
 from detlearn.check.engine.display import Verdict
 from detlearn.check.engine.forms import tensors_in
 from detlearn.check.engine.sandbox import call_own
@@ -95,20 +93,19 @@ class Sheet:
         tensors = [*answer.values, *tensors_in([list(case.args), case.keywords])]
         return max((tensor.numel() for tensor in tensors), default=1), len(answer.values)
 
-    def verdict(self, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Verdict:
-        """Judge answers as they came back; two threads must not do so at the same time.
+    def verdict(self, answers: list[Answer]) -> Verdict:
+        """Judge answers; two threads must not do so at the same time.
 
         Raises:
-            Garbled: if they are none.
+            Garbled: if they cannot be compared.
         """
-        answers = wire.decode(said, tensors, self.asked, self.most)
         try:
             return judge(self.exercise, self.cases, answers, self.own)
         except Exception as error:  # tensors that no comparison was written for
             why = f"the answers cannot be compared ({type(error).__name__})"
             raise wire.Garbled(self._fault(answers) or why) from error
 
-    def _fault(self, answers: list[Any]) -> str:
+    def _fault(self, answers: list[Answer]) -> str:
         """The plain sentence on the first wrong answer, where the engine cannot say more."""
         for i, answer in enumerate(answers):
             try:
@@ -213,17 +210,25 @@ class Examiner:
             sentence = wire.clean(said.get("sentence", ""))
             if sentence and "answers" not in said:
                 return _Graded(hint=sentence, again=True)
+            answers = wire.decode(said, tensors, sheet.asked, sheet.most)
+
+            # The engine's sentence tells the time on the clock; after a stop it asks no more.
+            last = answers[-1].trouble
+            stopped = last is not None and last.kind == "timeout"
+            if stopped:
+                seconds = self.settings.limits.seconds
+                last.message = f"your function was stopped after {seconds:g} seconds"
+
             with self._judging:
-                verdict = sheet.verdict(said, tensors)
+                verdict = sheet.verdict(answers)
         except (wire.Garbled, TypeError) as error:
             why = error if outcome.said else "its process ended too early"
             return _Graded(hint=outcome.ended or BROKEN.format(why=why))
 
         if sentence and verdict.status == "wrong":
             return _Graded(hint=sentence, again=True)
-        hint = one_line(verdict, self.settings.limits.seconds)
-        again = verdict.status == "wrong" and "stopped after" not in hint
-        return _Graded(verdict.points, hint, asked=True, again=again)
+        again = verdict.status == "wrong" and not stopped
+        return _Graded(verdict.points, one_line(verdict), asked=True, again=again)
 
 
 def _survey(submission: Submission, run: Run) -> tuple[inside.Survey, str]:
@@ -255,21 +260,12 @@ class _Graded:
     again: bool = False
 
 
-def one_line(verdict: Verdict, seconds: float) -> str:
-    """Return a verdict on one line, for a cell of a table.
-
-    Args:
-        verdict: the engine's.
-        seconds: the limit; the engine's own counts time on the clock.
-    """
+def one_line(verdict: Verdict) -> str:
+    """Return a verdict on one line, for a cell of a table."""
     if verdict.status == "right":
         return ""
     if verdict.status == "todo":
         return NOT_ATTEMPTED
 
-    # On a busy machine it is the same sentence as on one that has nothing else to do.
-    clock = f"stopped after {seconds * inside.BACKSTOP:g} seconds"
-    text = verdict.text.replace(clock, f"stopped after {seconds:g} seconds")
-
-    parts = [text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
+    parts = [verdict.text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]
     return wire.clean("; ".join(part for part in parts if part), most=1000)

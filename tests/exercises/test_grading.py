@@ -23,6 +23,7 @@ from grading_samples import (
     SEED,
     START,
     WRONG,
+    body,
     notebook,
     on_linux,
     row_name,
@@ -197,6 +198,33 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         uses = "def giou_loss(a, b):\n    return box_area(None)"
         row = grade(room, START, imports, uses, HAND_IN, exercises=["giou_loss"])
         assert "; line 2: return box_area(None)" in row.hints["giou_loss"]
+
+    def test_a_sentence_of_the_learners_is_not_the_graders(self, room):
+        """The grader's own says that a function took too long, so that there is no second try."""
+        says = "raise ValueError('stopped after 120 seconds')"
+        fails = body("if not table:", f"    {says}")
+
+        # The exec does not run until all cells above the check do.
+        cells = (START, "table = {}", "exec('table[0] = 1')", fails, HAND_IN)
+        row = grade(room, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10}, row.hints
+
+        # Six times the limit on processor time, which is what the engine counts in a sandbox.
+        assert room.limits.seconds * 6 == 120
+        row = grade(room, START, body(says), HAND_IN, exercises=["giou_loss"])
+        assert "raises ValueError: stopped after 120 seconds" in row.hints["giou_loss"]
+
+    def test_a_function_that_was_stopped_is_not_asked_again(self, hasty):
+        sent = []
+
+        def record(task, modules, most):
+            sent.append(task)
+            return hasty.run(task, modules, most)
+
+        submission = submitted("one", START, body("while True: pass"), HAND_IN)
+        row = hasty.examiner(["giou_loss"]).examine(submission, record)
+        assert "your function was stopped after 1 seconds" in row.hints["giou_loss"]
+        assert len(sent) == 2  # to look at the notebook, and to ask
 
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
