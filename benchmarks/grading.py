@@ -17,6 +17,7 @@ import contextlib
 import inspect
 import json
 import os
+import platform
 import sys
 import tempfile
 import threading
@@ -34,6 +35,8 @@ START = "import torch\nfrom detlearn import check"
 CYCLE = [*"rhrwrhrbrhrwhrrhwrhr"]  # right, hostile, wrong, blank
 AROUND = ("box_iou", "giou_loss", "nms")  # what a hostile one hands in; the second attacks
 C = "import ctypes, os\nlibc = ctypes.CDLL(None)"
+# Numbers of system calls: x86-64 has its own, later processors share theirs.
+CLONE, ADD_KEY = (56, 248) if platform.machine() == "x86_64" else (220, 217)
 
 
 def tries(*lines: str, error: str = "OSError") -> str:
@@ -84,7 +87,7 @@ HOSTILE: dict[str, tuple[str, str, int]] = {
     "fork bomb": ("import os", tries("while True: os.fork()"), 10),
     "a program": ("import os", tries("os.execv('/bin/sh', ['sh'])"), 10),
     "subprocess": ("import subprocess, sys", tries("subprocess.run([sys.executable])"), 10),
-    "clone": (C, unless("libc.syscall(56, 17, 0, 0, 0, 0) == -1"), 10),
+    "clone": (C, unless(f"libc.syscall({CLONE}, 17, 0, 0, 0, 0) == -1"), 10),
     "kills everybody": ("import os", tries("os.kill(-1, 9)", "os.kill(9999, 9)"), 10),
     "kills the keeper": ("import os", "os.kill(1, 9)", 10),
     "limits the keeper": (
@@ -107,7 +110,7 @@ HOSTILE: dict[str, tuple[str, str, int]] = {
         "os.setxattr('.', 'user.a', b'x')\nos.utime('.', (3, 4))",
         10,
     ),
-    "key": (C, unless("libc.syscall(248, b'user', b'n', b'x', 1, -4) == -1"), 10),
+    "key": (C, unless(f"libc.syscall({ADD_KEY}, b'user', b'n', b'x', 1, -4) == -1"), 10),
     "message queue": (C, unless("libc.mq_open(b'/n', 0o102, 0o600, None) == -1"), 10),
     "system v": (C, unless("libc.shmget(0, 9, 0o1666) == -1"), 10),
     "thread": ("import threading", "threading.Thread(target=print).start()", 0),
@@ -124,9 +127,8 @@ HOSTILE: dict[str, tuple[str, str, int]] = {
     "writes into all pipes": ("import os", "for n in range(3, 9):\n    os.write(n, b'10')", 0),
     "no end of answers": ("import os", "while True: os.write(3, b'x' * 2**20)", 0),
     "empty answers": (
-        "import os, struct\nfrom safetensors.torch import save",
-        "fake = save({}, metadata={'answers': '[]'})\n"
-        "os.write(3, struct.pack('<cI', b'A', len(fake)) + fake)\nos._exit(0)",
+        "import os\nfrom safetensors.torch import save",
+        "os.write(3, save({}, metadata={'said': '{\"answers\": []}'}))\nos._exit(0)",
         0,
     ),
     "patches torch": ("torch.allclose = torch.isclose = lambda *a, **k: True", "return None", 0),
@@ -135,7 +137,11 @@ HOSTILE: dict[str, tuple[str, str, int]] = {
         "return None",
         0,
     ),
-    "a class called check": ("class Check: giou_loss = print", "return None", 0),
+    "a class called check": (
+        "class check: giou_loss = staticmethod(lambda function: function)",
+        "return None",
+        0,
+    ),
     "huge shape": ("", "return torch.zeros(0, 2**40)", 0),
     "a view of a view": ("", "return torch.zeros(1).expand(10**9)", 0),
     # ---- they want the answer from somebody else ----

@@ -4,6 +4,7 @@ The submissions stand in grading_samples.py.
 """
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -284,6 +285,33 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         row = Row({"giou_loss": 10}, {"giou_loss": ""})
         results = json.loads(gradescope_results(row, ["giou_loss"]))
         assert results["score"] == 10 and results["tests"][0]["output"] == "right"
+
+
+class TestBenchmark:
+    """Its attacks reach what they attack."""
+
+    def attack(self, root, monkeypatch, kind):
+        monkeypatch.syspath_prepend(str(root / "benchmarks"))
+        grading = importlib.import_module("grading")
+        before, attack, points = grading.HOSTILE[kind]
+        return before, points, submitted("one", *grading.hostile(before, attack)), grading.AROUND
+
+    def test_empty_answers(self, root, room, monkeypatch):
+        """They are such as the grader reads, but there are none."""
+        _, points, submission, exercises = self.attack(root, monkeypatch, "empty answers")
+        row = room.grade(submission, exercises)
+        assert row.points == {"box_iou": 10, "giou_loss": points, "nms": 10}
+        assert re.search("0 answers came to [0-9]+ questions", row.hints["giou_loss"])
+
+    def test_a_class_called_check(self, root, room, monkeypatch):
+        before, points, submission, exercises = self.attack(
+            root, monkeypatch, "a class called check"
+        )
+        space = {}
+        exec(before, space)
+        assert space["check"].giou_loss(max) is max
+        row = room.grade(submission, exercises)
+        assert row.points == {"box_iou": 10, "giou_loss": points, "nms": 10}
 
 
 @pytest.mark.alone
