@@ -221,7 +221,9 @@ class Questions:
 
         def take(name: str, *handed: Any, **named: Any) -> Any:
             together = (*handed, *named.values())
-            if name == self.exercise and together:
+            if not together:
+                raise TypeError(f"check.{name}() is given no function")
+            if name == self.exercise:
                 received.append(together if len(together) > 1 else together[0])
             if name in self.given:
                 module, reference = self.given[name]

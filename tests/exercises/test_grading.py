@@ -227,6 +227,11 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         assert "your function was stopped after 1 seconds" in row.hints["giou_loss"]
         assert len(sent) == 2  # to look at the notebook, and to ask
 
+    def test_a_check_that_is_given_nothing(self, room):
+        row = grade(room, START, RIGHT, "check.giou_loss(*[])", exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 0}
+        assert "TypeError: check.giou_loss() is given no function" in row.hints["giou_loss"]
+
     def test_the_private_seed_changes_the_questions(self):
         one, other = (EXERCISES["giou_loss"].ladder(seed) for seed in (SEED, SEED + 1))
         assert any(not torch.equal(a.args[0], b.args[0]) for a, b in zip(one, other))
