@@ -72,7 +72,8 @@ def read_chapter(path: Path) -> Chapter:
     code = [source if kind == "code" else "" for kind, source in zip(kinds, sources)]
     notebook = parse(path.name, code)
 
-    headings = (line[2:] for line in "\n".join(sources).splitlines() if line.startswith("# "))
+    texts = [source for kind, source in zip(kinds, sources) if kind == "markdown"]
+    headings = (line[2:] for line in "\n".join(texts).splitlines() if line.startswith("# "))
 
     stubs = []
     for index, statement in enumerate(notebook.statements):

@@ -54,6 +54,12 @@ class TestExports:
         assert "train" not in str(stub.needs) and "Boxes = Tensor" in stub.needs
         assert stub.needs[:2] == ("import math", "import torch")
 
+    def test_a_comment_is_no_title(self, tmp_path):
+        cells = json.loads(notebook("# Imports\nimport torch", markdown=["# Box losses"]))
+        cells["cells"].reverse()
+        (tmp_path / "06_losses.ipynb").write_text(json.dumps(cells))
+        assert read_chapter(tmp_path / "06_losses.ipynb").title == "Box losses"
+
     def test_the_books_chapters(self, root):
         """What they state can be exported, whatever they train."""
         stubs = []
