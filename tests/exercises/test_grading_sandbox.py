@@ -403,16 +403,17 @@ class TestUsedUp:
         row = grade(hasty, "import time", "slept = []", waits)
         assert row.points == {"giou_loss": 10}, row.hints
 
-    def test_a_slow_statement_leaves_time_for_the_next(self, hasty):
-        """Of half a second for the cells around a function, the first one takes what it gets."""
+    @pytest.mark.parametrize("slow", ["forever()", "time.sleep(100)"])
+    def test_a_slow_statement_leaves_time_for_the_next(self, hasty, slow):
+        """Of half a second for the cells around a function, three on the clock, half is left."""
         cells = (
             "import time",
             "def forever():\n    while True: pass",
             "def work():\n"
-            "    end = time.process_time() + 0.05\n"
+            "    end = time.process_time() + 0.03\n"
             "    while time.process_time() < end: pass\n"
             "    return 1e-7",
-            "SLOW = forever()",
+            f"SLOW = {slow}",
             "EPS = work()",
         )
         uses = body("lambda: SLOW", then=RIGHT.replace("1e-7", "EPS"))
