@@ -229,7 +229,9 @@ class TestPeersAtSeveralRates:
         sizes = dataclasses.replace(scripts("comparison_sizes").TINY, peer_lrs=(1e-3, 1.0))
         return trainings, trainings.peers(sizes, "c")
 
-    def test_each_rate_is_a_training_and_a_short_one_leaves_its_warm_up(self, part, monkeypatch):
+    def test_each_rate_is_a_training_and_a_short_one_leaves_its_warm_up(
+        self, part, scripts, monkeypatch
+    ):
         trainings, experiment = part
         seen = []
 
@@ -241,14 +243,16 @@ class TestPeersAtSeveralRates:
         for label in experiment.seeds:
             numbers = experiment.run(label, 0)
             assert numbers["detector"] == "torchvision fcos 128" and numbers["ap"] == 0.1
-            assert trainings.weights_file(label).is_file()
+            speed = scripts("comparison_speed")
+            learnt_in = speed.learnt_in(trainings.weights_file(label))
+            assert learnt_in == "comparison_peers"
             kept = Path(f"{trainings.CHECKPOINTS / seen[-1][0]} torchvision fcos 128 0.safetensors")
             kept.touch()
             experiment.forget(label, 0)
             assert not kept.exists()
         assert seen == [
-            ("comparison_peers 0.001", "torchvision fcos 128", 1e-3, 1, 2),
-            ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 2),
+            ("comparison_peers 0.001", "torchvision fcos 128", 1e-3, 1, 1),
+            ("comparison_peers 1", "torchvision fcos 128", 1.0, 1, 1),
         ]
 
     def test_at_full_size_they_are_timed_but_not_trained(self, scripts):
@@ -317,7 +321,40 @@ def test_trainings_are_in_float32_everywhere(scripts, monkeypatch, tmp_path):
     how = dataclasses.replace(steps.recipe("point"), steps=1)
     steps.time_of_step(None, None, how, seconds=1)
     trainings.train("name", "point", 0, how, scenes=None)
-    assert asked == [False, False]
+    assert asked == [False, False, False]  # one step is few: it is timed over four
+
+
+class TestTimeOfAStep:
+    @pytest.fixture
+    def time_of(self, scripts, monkeypatch):
+        """A function: steps that take so many seconds, the first twice as many → what is timed."""
+        steps = scripts("comparison_steps")
+        clock, asked = [0.0], []
+        monkeypatch.setattr(steps.time, "perf_counter", lambda: clock[0])
+
+        def of(step_seconds):
+            def fit(model, scenes, after_step, steps=None, minutes=None, **settings):
+                asked.append((steps, minutes))
+                begun, done = clock[0], 0
+                while done != steps and (minutes is None or clock[0] - begun < 60 * minutes):
+                    clock[0] += step_seconds * (2 if done == 0 else 1)
+                    done += 1
+                    after_step(done, model)
+
+            monkeypatch.setattr(steps.training, "fit", fit)
+            how = dataclasses.replace(steps.recipe("point"), steps=99)
+            return *steps.time_of_step(None, None, how, seconds=15), asked
+
+        return of
+
+    def test_quick_ones_are_trained_for_the_seconds_and_the_first_does_not_count(self, time_of):
+        assert time_of(1) == (1, 13, [(None, 0.25)])  # 2 + 13 · 1 = 15
+
+    def test_long_ones_are_trained_for_four_steps(self, time_of):
+        assert time_of(20) == (20, 3, [(None, 0.25), (4, None)])
+
+    def test_one_that_takes_minutes_is_timed_once(self, time_of):
+        assert time_of(100) == (200, 1, [(None, 0.25)])
 
 
 class TestMixture:
@@ -391,7 +428,7 @@ class TestSpeed:
         trainings.weights_file("yolov8").touch()  # has stayed here
         speed.learn_weights(sizes)
         assert seen == [("point", 0, 6e-3, 50, 24), (peer, 0, 1e-3, 2, 24)]
-        assert trainings.weights_file("point").is_file()
+        assert speed.learnt_in(trainings.weights_file("point")) == "comparison_weights"
         assert trainings.weights_file(f"{peer} lr 0.001").is_file()
 
         speed.learn_weights(sizes)

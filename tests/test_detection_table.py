@@ -194,6 +194,15 @@ class TestTable:
         assert table.source(everything, "ap").startswith("comparison_peers.json")
         assert list(table.sorted_by("ap"))[-1] == everything
 
+    def test_a_rate_that_diverged_is_the_last_choice(self, everything):
+        result = results.load("comparison_peers")
+        first = result["runs"][0]
+        lost = {**first, "variant": "lost", "ap": 0.0, "diverged": True}
+        nothing = {**first, "variant": "nothing", "ap": 0.0, "ap50": 0.25}
+        results.store("comparison_peers", result["settings"], [lost, nothing], command="peers.py")
+        table = results.detection_comparison()
+        assert table["ap"][everything] == 0 and table["ap50"][everything] == 0.25
+
     def test_within_one_result_neither(self, everything):
         result = results.load("comparison")
         result["runs"][3]["hardware"] = "another one"

@@ -359,11 +359,18 @@ def _stored(name: str) -> Result | None:
 
 
 def _best_rates(peers: Result | None) -> dict[str, dict[str, Any]]:
-    """Return torchvision's detectors, each at the learning rate with its highest AP."""
+    """Return torchvision's detectors, each at the learning rate with its highest AP.
+
+    A rate that diverged is the last choice, also where all others have found nothing.
+    """
+
+    def merit(run: dict[str, Any]) -> tuple[bool, float]:
+        return not run.get("diverged", False), run["ap"]
+
     best: dict[str, dict[str, Any]] = {}
     for run in peers["runs"] if peers is not None else ():
         known = best.get(run["detector"])
-        if known is None or run["ap"] > known["ap"]:
+        if known is None or merit(run) > merit(known):
             best[run["detector"]] = run
     return best
 
