@@ -89,7 +89,7 @@ explore.accuracy_latency(table)
 #
 # An engineer who needs a detector does not ask for the best one. The question is: *I have so many milliseconds, so many labelled images, objects of such a size, and a lawyer. Which?* This chapter answers it with measurements: the same data, the same trainer, equal time for everybody, and intervals where seeds differ.
 #
-# You need the [average precision](01_foundations.ipynb) of chapter 1, and of the other chapters as much as you want to compare: every detector is recalled in a line. The chapter trains two small detectors live; all other trainings are stored, with the command that makes them. The [status page](../book/status.md) has the measured times. The four exercises carry their level and minutes; until one is solved, the package's function stands in.
+# You need the [average precision](01_foundations.ipynb) of chapter 1, and of the other chapters as much as you want to compare: every detector is recalled in a line. The chapter trains two small detectors live; all other trainings are stored, with the command that makes them. The [status page](../book/status.md) has the measured times. The five exercises carry their level and minutes; until one is solved, the package's function stands in.
 #
 # **If you only read**: read everything but the exercise frames; each *Guess first* has its answer folded below it. If you have little time, read *Equal time*, *The table*, *What people say*, and *When to use what*.
 
@@ -810,15 +810,50 @@ for name in live.variants():
     }
     print(name, histories[name])
 
+# %% [markdown]
+# ### Exercise 7.4: where one more seed is expected
+#
+# Level ●●○ · 20 minutes
+#
+# The interval of exercise 7.3 says where the *mean* lies. One more seed lies less surely: it has a spread of its own, $s^2$, beside the error of the mean, $s^2 / S$, so it is expected in $\bar x \pm t\, s \sqrt{1 + 1/S}$. From few seeds $s$ is known badly; therefore all $D$ detectors share one: $s^2$ is the mean of their $D$ variances (squares about each detector's own mean, divided by $S - 1$), and $t$ is Student's number for $D\,(S - 1)$ degrees of freedom. The target: the rows (.4, .6) and (.7, .7) have the variances .02 and 0, so $s = \sqrt{.01} = .1$, and with $t = 2$ the half width is $2 \cdot .1 \cdot \sqrt{1.5} = .245$; the answer is (.255, .745) and (.455, .945).
+
+# %%
+def new_seed_range(aps, t):
+    """The range in which one more seed's AP is expected.
+
+    aps: (D, S) float32, AP of D detectors with S seeds each (2 or more).
+    t: Student's number for D * (S - 1) degrees of freedom, a float.
+    Returns (D, 2) float32: for each detector the lower and the upper end,
+    mean -/+ t * s * sqrt(1 + 1/S). s is one number for all detectors: the
+    root of the mean of their variances, whose squares are divided by S - 1.
+    The ends are not cut, they may lie below 0 or above 1.
+
+    [[.4, .6], [.7, .7]] and t = 2 give [[.255, .745], [.455, .945]].
+    """
+    raise NotImplementedError("Exercise 7.4")
+
+
+# %%
+new_seed_range = check.new_seed_range(new_seed_range)
+
+# %%
+check.solution("new_seed_range")
+
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 #@title The new seed beside the stored ones
 rows = [
     "| detector | scenario | now | expected | |", "|---|---|--:|--:|---|",
 ]
 inside = []
-for name, cells in new_rows.items():
-    for scenario, ap in cells.items():
-        low, high = results.expected_range(live, name, scenario)
+for scenario in live.run(live.variants()[0])["scenarios"]:
+    stored_aps = torch.tensor([
+        [run["scenarios"][scenario]["ap"] for run in live.runs(name)]
+        for name in live.variants()
+    ])  # (detectors, seeds)
+    freedom = len(stored_aps) * (stored_aps.shape[1] - 1)
+    ranges = new_seed_range(stored_aps, float(stats.t.ppf(0.975, freedom)))
+    for name, (low, high) in zip(live.variants(), ranges.tolist()):
+        ap = new_rows[name][scenario]
         inside.append(low <= ap <= high)
         rows.append(
             f"| `{name}` | {scenario} | {ap:.3f} "
@@ -1002,7 +1037,7 @@ recorded = torch.tensor([
 ])
 
 # %% [markdown]
-# ### Exercise 7.4: mend the measurement
+# ### Exercise 7.5: mend the measurement
 #
 # Mend the function until `a` and its twin are equally quick. The target: `[1.00, 1.50, 1.00]`, to two decimals.
 
