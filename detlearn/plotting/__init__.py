@@ -1,6 +1,12 @@
 """The pictures of the book: objects, detections, matches, label assignment, charts."""
 
-from detlearn.plotting.charts import plot_errors, plot_history, plot_pr_curves, plot_runs
+from detlearn.plotting.charts import (
+    line_looks,
+    plot_errors,
+    plot_history,
+    plot_pr_curves,
+    plot_runs,
+)
 from detlearn.plotting.draw import draw_boxes, pixel_axes
 from detlearn.plotting.locations import show_assignment, show_heatmap, show_locations
 from detlearn.plotting.matches import (
@@ -16,6 +22,7 @@ from detlearn.plotting.style import use_style
 __all__ = [
     "count_mistakes",
     "draw_boxes",
+    "line_looks",
     "match_detections",
     "match_legend",
     "pixel_axes",

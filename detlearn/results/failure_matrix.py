@@ -8,6 +8,7 @@ t Student's for n − 1 degrees of freedom. With three seeds t is 4.3, so the in
 
 from __future__ import annotations
 
+import html
 import math
 import statistics
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from detlearn.results.stored import Result, load
 
 NAME = "comparison_matrix"
 CONFIDENCE = 0.95
+BELOW, ABOVE = "184, 110, 0", "92, 58, 158"  # red, green, blue of relative AP below and above 1
+DEEPEST = 0.5  # of a cell's colour, so that words on it are read on light pages and dark ones
 
 
 class Interval(NamedTuple):
@@ -153,6 +156,35 @@ class FailureMatrix:
             rows = [self.relative(name, scenario) for name in group]
             means.append([statistics.fmean(column) for column in zip(*rows)])
         return interval([a - b for a, b in zip(*means)])
+
+    def _repr_html_(self) -> str:
+        """Return the relative AP as a table: brown below 1, violet above; sources are titles."""
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.scenarios)
+        body = "".join(self._html_row(detector) for detector in self.detectors)
+        return (
+            '<div class="failure-matrix" tabindex="0" style="overflow-x: auto">'
+            f'<table><thead><tr><th scope="col">detector</th>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+            f"<p>Each cell: {html.escape(self.source)}.</p>"
+        )
+
+    def _html_row(self, detector: str) -> str:
+        cells = [self._html_cell(self.cell(detector, scenario)) for scenario in self.scenarios]
+        name = html.escape(detector)
+        return f'<tr><th scope="row" style="white-space: nowrap">{name}</th>{"".join(cells)}</tr>'
+
+    @staticmethod
+    def _html_cell(found: Interval) -> str:
+        """Return a cell: the further from 1, the deeper its colour; its title is the interval."""
+        if math.isnan(found.mean):
+            return '<td title="found nothing in one of the seeds">–</td>'
+
+        colour = BELOW if found.mean < 1 else ABOVE
+        depth = DEEPEST * min(abs(found.mean - 1), 1)
+        return (
+            f'<td style="text-align: right; background-color: rgba({colour}, {depth:.2f})" '
+            f'title="{found.low:.2f} to {found.high:.2f}">{found.mean:.2f}</td>'
+        )
 
 
 def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatrix:
