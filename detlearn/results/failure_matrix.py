@@ -25,7 +25,7 @@ from detlearn.results.stored import Result, load
 NAME = "comparison_matrix"
 CONFIDENCE = 0.95
 BELOW, ABOVE = "184, 110, 0", "92, 58, 158"  # red, green, blue of relative AP below and above 1
-DEEPEST = 0.5  # of a cell's colour, so that words on it are read on light pages and dark ones
+DEEPEST = 0.7  # of a cell's colour, so that words on it are read on light pages and dark ones
 
 
 class Interval(NamedTuple):
@@ -159,7 +159,11 @@ class FailureMatrix:
 
     def _repr_html_(self) -> str:
         """Return the relative AP as a table: brown below 1, violet above; sources are titles."""
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.scenarios)
+        # Upright names keep the columns so narrow that the whole matrix fits a page.
+        upright = "writing-mode: vertical-rl; text-align: right"
+        head = "".join(
+            f'<th scope="col" style="{upright}">{html.escape(name)}</th>' for name in self.scenarios
+        )
         body = "".join(self._html_row(detector) for detector in self.detectors)
         return (
             '<div class="failure-matrix" tabindex="0" style="overflow-x: auto">'
