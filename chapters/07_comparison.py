@@ -586,6 +586,31 @@ matrix
 # %% [markdown]
 # *AP on a scenario divided by the detector's own mean over all nine, mean of the seeds: 1 is its average. Brown: worse than it is on average, violet: better; the interval shows when you point at a cell. The images of `noisy_labels` are those of `default`, only the annotation errs there; the difference of these two columns is what a wrong yardstick costs, and no detector can help it. The row `yolov8, no NMS` is one network with two heads (chapter 3), measured with the head that needs no NMS; with the other head it is no row of its own.*
 #
+# Did all trainings go well?
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Trainings that reached less than half of the best of their detector
+means = {
+    name: [run["mean_ap"] for run in stored_matrix.runs(name)]
+    for name in matrix.detectors
+}
+fallen = [
+    f"`{name}`, seed {seed}: mean AP {ap:.2f}, where the best seed has "
+    f"{max(aps):.2f}"
+    for name, aps in means.items()
+    for seed, ap in enumerate(aps)
+    if ap < max(aps) / 2
+]
+Markdown(
+    f"{len(fallen)} of {sum(map(len, means.values()))} trainings reached "
+    "less than half of what the best seed of their detector reached. "
+    + "; ".join(fallen)
+    + "."
+)
+
+# %% [markdown]
+# Such a training stays in the table and in all that follows: leaving it out would be choosing. It makes the intervals of its detector wide.
+#
 # Every cell is a mean of three seeds; what Exercise 7.3 adds is how sure it is. One row with its intervals:
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -762,7 +787,7 @@ plt.show()
 #
 # ## Two rows, trained live
 #
-# A stored table should be believed no further than it can be repeated. Two rows of a smaller matrix (shorter trainings on the same mixture) were stored with five seeds each; now we train a sixth and ask whether it lies where a new seed is expected, 95 times of 100. The spread is pooled over the two detectors; with six cells to check, one outside is no alarm.
+# A stored table should be believed no further than it can be repeated. Two rows of a smaller matrix (shorter trainings on the same mixture) were stored with five seeds each; now we train a sixth and ask whether it lies where a new seed is expected, 95 times of 100. The spread is pooled over the two detectors; with six cells to check, one outside is no alarm, and three would be.
 
 # %%
 live = results.load("comparison_live")
@@ -851,10 +876,10 @@ for scenario in live.run(live.variants()[0])["scenarios"]:
 Markdown("\n".join(rows))
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
-#@title At most one of the cells may be outside
+#@title At most two of the cells may be outside
 # On a GPU the sums come in another order, as from one more seed.
 if not training.is_shortened() and not torch.cuda.is_available():
-    assert inside.count(False) <= 1
+    assert inside.count(False) <= 2
 
 # %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "Learning curves of the first of the two trainings: its loss and the terms of it fall, and the learning rate rises and falls to 0."}} tags=["hide-input"]
 #@title The learning curve of the first
