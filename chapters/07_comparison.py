@@ -151,7 +151,7 @@ check.solution("places_per_object")
 # %% [markdown]
 # With it we count on 200 scenes: how many places learn an object under each rule where that does not depend on what the network predicts, and how many objects nobody learns. (In `yolov1` the cell depends on the object alone; which of its two boxes learns does not change the count.)
 
-# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input", "nbval-check-output"]
 #@title Places per object, rule by rule
 by_geometry = (
     "faster_rcnn", "retinanet", "yolov1", "yolov3", "point", "fcos",
@@ -201,7 +201,7 @@ comparison_flow(
 # %% [markdown]
 # *What is equal for all comes in from the right; what is measured leaves below.*
 
-# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input", "nbval-check-output"]
 #@title What equal time is in steps
 budget = results.load("comparison")["settings"]["seconds"]
 rows = [
@@ -912,7 +912,7 @@ published
 #
 # What can be read from it: rows of *one* source with *one* column changed, such as Cascade R-CNN with a ResNet-50 beside a ResNet-101, or RT-DETR with a ResNet-18 beside a ResNet-50.
 
-# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input", "nbval-check-output"]
 #@title How many different yardsticks the table holds
 known = [row for row in published if row.ap is not None]
 CARDS = ("TITAN Xp", "V100", "A100", "T4")
@@ -1074,7 +1074,7 @@ print(relative_latency(recorded, 2))
 # %%
 relative_latency = check.relative_latency(relative_latency)
 
-# %%
+# %% tags=["nbval-check-output"]
 print([f"{x:.2f}" for x in relative_latency(recorded, 2)])
 
 # %%
