@@ -515,7 +515,7 @@ Markdown(
 #
 # 1. *Anchor-free methods struggle with a small object inside a large one.* Then the point detectors lose more than the anchor detectors at the phones that the persons of `nested` hold.
 # 2. *Anchors struggle with aspect ratios that nobody listed.* Then detectors with anchors lose more on `elongated` than the point detectors.
-# 3. *DETR struggles with small objects.* Then `detr` loses more on `tiny` than the others.
+# 3. *DETR struggles with small objects.* Then the detectors with queries lose more on `tiny` than the others.
 # 4. *YOLOv1 struggles with groups.* Then `yolov1` loses more on `group` than the others.
 # 5. *Soft-NMS helps in crowds.* Then AP on `crowd` rises when it replaces NMS, over all detectors that have one.
 # 6. *Heads without NMS lose in crowds.* Then, of one network with two heads, the head without NMS falls behind its twin on `crowd` by more than on the other scenarios.
@@ -608,8 +608,18 @@ Markdown(
     + "."
 )
 
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Detectors that found next to nothing
+LEAST = 0.05
+barely = [name for name in matrix.detectors if max(means[name]) < LEAST]
+Markdown(
+    f"A mean AP below {LEAST:g} in every seed: "
+    + (", ".join(f"`{n}` ({max(means[n]):.3f})" for n in barely) or "none")
+    + "."
+)
+
 # %% [markdown]
-# Such a training stays in the table and in all that follows: leaving it out would be choosing. It makes the intervals of its detector wide.
+# A training that went wrong stays in the table and in all that follows: leaving it out would be choosing. It makes the intervals of its detector wide. A detector that found next to nothing is another matter: relations between numbers near 0 are noise, so its row of the matrix says nothing, however deep its colours, and it takes part in no comparison below. (What `detr` does find are persons of `nested`, hence the deep violet.)
 #
 # Every cell is a mean of three seeds; what Exercise 7.3 adds is how sure it is. One row with its intervals:
 
@@ -648,8 +658,9 @@ def there(names):
 
 
 def all_but(*names):
-    """The others, the network with two heads once."""
-    return [n for n in matrix.detectors if n not in (*names, NO_NMS_HEAD)]
+    """The others that found something, the network with two heads once."""
+    left_out = (*names, *barely, NO_NMS_HEAD)
+    return [name for name in matrix.detectors if name not in left_out]
 
 
 def over_seeds(detectors, value):
@@ -710,17 +721,18 @@ def verdict(found, wanted_sign):
     return "refuted" if max(low, high) < 0 else "undecided"
 
 
+QUERIES = [n for n in ("detr", "deformable_detr") if n not in barely]
 RELATIVE, AP, SHARE = "relative AP", "AP", "share"
 claims = (
     ("points at the phones of `nested`, against anchors", RELATIVE, -1,
      lambda: between(POINTS, ANCHORS, held_phones)),
     ("anchors on `elongated`, against points", RELATIVE, -1,
      lambda: matrix.difference(there(ANCHORS), there(POINTS), "elongated")),
-    ("`detr` on `tiny`, against all others", RELATIVE, -1,
-     lambda: matrix.difference(["detr"], all_but("detr"), "tiny")),
-    ("`yolov1` on `group`, against all others but `detr`", RELATIVE, -1,
-     lambda: matrix.difference(
-         ["yolov1"], all_but("yolov1", "detr"), "group")),
+    (f"{' and '.join(f'`{n}`' for n in QUERIES)} on `tiny`, "
+     "against the others", RELATIVE, -1,
+     lambda: matrix.difference(QUERIES, all_but(*QUERIES), "tiny")),
+    ("`yolov1` on `group`, against the others", RELATIVE, -1,
+     lambda: matrix.difference(["yolov1"], all_but("yolov1"), "group")),
     ("Soft-NMS on `crowd`, against NMS", AP, +1,
      lambda: results.interval(over_seeds(with_soft_nms(), soft_gain))),
     ("a head without NMS against its twin, `crowd` less elsewhere", AP, -1,
@@ -752,7 +764,39 @@ Markdown(
 )
 
 # %% [markdown]
-# *Undecided* is an answer, too: with three seeds an effect has to be large beside the spread to be seen at all. The intervals hold the seeds and nothing else: one set of test scenes, and the detectors as they are. Seven intervals of 95 % are seven chances, so one verdict of the seven may be luck. The last claim compares levels, where the others compare relations; detectors with queries are in neither of its groups. `detr` is left out of claim 4, since relations to a mean near 0 are mostly noise.
+# *Undecided* is an answer, too: with three seeds an effect has to be large beside the spread to be seen at all. The intervals hold the seeds and nothing else: one set of test scenes, and the detectors as they are. Seven intervals of 95 % are seven chances, so one verdict of the seven may be luck. The last claim compares levels, where the others compare relations; detectors with queries are in neither of its groups.
+#
+# Behind claim 1 stands more than its mean over four detectors. A person and the phone in the hand have the same centre. What became of the two?
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title Persons and the phones they hold, on `nested`
+rows = ["| detector | AP of persons | AP of phones |", "|---|--:|--:|"]
+pair = [ToyTown.class_names.index(name) for name in ("person", "phone")]
+for name in all_but():
+    of_seeds = [
+        [run["scenarios"]["nested"]["ap_per_class"][k] for k in pair]
+        for run in stored_matrix.runs(name)
+    ]
+    person, phone = np.mean(of_seeds, axis=0)
+    rows.append(f"| `{name}` | {person:.2f} | {phone:.2f} |")
+Markdown("\n".join(rows))
+
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
+#@title One of the two is lost where one cell learns an object
+def kept(name, label):
+    runs = stored_matrix.runs(name)
+    return np.mean([
+        run["scenarios"]["nested"]["ap_per_class"][label] for run in runs
+    ])
+
+
+for name in ("point", "yolov1", "centernet"):
+    assert min(kept(name, label) for label in pair) < 0.1
+for name in ("faster_rcnn", "yolov3", "yolov8", "retinanet", "fcos"):
+    assert min(kept(name, label) for label in pair) > 0.3
+
+# %% [markdown]
+# Three detectors lose one of the two nearly altogether: `point`, `yolov1` and `centernet`, the three in which an object is learned by the cell with its centre, and a cell learns one. Which of the two is lost differs. The other point detectors have levels or several locations, `yolov3` has several anchors in a cell, and none of them loses one. So the sentence of the forum has the wrong subject: not points without anchors lose such a pair, but one cell for two objects.
 #
 # A confirmed sentence is confirmed for these small detectors, these scenes and four minutes of training; whether it holds for a ResNet-50 on photographs is another experiment. What can be taken along is the method: state the sentence, say which number would confirm it, measure with seeds, and look at the interval before the mean.
 #
@@ -761,16 +805,13 @@ Markdown(
 # %% cellView="form" jupyter={"source_hidden": true} mystnb={"image": {"alt": "Four scenes in which four detectors made the most mistakes of all test scenes of a scenario: found objects solid with a tick, false alarms dashed with a cross, missed objects dotted with a question mark."}} tags=["hide-input"]
 #@title Draws the scenes with the most mistakes
 wanted = (
-    ("yolov1", "group"), ("detr", "tiny"),
-    ("faster_rcnn", "elongated"), ("fcos", "nested"),
-    ("point", "crowd"), ("yolov8", "group"),
+    ("yolov1", "group"), ("deformable_detr", "group"),
+    ("cascade_rcnn", "elongated"), ("centernet", "nested"),
 )
-cases = [pair for pair in wanted if pair[0] in measured][:4]
-each = stored_matrix["settings"]["test_scenes_each"]
 fig, axes = plt.subplots(2, 2, figsize=(5.6, 6.2))
 for ax in axes.flat:
     ax.set_axis_off()
-for ax, (name, scenario) in zip(axes.flat, cases):
+for ax, (name, scenario) in zip(axes.flat, wanted):
     worst = stored_matrix.run(name)["scenarios"][scenario]["worst"]
     town = ToyTown.scenario(scenario, worst["scene"] + 1, seed=1)
     image, target = town[worst["scene"]]
@@ -1177,12 +1218,14 @@ for name in table.select(ours).sorted_by("ap"):
     values = [table[key][name] for key in ("ap", "ap50", "ap75")]
     scores = " / ".join(f"{value:.2f}" for value in values)
     relation = {s: matrix.cell(name, s) for s in matrix.scenarios}
-    weakness = min(relation, key=lambda s: relation[s].mean)
-    low, high = relation[weakness].low, relation[weakness].high
+    worst = min(relation, key=lambda s: relation[s].mean)
+    _, low, high = relation[worst]
+    weakness = f"`{worst}`, {low:.2f} … {high:.2f}"
+    if name in barely:
+        weakness = "too little learnt to say"
     rows.append(
         f"| `{name}` | {LEARNS[name]} | {LOSS[name]} | {scores} "
-        f"| {table['ms_batch_1'][name]:.1f} "
-        f"| `{weakness}`, {low:.2f} … {high:.2f} |"
+        f"| {table['ms_batch_1'][name]:.1f} | {weakness} |"
     )
 Markdown("\n".join(rows))
 
