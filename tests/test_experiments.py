@@ -196,6 +196,17 @@ def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name
     assert pairs == wanted
 
 
+@pytest.mark.parametrize("part", ["steps", "live", "matrix", "table", "peers", "labels", "speed"])
+def test_the_comparison_continues_what_is_committed(runner, root, monkeypatch, part):
+    """All runs of chapter 7 are stored with the settings of today."""
+    monkeypatch.setattr(stored, "FOLDER", root / "detlearn" / "results")
+    comparison = importlib.import_module("comparison")
+    sizes = importlib.import_module("comparison_sizes").FULL
+    one = comparison.experiment(part, sizes)
+    wanted = {(variant, seed) for variant, seeds in one.seeds.items() for seed in seeds}
+    assert runner._stored_pairs(one) == wanted
+
+
 @pytest.mark.parametrize("model", ["point", "faster_rcnn"])
 def test_the_blood_cells_script_continues_what_is_committed(runner, root, monkeypatch, model):
     monkeypatch.setattr(stored, "FOLDER", root / "detlearn" / "results")
