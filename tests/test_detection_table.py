@@ -329,8 +329,8 @@ class TestMatrix:
         page = results.failure_matrix(matrix_result(aps))._repr_html_()
         cells = re.findall(r'<td style="[^"]*rgba\(([^)]*)\)" title="([^"]*)">([^<]*)</td>', page)
         assert cells == [
-            ("92, 58, 158, 0.35", "1.50 to 1.50", "1.50"),
-            ("184, 110, 0, 0.35", "0.50 to 0.50", "0.50"),
+            ("92, 58, 158, 0.25", "1.50 to 1.50", "1.50"),
+            ("184, 110, 0, 0.25", "0.50 to 0.50", "0.50"),
         ]
         assert page.count('title="found nothing in one of the seeds">–</td>') == 2
         assert "&lt;b&gt;" in page and "<b>" not in page and "2 seeds" in page

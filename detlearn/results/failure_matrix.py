@@ -25,7 +25,7 @@ from detlearn.results.stored import Result, load
 NAME = "comparison_matrix"
 CONFIDENCE = 0.95
 BELOW, ABOVE = "184, 110, 0", "92, 58, 158"  # red, green, blue of relative AP below and above 1
-DEEPEST = 0.7  # of a cell's colour, so that words on it are read on light pages and dark ones
+DEEPEST = 0.5  # of a cell's colour, so that words on it are read on light pages and dark ones
 
 
 class Interval(NamedTuple):
