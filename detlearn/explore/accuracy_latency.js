@@ -1,6 +1,6 @@
 // Accuracy against what it costs: AP of every detector, an axis to choose, a budget to move.
 
-const WIDE = 640; // of the chart
+const WIDE = 440; // of the chart: on a phone its words stay large enough to be read
 const HIGH = 330;
 const SHAPES = ["●", "■", "▲", "◆", "✚"]; // one a family, so that grey tells them apart
 const INKS = ["var(--blue)", "var(--orange)", "var(--violet)", "var(--found)", "var(--soft)"];
@@ -85,7 +85,7 @@ explorable("accuracy_latency", (figure, data) => {
   });
   const filter = choice({
     label: "show",
-    options: [["all", "all"], ...families.map((family) => [family, family])],
+    options: [...data.groups, ...families].map((group) => [group, group]),
     onChange: (family) => set({ family }),
   });
   const budget = slider({
@@ -112,10 +112,14 @@ explorable("accuracy_latency", (figure, data) => {
   /** Return everything that the figure shows. */
   function work() {
     const { cost, scale, family } = state;
-    const shown = points.filter((point) => family === "all" || point.family === family);
+    const isShown = {
+      all: () => true,
+      "this book": (point) => point.family !== "torchvision",
+    };
+    const shown = points.filter(isShown[family] ?? ((point) => point.family === family));
 
-    // The axis is that of all points, so that a filter does not move those that stay.
-    const axis = axisOf(points.map((point) => point[cost]), scale);
+    // The axis is that of what is shown: torchvision's would press all others into a corner.
+    const axis = axisOf(shown.map((point) => point[cost]), scale);
     const budgetCost = costAt(state.budget, axis, scale);
     const best = bestWithin(shown, cost, budgetCost);
     return {
@@ -265,7 +269,7 @@ function pointChart({ points, families }, onChoose) {
 
       // Names of all would hide each other: those on the front have theirs, and the chosen one.
       const isNamed = now.front.includes(point.name) || chosen === point.name;
-      const isFarRight = x > frame.right - 110;
+      const isFarRight = x > frame.right - 90;
       change(name, {
         x: isFarRight ? x - 10 : x + 10,
         y: y - 8,
