@@ -19,6 +19,10 @@ from torch import Tensor
 from detlearn.results.machines import one_machine
 from detlearn.results.stored import Result, load
 
+# A table is as wide as its place, on a phone, too: words break where they must, numbers never.
+FITS = "overflow-wrap: anywhere; font-size: 0.9em"
+NARROW = "padding: 0.3em 0.25em"
+NUMBER = f"{NARROW}; text-align: right; overflow-wrap: normal"
 NOT_REACHED = "not reached"
 DIVERGED = "diverged"  # the loss did not stay finite
 PARTS = {
@@ -239,14 +243,14 @@ class DetectionTable:
 
     def _repr_html_(self) -> str:
         head = "".join(
-            f'<th scope="col" title="{html.escape(column.about)}">{html.escape(column.title)}</th>'
+            f'<th scope="col" style="{NARROW}" title="{html.escape(column.about)}">'
+            f"{html.escape(column.title)}</th>"
             for column in self.columns
         )
         body = "".join(self._html_row(detector) for detector in self.cells)
         sources = "".join(f"<li>{html.escape(line)}</li>" for line in self.list_of_sources())
         return (
-            '<div class="detection-comparison" tabindex="0" style="overflow-x: auto">'
-            "<table>"
+            f'<div class="detection-comparison"><table style="{FITS}">'
             f'<thead><tr><th scope="col">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<details><summary>Where each number comes from</summary><ul>{sources}</ul></details>"
@@ -267,12 +271,9 @@ class DetectionTable:
         for column in self.columns:
             text = html.escape(self.text(detector, column.key))
             source = self.sources.get(detector, {}).get(column.key, "not measured")
-            cells.append(
-                f'<td style="text-align: right; white-space: nowrap" '
-                f'title="{html.escape(source)}">{text}</td>'
-            )
-        name = html.escape(detector)
-        return f'<tr><th scope="row" style="white-space: nowrap">{name}</th>{"".join(cells)}</tr>'
+            cells.append(f'<td style="{NUMBER}" title="{html.escape(source)}">{text}</td>')
+        name = breakable(detector)
+        return f'<tr><th scope="row" style="{NARROW}">{name}</th>{"".join(cells)}</tr>'
 
     def _with_rows(self, detectors: Sequence[str]) -> DetectionTable:
         return DetectionTable(
@@ -287,6 +288,11 @@ class DetectionTable:
     def _check(kind: str, name: str, known: list[str]) -> None:
         if name not in known:
             raise KeyError(f"no {kind} {name!r}; there are: {', '.join(known)}")
+
+
+def breakable(name: str) -> str:
+    """Return a name for a page, where it may go on in the next line after an underscore."""
+    return html.escape(name).replace("_", "_<wbr>")
 
 
 def cost_front(costs: Tensor, aps: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from detlearn.results.detection_table import FITS, NARROW, NUMBER, breakable
 from detlearn.results.machines import one_machine
 from detlearn.results.stored import Result, load
 
@@ -160,22 +161,22 @@ class FailureMatrix:
     def _repr_html_(self) -> str:
         """Return the relative AP as a table: brown below 1, violet above; sources are titles."""
         # Upright names keep the columns so narrow that the whole matrix fits a page.
-        upright = "writing-mode: vertical-rl; text-align: right"
+        upright = f"{NARROW}; writing-mode: vertical-rl; text-align: right"
         head = "".join(
             f'<th scope="col" style="{upright}">{html.escape(name)}</th>' for name in self.scenarios
         )
         body = "".join(self._html_row(detector) for detector in self.detectors)
         return (
-            '<div class="failure-matrix" tabindex="0" style="overflow-x: auto">'
-            f'<table><thead><tr><th scope="col">detector</th>{head}</tr></thead>'
+            f'<div class="failure-matrix"><table style="{FITS}">'
+            f'<thead><tr><th scope="col">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<p>Each cell: {html.escape(self.source)}.</p>"
         )
 
     def _html_row(self, detector: str) -> str:
         cells = [self._html_cell(self.cell(detector, scenario)) for scenario in self.scenarios]
-        name = html.escape(detector)
-        return f'<tr><th scope="row" style="white-space: nowrap">{name}</th>{"".join(cells)}</tr>'
+        name = breakable(detector)
+        return f'<tr><th scope="row" style="{NARROW}">{name}</th>{"".join(cells)}</tr>'
 
     @staticmethod
     def _html_cell(found: Interval) -> str:
@@ -185,9 +186,9 @@ class FailureMatrix:
 
         colour = BELOW if found.mean < 1 else ABOVE
         depth = DEEPEST * min(abs(found.mean - 1), 1)
+        look = f"{NUMBER}; background-color: rgba({colour}, {depth:.2f})"
         return (
-            f'<td style="text-align: right; background-color: rgba({colour}, {depth:.2f})" '
-            f'title="{found.low:.2f} to {found.high:.2f}">{found.mean:.2f}</td>'
+            f'<td style="{look}" title="{found.low:.2f} to {found.high:.2f}">{found.mean:.2f}</td>'
         )
 
 

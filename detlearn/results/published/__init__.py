@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from detlearn.results.detection_table import FITS
+
 FILE = Path(__file__).parent / "detectors.json"
 NOT_FOUND = "not found"
 
@@ -51,16 +53,13 @@ class Published:
     note: str
 
 
-TITLES = {
-    "method": "method",
-    "year": "year",
-    "ap": "AP",
-    "split": "on",
-    "backbone": "backbone",
-    "input_size": "input",
-    "schedule": "schedule",
-    "speed": "speed, as stated",
-    "licence": "licence of the code",
+# What a page shows: few columns, which fit a phone, each with its fields one below the other.
+COLUMNS = {
+    "method": ("method", "year"),
+    "AP, on": ("ap", "split"),
+    "backbone, input, schedule": ("backbone", "input_size", "schedule"),
+    "speed, as stated": ("speed",),
+    "licence of the code": ("licence",),
 }
 
 
@@ -93,11 +92,11 @@ class PublishedTable:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{title}</th>' for title in TITLES.values())
+        head = "".join(f'<th scope="col">{title}</th>' for title in COLUMNS)
         body = "".join(_html_row(row) for row in self.rows)
         return (
-            '<div class="published" tabindex="0" style="overflow-x: auto"><table>'
-            f'<thead><tr>{head}<th scope="col">source</th></tr></thead>'
+            f'<div class="published"><table style="{FITS}">'
+            f"<thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table></div>"
         )
 
@@ -117,9 +116,15 @@ def _text(row: Published, name: str) -> str:
 
 
 def _html_row(row: Published) -> str:
-    first, *others = TITLES
-    cells = "".join(f"<td>{html.escape(_text(row, name))}</td>" for name in others)
+    cells = [
+        "<br>".join(html.escape(_text(row, name)) for name in names) for names in COLUMNS.values()
+    ]
     note = f" ({html.escape(row.note)})" if row.note else ""
-    link = f'<a href="{html.escape(row.url)}">{html.escape(row.source)}</a>{note}'
-    name = f'<th scope="row">{html.escape(_text(row, first))}</th>'
-    return f"<tr>{name}{cells}<td>{link}</td></tr>"
+    source = f'<a href="{html.escape(row.url)}">{html.escape(row.source)}</a>{note}'
+
+    first, *others = cells
+    body = "".join(f"<td>{cell}</td>" for cell in others)
+    return (
+        f'<tr><th scope="row" style="border-bottom: none">{first}</th>{body}</tr>'
+        f'<tr><td colspan="{len(COLUMNS)}">source: {source}</td></tr>'
+    )
