@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def found(boxes, scores, labels):
     return {
         "boxes": torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         "scores": torch.tensor(scores, dtype=torch.float32),
-        "labels": torch.tensor(labels, dtype=torch.int64),
+        "labels": torch.as_tensor(labels, dtype=torch.int64),
     }
 
 
@@ -369,6 +370,38 @@ class TestMixture:
             assert mixed[i][1]["boxes"].shape == mixed[noisy + i][1]["boxes"].shape
             assert not torch.equal(mixed[i][1]["boxes"], mixed[noisy + i][1]["boxes"])
 
+    def test_a_row_has_ap_by_class_and_its_first_seed_s_weights_are_kept(
+        self, scripts, monkeypatch, tmp_path
+    ):
+        matrix, trainings = scripts("comparison_matrix"), scripts("comparison_trainings")
+        monkeypatch.setattr(trainings, "CHECKPOINTS", tmp_path / "runs")
+        torch.manual_seed(0)
+        trained = create("point", 10), SimpleNamespace(steps=[1], images=16, seconds=1.0), None
+        monkeypatch.setattr(matrix, "train_row", lambda *a: trained)
+        part = matrix.matrix(scripts("comparison_sizes").TINY, "c")
+
+        def a_pixel_off(model, town, **_):
+            return [
+                found(
+                    (target["boxes"] + 1).tolist(), [1.0] * len(target["labels"]), target["labels"]
+                )
+                for _, target in town
+            ]
+
+        monkeypatch.setattr(matrix.metrics, "predict", a_pixel_off)
+        part.run("point", 1)
+        assert not trainings.weights_file("point").exists()
+        row = part.run("point", 0)
+        speed = scripts("comparison_speed")
+        assert speed.learnt_in(trainings.weights_file("point")) == "comparison_matrix"
+
+        assert list(row["scenarios"]) == list(matrix.SCENARIO_NAMES)
+        for cell in row["scenarios"].values():
+            present = [ap for ap in cell["ap_per_class"] if ap > -1]
+            assert len(cell["ap_per_class"]) == 10
+            assert sum(present) / len(present) == pytest.approx(cell["ap"], abs=1e-3)
+        assert row["scenarios"]["tiny"]["ap"] < row["scenarios"]["tiny"]["ap50"] - 0.1
+
     def test_those_without_nms_are_named(self, scripts):
         matrix = scripts("comparison_matrix")
         sizes = scripts("comparison_sizes")
@@ -433,6 +466,21 @@ class TestSpeed:
 
         speed.learn_weights(sizes)
         assert len(seen) == 2
+
+    def test_multiply_adds_where_a_submodule_is_given_a_parameter(self, scripts):
+        """As the decoder of Group DETR is given its queries."""
+
+        class Given(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.queries = torch.nn.Parameter(torch.zeros(3, 4))
+                self.linear = torch.nn.Linear(4, 5)
+
+            def forward(self, images):
+                return self.linear(self.queries[None].expand(2, -1, -1))
+
+        count = scripts("comparison_speed").multiply_adds(Given(), torch.zeros(3, 6, 4))
+        assert count == 2 * 3 * 4 * 5
 
     def test_multiply_adds_of_one_convolution(self, scripts):
         class One(torch.nn.Module):

@@ -112,15 +112,9 @@ def learnt_in(weights: Path) -> str:
 
 def multiply_adds(model: nn.Module, image: torch.Tensor) -> float:
     """Return the multiply-adds of one image through the whole detector."""
-    # The counter asks inputs of submodules that require gradients for their history, so these have
-    # to be recorded, or not to be required at all.
-    needed = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in needed:
-        parameter.requires_grad_(False)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # With gradients: without, the counter stumbles over a parameter that a submodule is given.
+    with FlopCounterMode(display=False) as counter:
         model([image])
-    for parameter in needed:
-        parameter.requires_grad_(True)
     return counter.get_total_flops() / 2
 
 

@@ -90,17 +90,17 @@ def time_of_step(
     for name in ("steps", "backbone_steps"):
         settings.pop(name, None)
 
-    took = times_of_steps(model, train, minutes=seconds / 60, **settings)
+    took = times_of_steps(model, train, {**settings, "minutes": seconds / 60})
     if len(took) < FEWEST_STEPS and max(took) < LONGEST_STEP:
-        took = times_of_steps(model, train, steps=FEWEST_STEPS, **settings)
+        took = times_of_steps(model, train, {**settings, "steps": FEWEST_STEPS})
 
     # The first step allocates, compiles kernels and draws the order of the images.
     counted = took[1:] or took
     return statistics.median(counted), len(counted)
 
 
-def times_of_steps(model: nn.Module, train: ToyTown, **settings: Any) -> list[float]:
-    """Train a model, and return the seconds of each step."""
+def times_of_steps(model: nn.Module, train: ToyTown, settings: dict[str, Any]) -> list[float]:
+    """Train a model with settings of `fit`, and return the seconds of each step."""
     ends = [time.perf_counter()]
     training.fit(
         model,

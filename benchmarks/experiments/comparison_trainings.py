@@ -6,10 +6,10 @@
   torchvision's own size one step takes longer than all that time (``comparison_steps.py``).
 * Fewer labels: each detector for as long, on 100 and 500 images instead of 2000.
 
-A training is measured on 500 scenes of another seed at its end, and a few times on the way on 100
-of them, with the averaged weights. "steps_to_80" is the first of these moments at which AP50 was
-at least .8, None if there was none; the learning rate falls to 0 at the end only, so a shorter
-training may well reach .8 earlier.
+A training is measured on 500 scenes of another seed at its end, and sixteen times on the way on 100
+of them (torchvision's once, at the end), with the averaged weights. "steps_to_80" is the first of
+these moments at which AP50 was at least .8, None if there was none; the learning rate falls to 0 at
+the end only, so a shorter training may well reach .8 earlier.
 """
 
 from __future__ import annotations
