@@ -335,6 +335,9 @@ class TestMatrix:
         assert page.count('title="found nothing in one of the seeds">–</td>') == 2
         assert "&lt;b&gt;" in page and "<b>" not in page and "2 seeds" in page
 
+        alone = results.failure_matrix(matrix_result({"a": [{"x": 0.6, "y": 0.2}]}))
+        assert alone._repr_html_().count('title="one seed"') == 2
+
 
 class TestPublished:
     def test_each_row_is_complete_and_cited(self, root):

@@ -66,7 +66,7 @@ function costInWords(cost) {
 
 explorable("accuracy_latency", (figure, data) => {
   const state = { ...data.state, chosen: null };
-  const { points, families } = data;
+  const { points } = data;
   const words = html("p");
   const chosenWords = html("p", { class: "note" });
 
@@ -85,7 +85,7 @@ explorable("accuracy_latency", (figure, data) => {
   });
   const filter = choice({
     label: "show",
-    options: [...data.groups, ...families].map((group) => [group, group]),
+    options: Object.keys(data.groups).map((group) => [group, group]),
     onChange: (family) => set({ family }),
   });
   const budget = slider({
@@ -112,13 +112,9 @@ explorable("accuracy_latency", (figure, data) => {
   /** Return everything that the figure shows. */
   function work() {
     const { cost, scale, family } = state;
-    const isShown = {
-      all: () => true,
-      "this book": (point) => point.family !== "torchvision",
-    };
-    const shown = points.filter(isShown[family] ?? ((point) => point.family === family));
+    const shown = points.filter((point) => data.groups[family].includes(point.family));
 
-    // The axis is that of what is shown: torchvision's would press all others into a corner.
+    // The axis is that of what is shown: the slowest would press all others into a corner.
     const axis = axisOf(shown.map((point) => point[cost]), scale);
     const budgetCost = costAt(state.budget, axis, scale);
     const best = bestWithin(shown, cost, budgetCost);

@@ -67,7 +67,10 @@ def accuracy_latency(table: DetectionTable | None = None) -> Explorable:
         )
 
     present = [name for name in (*FAMILIES, OTHERS) if name in {p["family"] for p in points}]
-    groups = ["all", THIS_BOOK] if OTHERS in present and len(present) > 1 else ["all"]
+    ours = [name for name in present if name != OTHERS]
+    groups = {"all": present, THIS_BOOK: ours, **{name: [name] for name in present}}
+    groups = {name: members for name, members in groups.items() if members}
+    first = THIS_BOOK if ours else "all"
     return Explorable(
         name="accuracy_latency",
         title="Accuracy against latency",
@@ -84,7 +87,7 @@ def accuracy_latency(table: DetectionTable | None = None) -> Explorable:
             "groups": groups,
             "families": present,
             "machine": table.machine,
-            "state": {"cost": "ms_batch_1", "scale": "log", "family": groups[-1], "budget": 0.5},
+            "state": {"cost": "ms_batch_1", "scale": "log", "family": first, "budget": 0.5},
         },
         still=_still(points),
     )

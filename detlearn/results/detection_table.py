@@ -17,12 +17,9 @@ from typing import Any
 from torch import Tensor
 
 from detlearn.results.machines import one_machine
+from detlearn.results.page_tables import FITS, NARROW, NUMBER, breakable
 from detlearn.results.stored import Result, load
 
-# A table is as wide as its place, on a phone, too: words break where they must, numbers never.
-FITS = "overflow-wrap: anywhere; font-size: 0.9em"
-NARROW = "padding: 0.3em 0.25em"
-NUMBER = f"{NARROW}; text-align: right; overflow-wrap: normal"
 NOT_REACHED = "not reached"
 DIVERGED = "diverged"  # the loss did not stay finite
 PARTS = {
@@ -251,7 +248,7 @@ class DetectionTable:
         sources = "".join(f"<li>{html.escape(line)}</li>" for line in self.list_of_sources())
         return (
             f'<div class="detection-comparison"><table style="{FITS}">'
-            f'<thead><tr><th scope="col">detector</th>{head}</tr></thead>'
+            f'<thead><tr><th scope="col" style="{NARROW}">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<details><summary>Where each number comes from</summary><ul>{sources}</ul></details>"
         )
@@ -288,11 +285,6 @@ class DetectionTable:
     def _check(kind: str, name: str, known: list[str]) -> None:
         if name not in known:
             raise KeyError(f"no {kind} {name!r}; there are: {', '.join(known)}")
-
-
-def breakable(name: str) -> str:
-    """Return a name for a page, where it may go on in the next line after an underscore."""
-    return html.escape(name).replace("_", "_<wbr>")
 
 
 def cost_front(costs: Tensor, aps: Tensor) -> Tensor:

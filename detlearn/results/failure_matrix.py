@@ -19,8 +19,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from detlearn.results.detection_table import FITS, NARROW, NUMBER, breakable
 from detlearn.results.machines import one_machine
+from detlearn.results.page_tables import FITS, NARROW, NUMBER, breakable
 from detlearn.results.stored import Result, load
 
 NAME = "comparison_matrix"
@@ -159,7 +159,7 @@ class FailureMatrix:
         return interval([a - b for a, b in zip(*means)])
 
     def _repr_html_(self) -> str:
-        """Return the relative AP as a table: brown below 1, violet above; sources are titles."""
+        """Return the relative AP as a table: brown below 1, violet above, intervals as titles."""
         # Upright names keep the columns so narrow that the whole matrix fits a page.
         upright = f"{NARROW}; writing-mode: vertical-rl; text-align: right"
         head = "".join(
@@ -168,7 +168,7 @@ class FailureMatrix:
         body = "".join(self._html_row(detector) for detector in self.detectors)
         return (
             f'<div class="failure-matrix"><table style="{FITS}">'
-            f'<thead><tr><th scope="col">detector</th>{head}</tr></thead>'
+            f'<thead><tr><th scope="col" style="{NARROW}">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<p>Each cell: {html.escape(self.source)}.</p>"
         )
@@ -187,9 +187,8 @@ class FailureMatrix:
         colour = BELOW if found.mean < 1 else ABOVE
         depth = DEEPEST * min(abs(found.mean - 1), 1)
         look = f"{NUMBER}; background-color: rgba({colour}, {depth:.2f})"
-        return (
-            f'<td style="{look}" title="{found.low:.2f} to {found.high:.2f}">{found.mean:.2f}</td>'
-        )
+        about = "one seed" if math.isnan(found.low) else f"{found.low:.2f} to {found.high:.2f}"
+        return f'<td style="{look}" title="{about}">{found.mean:.2f}</td>'
 
 
 def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatrix:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detlearn.results.detection_table import FITS
+from detlearn.results.page_tables import FITS
 
 FILE = Path(__file__).parent / "detectors.json"
 NOT_FOUND = "not found"
