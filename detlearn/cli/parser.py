@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 after an error that was said in one sentence (as after a word that is
-        not understood), 130 after Ctrl-C. `doctor` and `grade` return 1 for what they found.
+        not understood), 130 after Ctrl-C, which ends `grade` at once instead. `doctor` and `grade`
+        return 1 for what they found.
     """
     options = parse(arguments)
 

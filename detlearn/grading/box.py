@@ -24,7 +24,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -43,6 +42,7 @@ START = "import sys; sys.path.insert(0, {base!r}); from detlearn.grading.inside 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PLACES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
 BIRTH = 180.0  # seconds for the first process to load torch, on the busiest machine
+TRIES = 2  # for a task whose sandbox is lost, by no fault that can be told
 
 REFUSED = (
     "grading needs Linux with bubblewrap, libseccomp (apt-get install bubblewrap libseccomp2) and "
@@ -69,7 +69,7 @@ class Lost(Exception):
 
 
 class Box:
-    """The sandbox of one submission; it lives until it is closed.
+    """The sandbox of one submission, built for its first task; it lives until it is closed.
 
     Args:
         limits: for each task.
@@ -78,7 +78,45 @@ class Box:
 
     def __init__(self, limits: Limits, *, in_container: bool = False) -> None:
         self.limits, self.in_container = limits, in_container
-        self._ending = threading.Lock()
+        self.process: subprocess.Popen | None = None
+
+    def run(self, task: Any, modules: Mapping[str, str], most: int) -> Outcome:
+        """Do a task in a child of the sandbox's first process.
+
+        Args:
+            task: of `inside`. What it holds can be seen from the learner's code: no secrets.
+            modules: name → text, which it may import; the same holds for these.
+            most: bytes that may come back.
+
+        Returns:
+            What it said, and why it was ended, if it was.
+
+        Raises:
+            Lost: if the sandbox is gone, and the next one as well.
+            OSError: if none can be built.
+        """
+        for _ in range(TRIES):
+            if self.process is None:
+                self._start()
+            try:
+                self._control.send_bytes(pickle.dumps(Job(most, self.limits, *self._held)))
+                self._control.send_bytes(pickle.dumps((task, modules)))
+                ended = self._control.recv_bytes().decode()
+                return Outcome(self._control.recv_bytes(), ended)
+            except (EOFError, OSError):
+                self.close()
+        raise Lost
+
+    def close(self) -> None:
+        """End everything in it, and delete it."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap's end is that of all inside
+            self.process.wait()
+            self.process = None  # from now on the number may be another process's
+            self._control.close()
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def _start(self) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="detlearn-grading-"))
         for name in ("base", "home"):
             (self.place / name).mkdir(mode=0o755)
@@ -86,7 +124,7 @@ class Box:
 
         # Whoever waits for longer than any task may take waits for nobody.
         ours, theirs = socket.socketpair()
-        longest = struct.pack("ll", int(BIRTH + limits.patience), 0)
+        longest = struct.pack("ll", int(BIRTH + self.limits.patience), 0)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, option, longest)
         self._control = Connection(ours.detach())
@@ -95,7 +133,7 @@ class Box:
             self.process = subprocess.Popen(
                 self._command(),
                 cwd=self.place / "home",
-                env=environment(str(self.place / "home")) if in_container else None,
+                env=environment(str(self.place / "home")) if self.in_container else None,
                 stdin=theirs,
                 stdout=log,
                 stderr=log,
@@ -107,19 +145,6 @@ class Box:
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """End everything in it, and delete it; any thread may."""
-        self.kill()
-        self._control.close()
-        shutil.rmtree(self.place, ignore_errors=True)
-
-    def kill(self) -> None:
-        """End everything in it; once, since afterwards its number may be another process's."""
-        with self._ending:
-            if self.process.returncode is None:
-                os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap's end is that of all
-                self.process.wait()
 
     def _command(self) -> list[str]:
         if self.in_container:
@@ -150,28 +175,6 @@ class Box:
         held = dict(line.split(":", 1) for line in status.splitlines())
         data, space = (int(held[name].split()[0]) * 1024 for name in ("VmData", "VmSize"))
         return data, space
-
-    def run(self, task: Any, modules: Mapping[str, str], most: int) -> Outcome:
-        """Do a task in a child of the sandbox's first process.
-
-        Args:
-            task: of `inside`. What it holds can be seen from the learner's code: no secrets.
-            modules: name → text, which it may import; the same holds for these.
-            most: bytes that may come back.
-
-        Returns:
-            What it said, and why it was ended, if it was.
-
-        Raises:
-            Lost: if the sandbox is gone.
-        """
-        try:
-            self._control.send_bytes(pickle.dumps(Job(most, self.limits, *self._held)))
-            self._control.send_bytes(pickle.dumps((task, modules)))
-            ended = self._control.recv_bytes().decode()
-            return Outcome(self._control.recv_bytes(), ended)
-        except (EOFError, OSError) as error:
-            raise Lost("the sandbox ended on this submission") from error
 
 
 def _children(pid: int) -> list[int]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 
 from detlearn.check import EXERCISES
 from detlearn.grading.box import Box, Limits, Lost, require_sandbox
@@ -19,7 +17,6 @@ from detlearn.grading.tables import csv_table, gradescope_results
 from detlearn.machine.checkpoints import write_atomically
 from detlearn.machine.progress import progress_bar
 
-TRIES = 2  # for a submission whose sandbox is lost, by no fault that can be told
 LOST = "the sandbox ended on this submission; grade it again by the same command"
 
 
@@ -77,23 +74,33 @@ def grade_folder(
     if not in_container:
         require_sandbox()
 
-    with Journal(out.with_name(out.name + ".journal")) as journal:
+    threads = ThreadPoolExecutor(workers or _cores())
+    with (
+        Journal(out.with_name(out.name + ".journal")) as journal,
+        progress_bar(len(paths), "grading", unit="submission", show=progress) as bar,
+    ):
         settings = Settings(journal.seed() if seed is None else seed, names, limits or Limits())
-        workers = min(workers or _cores(), len(paths))
+        examiner = Examiner(settings)
         rows: dict[str, Row] = {}
 
-        with (
-            progress_bar(len(paths), "grading", unit="submission", show=progress) as bar,
-            Graders(workers, settings, in_container=in_container) as graders,
-        ):
-            for path, key, row in graders.all(paths, journal):
-                rows[path.name] = row
+        def graded(path: Path) -> tuple[str, str, Row]:
+            submission = read_submission(path)
+            key = key_of(submission, settings)
+            known = journal.rows.get(key)
+            return path.name, key, known or grade(submission, examiner, in_container=in_container)
+
+        try:
+            for done in as_completed([threads.submit(graded, path) for path in paths]):
+                name, key, row = done.result()
+                rows[name] = row
                 # What was lost is not kept: the next run tries it again.
-                if not row.lost and key not in journal.rows:
+                if not row.lost:
                     journal.add(key, row)
                 bar.update()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
-        write_atomically(out, csv_table(rows, names))
+    write_atomically(out, csv_table(rows, names))
     return rows
 
 
@@ -127,100 +134,36 @@ def grade_one(
     if not in_container:
         require_sandbox()
 
-    with Graders(1, settings, in_container=in_container) as graders:
-        row = graders.grade(read_submission(path))
-
+    row = grade(read_submission(path), Examiner(settings), in_container=in_container)
     write_atomically(results, gradescope_results(row, settings.exercises))
     return row
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-class Graders:
-    """Some threads that each grade one submission at a time; use them in a ``with``.
+def grade(submission: Submission, examiner: Examiner, *, in_container: bool = False) -> Row:
+    """Grade one submission in a sandbox of its own.
 
     Args:
-        number: of threads.
-        settings: how to grade.
-        in_container: do without sandboxes.
+        submission: what was handed in.
+        examiner: grades it; several threads may share one.
+        in_container: do without a sandbox.
+
+    Returns:
+        Its row, whatever happens on it.
+
+    Raises:
+        OSError: if no sandbox can be built.
     """
-
-    def __init__(self, number: int, settings: Settings, *, in_container: bool = False) -> None:
-        self.settings, self.in_container = settings, in_container
-        self._examiner = Examiner(settings)
-        self._threads = ThreadPoolExecutor(number)
-        self._boxes: set[Box] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
-
-    def __enter__(self) -> Graders:
-        return self
-
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # While this waits for threads after an error, Ctrl-C ends the process at once.
-        waits = error is not None and threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL) if waits else None
-
-        if error is not None:
-            self._stop()
-        self._threads.shutdown(cancel_futures=True)
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
-
-    def _stop(self) -> None:
-        """End all sandboxes, so that no thread waits for one."""
-        with self._lock:
-            self._stopped = True
-            for box in self._boxes:
-                box.kill()
-
-    def all(self, paths: Sequence[Path], journal: Journal) -> Iterator[tuple[Path, str, Row]]:
-        """Grade what the journal does not hold; yields path, key and row as they are done."""
-        known = dict(journal.rows)
-
-        def one(path: Path) -> tuple[Path, str, Row]:
-            submission = read_submission(path)
-            key = key_of(submission, self.settings)
-            return path, key, known.get(key) or self.grade(submission)
-
-        for done in as_completed([self._threads.submit(one, path) for path in paths]):
-            yield done.result()
-
-    def grade(self, submission: Submission) -> Row:
-        """Grade one submission in a sandbox of its own, again if that one is lost.
-
-        Whatever happens on it is its row; only what keeps every sandbox from starting is raised.
-        """
-        if not submission.notebooks:
-            return self._examiner.examine(submission, _nothing)
-
-        for _ in range(TRIES):
-            box = self._open()
-            try:
-                return self._examiner.examine(submission, box.run)
-            except Lost:
-                continue
-            except Exception as error:
-                why = f"the grader fails on it ({type(error).__name__}: {error})"
-                return Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
-            finally:
-                with self._lock:
-                    self._boxes.discard(box)
-                box.close()
-        return Row(remark=LOST, lost=True)
-
-    def _open(self) -> Box:
-        box = Box(self.settings.limits, in_container=self.in_container)
-        with self._lock:
-            self._boxes.add(box)
-            if self._stopped:
-                box.kill()
-        return box
+    with closing(Box(examiner.settings.limits, in_container=in_container)) as box:
+        try:
+            return examiner.examine(submission, box.run)
+        except Lost:
+            return Row(remark=LOST, lost=True)
+        except OSError:  # the machine's fault, not the submission's
+            raise
+        except Exception as error:
+            why = f"the grader fails on it ({type(error).__name__}: {error})"
+            return Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
 
 
-def _nothing(*_: object) -> None:
-    raise AssertionError("there is no notebook to ask")
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

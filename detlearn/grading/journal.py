@@ -13,9 +13,8 @@ import json
 import os
 import secrets
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -50,9 +49,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # of a line that could not be written, which has been said
             self._file.close()
 
@@ -72,9 +69,7 @@ class Journal:
         if "seed" in line:
             self.drawn_seed = int(line["seed"])
         else:
-            self.rows[line["key"]] = Row(
-                **{each.name: line["row"][each.name] for each in fields(Row)}
-            )
+            self.rows[line["key"]] = Row(**line["row"])
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
@@ -93,8 +88,9 @@ class Journal:
 
     def add(self, key: str, row: Row) -> None:
         """Keep a row for good."""
-        self.rows[key] = row
-        self._write({"key": key, "row": asdict(row)})
+        if key not in self.rows:
+            self.rows[key] = row
+            self._write({"key": key, "row": asdict(row)})
 
 
 def key_of(submission: Submission, settings: Settings) -> str:

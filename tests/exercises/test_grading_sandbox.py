@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,8 @@ from grading_samples import (
     Room,
     body,
     needs_sandbox,
+    notebook,
+    on_linux,
     submitted,
     write_class,
 )
@@ -34,8 +38,8 @@ from detlearn.check.engine.sandbox import call_own
 from detlearn.cli import main
 from detlearn.grading import box, grader, inside, wire
 from detlearn.grading.box import Box, Limits
-from detlearn.grading.examiner import Row, Settings, Sheet
-from detlearn.grading.grader import Graders, grade_folder
+from detlearn.grading.examiner import Examiner, Row, Settings, Sheet
+from detlearn.grading.grader import grade_folder
 from detlearn.grading.journal import Journal
 from detlearn.grading.submissions import Submission, read_submission
 
@@ -483,27 +487,27 @@ class TestBox:
     """A sandbox from outside, with some other process in its place."""
 
     @pytest.fixture
-    def asleep(self, monkeypatch):
-        made = object.__new__(Box)
-        made.in_container, made._ending = False, threading.Lock()
-        made.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    def asleep(self, tmp_path):
+        made = Box(Limits())
+        made.process = process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        made._control, made.place = multiprocessing.Pipe()[0], tmp_path
         yield made
-        if made.process.returncode is None:
-            made.process.kill()
-            made.process.wait()
+        if process.returncode is None:
+            process.kill()
+            process.wait()
 
     def test_it_is_ended_once(self, asleep, monkeypatch):
         """Later its number may be that of another process."""
-        killed, kill = [], os.killpg
+        killed, kill, process = [], os.killpg, asleep.process
 
         def note(number, signal_number):
             killed.append(number)
             kill(number, signal_number)
 
         monkeypatch.setattr(box.os, "killpg", note)
-        asleep.kill()
-        asleep.kill()
-        assert killed == [asleep.process.pid]
+        asleep.close()
+        asleep.close()
+        assert killed == [process.pid] and process.returncode == -signal.SIGKILL
 
     @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
     def test_a_kernel_that_lists_no_children(self, asleep, monkeypatch):
@@ -645,14 +649,13 @@ class TestIslands:
         for name, remark in says.items():
             assert remark in rows[name].remark and not rows[name].lost, (name, rows[name].remark)
 
-    def test_a_failure_of_the_graders_own_is_a_row(self, room, monkeypatch):
+    def test_a_failure_of_the_graders_own_is_a_row(self, monkeypatch):
         def fails(*_):
             raise RecursionError("too deep")
 
-        monkeypatch.setattr(grader.Examiner, "examine", fails)
-        monkeypatch.setattr(Graders, "_open", lambda self: _NoBox())
-        with Graders(1, Settings(0, ("giou_loss",)), in_container=True) as graders:
-            row = graders.grade(Submission("a", (("a.ipynb", b"{}"),)))
+        monkeypatch.setattr(Examiner, "examine", fails)
+        examiner = Examiner(Settings(0, ("giou_loss",)))
+        row = grader.grade(Submission("a", (("a.ipynb", b"{}"),)), examiner)
         assert row.remark == "the grader fails on it (RecursionError: too deep)"
         assert not row.points and not row.lost
 
@@ -666,49 +669,60 @@ class TestIslands:
             assert list(journal.rows) == ["a"] and journal.drawn_seed is None
 
 
-class _NoBox:
-    run = None
-
-    def close(self):
-        pass
-
-
 @pytest.mark.alone
+@on_linux
 class TestInterrupted:
-    def test_the_first_ctrl_c_ends_the_sandboxes(self, room, monkeypatch):
-        """Meanwhile a second one ends the grader at once; afterwards all is as before."""
-        before, kill, meanwhile = signal.getsignal(signal.SIGINT), box.Box.kill, []
+    @pytest.mark.parametrize("moment", ["it loads torch", "a function is asked"])
+    def test_ctrl_c_ends_all_at_once(self, room, tmp_path, moment):
+        """As a crash would: what was graded is kept, and nobody is left behind."""
+        write_class(tmp_path / "in", ["wrong"])
+        waits = notebook(START, "import time", body("time.sleep(1000)"), HAND_IN)
+        (tmp_path / "in" / "zzz.ipynb").write_text(waits)
 
-        def note(each):
-            meanwhile.append(signal.getsignal(signal.SIGINT))
-            kill(each)
+        out, journal = tmp_path / "grades.csv", tmp_path / "grades.csv.journal"
+        words = ["grade", tmp_path / "in", "--out", out, "--exercises", "giou_loss", *room.words]
+        words += ["--time-limit", 60, "--workers", 1]
+        started = subprocess.Popen(
+            [sys.executable, "-m", "detlearn.cli", *map(str, words)],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
 
-        monkeypatch.setattr(box.Box, "kill", note)
-        waits = (START, "import time", body("time.sleep(100)"), HAND_IN)
-        settings = Settings(0, ("giou_loss",), Limits(seconds=60))
-        try:
-            with (
-                pytest.raises(KeyboardInterrupt),
-                Graders(1, settings, in_container=room.in_container) as graders,
-            ):
-                row = graders._threads.submit(graders.grade, submitted("waits", *waits))
-                while not graders._boxes:
-                    pass
-                raise KeyboardInterrupt
-            assert row.result().lost and not graders._boxes
-            assert meanwhile[0] == signal.SIG_DFL
-            assert signal.getsignal(signal.SIGINT) == before
-        finally:
-            signal.signal(signal.SIGINT, before)
+        # In the sandbox there is the first process, and a child of it while a function is asked.
+        rows, processes = (0, 1) if moment == "it loads torch" else (1, 2)
+        family = {}
+        while sum(name not in ("bwrap", "setpriv") for name in family.values()) < processes or (
+            journal.read_bytes().count(b'"row"') < rows
+        ):
+            assert started.poll() is None, "it ended before it could be stopped"
+            family = descendants(started.pid)
+            time.sleep(0.01)
+        started.send_signal(signal.SIGINT)
 
-    def test_after_an_error_ctrl_c_means_what_it_meant(self):
+        assert started.wait() == -signal.SIGINT and not out.exists()
+        with Journal(journal) as kept:
+            assert len(kept.rows) == rows
+        while any(os.path.exists(f"/proc/{pid}") for pid in family):
+            time.sleep(0.01)
+
+    def test_another_command_is_stopped_as_before(self, tmp_path, capsys):
         before = signal.getsignal(signal.SIGINT)
-        try:
-            with (
-                pytest.raises(OSError, match="no space left"),
-                Graders(1, Settings(0, ("giou_loss",)), in_container=True),
-            ):
-                raise OSError("no space left")
-            assert signal.getsignal(signal.SIGINT) == before
-        finally:
-            signal.signal(signal.SIGINT, before)
+        assert main(["grade", str(tmp_path), "--out", str(tmp_path / "g.csv")]) == 2
+        assert signal.getsignal(signal.SIGINT) == before
+
+
+def descendants(pid):
+    """The processes that a process started, and theirs: number → name."""
+    parents, names = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            number, name, rest = re.match(r"(\d+) \((.*)\) (.*)", path.read_text()).groups()
+            parents[int(number)], names[int(number)] = int(rest.split()[1]), name
+
+    found, ahead = {}, [pid]
+    while ahead:
+        parent = ahead.pop()
+        children = [child for child, of in parents.items() if of == parent]
+        found |= {child: names[child] for child in children}
+        ahead += children
+    return found
