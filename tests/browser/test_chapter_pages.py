@@ -19,6 +19,7 @@ CHAPTERS = (
     "04_anchor_free",
     "05_detr",
     "06_iou_losses",
+    "07_comparison",
     "08_debugging",
 )
 WIDTHS = (390, 1280, 1440, 1920)
