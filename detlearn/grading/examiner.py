@@ -14,7 +14,7 @@ from typing import Any
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Own, judge
-from detlearn.check.engine.cases import Answer, Case, fault
+from detlearn.check.engine.cases import Answer, Case
 from detlearn.check.engine.display import Verdict
 from detlearn.check.engine.forms import tensors_in
 from detlearn.check.engine.sandbox import call_own
@@ -103,18 +103,7 @@ class Sheet:
             return judge(self.exercise, self.cases, answers, self.own)
         except Exception as error:  # tensors that no comparison was written for
             why = f"the answers cannot be compared ({type(error).__name__})"
-            raise wire.Garbled(self._fault(answers) or why) from error
-
-    def _fault(self, answers: list[Answer]) -> str:
-        """The plain sentence on the first wrong answer, where the engine cannot say more."""
-        for i, answer in enumerate(answers):
-            try:
-                found = fault(self.cases[i], answer, self.own.expected(i), self.exercise.returns)
-            except Exception:
-                return ""
-            if found:
-                return f"on {self.cases[i].note}: {found.text}"
-        return ""
+            raise wire.Garbled(why) from error
 
 
 class Examiner:

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -19,8 +18,7 @@ from torch import Tensor
 from detlearn.check.engine.cases import Answer, Case, Trouble
 from detlearn.check.engine.sandbox import DTYPES
 
-KINDS_OF_NUMBERS = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
-WRONG_FORM = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError)
+WRONG_FORM = (ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 MAX_TEXT = 400
 # After these the engine asks no more, so the answers may end early.
 LAST = ("blank", "timeout", "memory", "exit", "no function")
@@ -59,44 +57,44 @@ def encode(answers: Sequence[Answer], most: Sequence[int], sentence: str = "") -
 
     Args:
         answers: to send.
-        most: for each, the number of elements up to which a tensor is sent; of a larger one, which
-            is wrong anyway, only what is said of it: dtype and shape.
+        most: for each, the number of elements up to which a tensor is sent; a larger one, which is
+            wrong anyway, is named instead.
         sentence: to send along.
     """
     tensors: dict[str, Tensor] = {}
     rows: list[dict[str, Any]] = []
 
     for i, (answer, largest) in enumerate(zip(answers, most)):
-        trouble, values, own = answer.trouble, [], {}
-
         # What cannot be packed spoils this answer, not the others.
         try:
-            for j, value in enumerate(answer.values):
-                too_large = value.numel() > largest
-                values.append([_name(value.dtype), list(value.shape)] if too_large else None)
-                if not too_large:
-                    own[f"{i}.{j}"] = _plain(value)
-            if answer.gradient is not None:
-                own[f"{i}.gradient"] = _plain(answer.gradient)
+            trouble, own = _packable(answer, largest)
             save(own)
         except Exception:
-            trouble = Trouble("type", "your function returns an unusual kind of tensor")
-            values, own = [], {}
+            trouble, own = Trouble("type", "your function returns an unusual kind of tensor"), {}
 
-        tensors |= own
+        tensors |= {f"{i}.{key}": value for key, value in own.items()}
         row = {name: getattr(answer, name) for name in ("changed", "printed", "steps")}
         row["trouble"] = trouble and [trouble.kind, trouble.message, trouble.line]
-        rows.append({**row, "values": values})
+        rows.append({**row, "values": len(own.keys() - {"gradient"})})
 
     return pack({"sentence": sentence, "answers": rows}, tensors)
 
 
-def _plain(value: Tensor) -> Tensor:
-    return value.detach().as_subclass(Tensor).cpu().contiguous().clone()
+def _packable(answer: Answer, most: int) -> tuple[Trouble | None, dict[str, Tensor]]:
+    """An answer's trouble, and by name its tensors as ordinary ones."""
+    for value in answer.values:
+        if value.numel() > most:
+            shape = tuple(value.shape)
+            text = f"your function returned a tensor of shape {shape}, more than any answer needs"
+            return Trouble("type", text), {}
 
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    tensors = {str(j): value for j, value in enumerate(answer.values)}
+    if answer.gradient is not None:
+        tensors["gradient"] = answer.gradient
+    return answer.trouble, {
+        name: value.detach().as_subclass(Tensor).cpu().contiguous().clone()
+        for name, value in tensors.items()
+    }
 
 
 def decode(
@@ -114,7 +112,7 @@ def decode(
         most: as for `encode`.
 
     Returns:
-        The answers. A tensor that was too large to be sent is one without memory ("meta").
+        The answers.
 
     Raises:
         Garbled: if it is anything else, or has another number of answers.
@@ -141,39 +139,24 @@ def _answer(
         kind, message, line = map(clean, row["trouble"])
         trouble = Trouble(kind, message, line)
 
-    steps, changed = row["steps"], row["changed"]
-    if not all(type(number) is int for number in (steps, *changed)):
-        raise TypeError("not a number of steps, or not the places of arguments")
+    number, steps, changed = row["values"], row["steps"], row["changed"]
+    if not all(type(each) is int for each in (number, steps, *changed)):
+        raise TypeError("not a number of values or of steps, or not the places of arguments")
 
-    values = [
-        _too_large(*said, most) if said else _sent(tensors[f"{index}.{j}"], most)
-        for j, said in enumerate(row["values"])
-    ]
+    values = tuple(tensors[f"{index}.{j}"] for j in range(number))
+    for value in values:
+        if value.dtype not in DTYPES or value.numel() > most:
+            raise ValueError("a tensor that is too large, or not one of real numbers")
 
     # A gradient has the form of what it belongs to, and nothing else is compared with it.
     gradient = tensors.get(f"{index}.gradient")
     if gradient is not None:
         argument = case.args[case.differentiated[1]]
-        if not case.gradient or gradient.shape != argument.shape:
-            raise ValueError("a gradient of another shape")
-        _sent(gradient, gradient.numel())
+        form = (argument.shape, argument.dtype)
+        if not case.gradient or (gradient.shape, gradient.dtype) != form:
+            raise ValueError("a gradient of another form")
 
-    printed = clean(row["printed"])
-    return Answer(tuple(values), gradient, trouble, tuple(changed), printed, steps)
-
-
-def _sent(tensor: Tensor, most: int) -> Tensor:
-    if tensor.dtype not in DTYPES or tensor.numel() > most:
-        raise ValueError("a tensor that is too large, or not one of real numbers")
-    return tensor
-
-
-def _too_large(dtype: str, shape: list[int], most: int) -> Tensor:
-    """A tensor of which only dtype and shape are known."""
-    tensor = torch.empty(shape, dtype=KINDS_OF_NUMBERS[dtype], device="meta")
-    if tensor.numel() <= most:
-        raise ValueError("it is not too large to be sent")
-    return tensor
+    return Answer(values, gradient, trouble, tuple(changed), clean(row["printed"]), steps)
 
 
 def clean(text: str, most: int = MAX_TEXT) -> str:
