@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from detlearn import plotting
 from detlearn.metrics import coco_metrics, error_analysis
 from detlearn.plotting import style
+from detlearn.plotting.charts import FAINT
 
 DEFAULTS = dict(matplotlib.rcParamsDefault)
 
@@ -304,3 +305,42 @@ def test_palette_is_safe_for_the_colour_blind(deficiency):
     distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
     assert len(style.PALETTE) >= 12
     assert distance[np.triu_indices(len(seen), 1)].min() > 0.13
+
+
+# ---- many lines by groups
+
+
+CURVES = {
+    "a": [(0, 1), (1, 2)],
+    "b": [(0, 2), (1, 3)],
+    "c": [(0, 3), (2, 4)],
+}
+
+
+def test_every_line_is_faint_in_the_panels_of_the_other_groups():
+    groups = {"first": ("a", "b"), "nobody": ("z",), "second": ("c", "y")}
+    panels = plotting.plot_groups(CURVES, groups, xlabel="steps", ylabel="AP", marker="o")
+
+    assert [ax.get_title() for ax in panels] == ["first", "second"]
+    named = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in panels]
+    assert named == [["a", "b"], ["c"]]
+
+    for ax, faint in zip(panels, (1, 2)):
+        assert len(ax.lines) == 3
+        behind = [line for line in ax.lines if line.get_color() == FAINT["color"]]
+        assert len(behind) == faint and all(line.get_marker() == "None" for line in behind)
+    assert panels[1].lines[-1].get_xydata().tolist() == [[0, 3], [2, 4]]
+    assert panels[1].lines[-1].get_marker() == "o"
+
+    # All panels have the same axes, so that lines compare.
+    assert panels[0].get_xlim() == panels[1].get_xlim()
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+    figure = panels[0].figure
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("steps", "AP")
+
+
+def test_a_curve_without_a_group_is_not_left_out_silently():
+    with pytest.raises(ValueError, match=r"in none: \['b', 'c'\]"):
+        plotting.plot_groups(CURVES, {"first": ("a",)}, xlabel="x", ylabel="y")
+    with pytest.raises(ValueError, match="in none"):
+        plotting.plot_groups({}, {"first": ("a",)}, xlabel="x", ylabel="y")

@@ -45,7 +45,9 @@ def describe(device: torch.device) -> str:
     vectors = torch.backends.cpu.get_cpu_capability()
     if has_native_bfloat16(device):
         vectors += " and bfloat16"
-    return f"{available_cores()} cores of {name} ({vectors}), {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    plural = "" if threads == 1 else "s"
+    return f"{available_cores()} cores of {name} ({vectors}), {threads} thread{plural}"
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

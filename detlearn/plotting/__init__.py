@@ -1,8 +1,8 @@
 """The pictures of the book: objects, detections, matches, label assignment, charts."""
 
 from detlearn.plotting.charts import (
-    line_looks,
     plot_errors,
+    plot_groups,
     plot_history,
     plot_pr_curves,
     plot_runs,
@@ -22,11 +22,11 @@ from detlearn.plotting.style import use_style
 __all__ = [
     "count_mistakes",
     "draw_boxes",
-    "line_looks",
     "match_detections",
     "match_legend",
     "pixel_axes",
     "plot_errors",
+    "plot_groups",
     "plot_history",
     "plot_pr_curves",
     "plot_runs",

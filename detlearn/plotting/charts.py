@@ -110,6 +110,63 @@ def line_looks(count: int) -> list[dict]:
     ]
 
 
+def plot_groups(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    groups: Mapping[str, Sequence[str]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    marker: str | None = None,
+) -> np.ndarray:
+    """Plot many lines so that each can be followed: a panel a group, all others faint behind it.
+
+    Args:
+        curves: the points (x, y) of each line, by its name.
+        groups: title of a panel → the names of its lines. A name without a curve is left out, and
+            a group of which none is left has no panel.
+        xlabel, ylabel: of all panels, which share their axes.
+        marker: at the points of the lines, if they are few.
+
+    Returns:
+        The panels, an array of Axes in the order of the groups.
+
+    Raises:
+        ValueError: if a curve is in no group, or none is there.
+    """
+    members = {title: [name for name in names if name in curves] for title, names in groups.items()}
+    members = {title: names for title, names in members.items() if names}
+    homeless = set(curves).difference(*members.values())
+    if homeless or not members:
+        raise ValueError(f"every curve needs a group to be seen in; in none: {sorted(homeless)}")
+
+    rows = -(-len(members) // 2)  # two panels side by side, rounded up
+    figure, axes = plt.subplots(
+        rows,
+        2,
+        figsize=(WIDTH, 3.0 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = axes.flat[: len(members)]
+    for left_over in axes.flat[len(members) :]:
+        left_over.set_axis_off()
+
+    for ax, (title, names) in zip(panels, members.items()):
+        for other, points in curves.items():
+            if other not in names:
+                ax.plot(*zip(*points), **FAINT)
+        for look, name in zip(line_looks(len(names)), names):
+            ax.plot(*zip(*curves[name]), label=name, marker=marker, **look)
+        ax.set_title(title)
+        ax.legend(loc="best")
+
+    figure.supxlabel(xlabel)
+    figure.supylabel(ylabel)
+    return panels
+
+
 def plot_history(history: "History", *, ax: Axes | None = None) -> Axes:
     """Plot a training: the loss and its terms, the AP of each evaluation, the learning rate.
 

@@ -240,8 +240,8 @@ class DetectionTable:
 
     def _repr_html_(self) -> str:
         head = "".join(
-            f'<th scope="col" style="{NARROW}" title="{html.escape(column.about)}">'
-            f"{html.escape(column.title)}</th>"
+            f'<th scope="col" style="{NUMBER}" title="{html.escape(column.about)}">'
+            f"{breakable(column.title)}</th>"
             for column in self.columns
         )
         body = "".join(self._html_row(detector) for detector in self.cells)

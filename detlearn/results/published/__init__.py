@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detlearn.results.page_tables import FITS
+from detlearn.results.page_tables import FITS, NAME, NARROW
 
 FILE = Path(__file__).parent / "detectors.json"
 NOT_FOUND = "not found"
@@ -62,6 +62,8 @@ COLUMNS = {
     "licence of the code": ("licence",),
 }
 
+WORDS = {"split": "images", "backbone": "backbone", "input_size": "size", "schedule": "schedule"}
+
 
 class PublishedTable:
     """The rows as a table that shows itself in a notebook.
@@ -92,7 +94,7 @@ class PublishedTable:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{title}</th>' for title in COLUMNS)
+        head = "".join(f'<th scope="col" style="{NARROW}">{title}</th>' for title in COLUMNS)
         body = "".join(_html_row(row) for row in self.rows)
         return (
             f'<div class="published"><table style="{FITS}">'
@@ -111,8 +113,9 @@ def published_detectors() -> PublishedTable:
 def _text(row: Published, name: str) -> str:
     value = getattr(row, name)
     if name == "ap":
-        return NOT_FOUND if value is None else f"{value:.1f}"
-    return str(value)
+        return f"AP {NOT_FOUND}" if value is None else f"{value:.1f}"
+    # Where several facts stand in one cell, it has to be said which of them is not found.
+    return f"{WORDS[name]} {NOT_FOUND}" if value == NOT_FOUND and name in WORDS else str(value)
 
 
 def _html_row(row: Published) -> str:
@@ -123,8 +126,8 @@ def _html_row(row: Published) -> str:
     source = f'<a href="{html.escape(row.url)}">{html.escape(row.source)}</a>{note}'
 
     first, *others = cells
-    body = "".join(f"<td>{cell}</td>" for cell in others)
+    body = "".join(f'<td style="{NARROW}">{cell}</td>' for cell in others)
     return (
-        f'<tr><th scope="row" style="border-bottom: none">{first}</th>{body}</tr>'
-        f'<tr><td colspan="{len(COLUMNS)}">source: {source}</td></tr>'
+        f'<tr><th scope="row" style="{NAME}; border-bottom: none">{first}</th>{body}</tr>'
+        f'<tr><td style="{NARROW}" colspan="{len(COLUMNS)}">source: {source}</td></tr>'
     )
