@@ -27,8 +27,8 @@ from pathlib import Path
 
 from detlearn.check import EXERCISES
 from detlearn.check.engine import Hunt
+from detlearn.grading import pieces
 from detlearn.grading.box import Limits
-from detlearn.grading.exports import solution
 from detlearn.grading.grader import grade_folder
 
 START = "import torch\nfrom detlearn import check"
@@ -173,7 +173,8 @@ HOSTILE: dict[str, tuple[str, str, int]] = {
 def own(name: str) -> str:
     """The package's function under an exercise's name, as if a student had written it."""
     exercise = EXERCISES[name]
-    return solution(exercise).replace(f"def {exercise.reference.__name__}(", f"def {name}(")
+    source = pieces.code(pieces.home(exercise.reference))
+    return source.replace(f"def {exercise.reference.__name__}(", f"def {name}(")
 
 
 def handing_in(name: str) -> str:

@@ -4,8 +4,8 @@
 - box.py builds a sandbox for them, calls.py forbids what would lead out of it; inside.py asks the
   questions there, wire.py brings the answers back.
 - pieces.py takes the package apart, view.py puts together what an exercise may see of it, with
-  missing.py in place of the answers.
+  missing.py in place of everything else.
 - examiner.py compares one submission's answers, grader.py works through a folder, journal.py
   remembers, tables.py writes the results.
-- exports.py and nbgrader.py make courses for nbgrader, whose test cells call strict.py.
+- nbgrader.py makes courses for nbgrader, whose test cells call strict.py.
 """

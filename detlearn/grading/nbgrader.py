@@ -1,28 +1,55 @@
 """A course for nbgrader: one assignment per chapter, released, graded and exported by nbgrader.
 
-Every exercise becomes three cells: its text, a solution cell (nbgrader cuts the solution out for
-the release) and a locked test cell with the points. The test cell asks the function that stands
-there and leaves its name alone; a second, hidden test asks it with the course's private seed.
+An exercise is found in a chapter by its stub: a function of the exercise's name that raises
+NotImplementedError. It becomes three cells: the text before it; the stub, below it the solution,
+which nbgrader cuts out for the release; and a locked test cell with the points. Before them stand
+the chapter's imports and what the stubs' signatures read (found by `slicing`), and nothing that
+trains.
+
+The test cell asks the function that stands there and leaves its name alone; a second, hidden test
+asks it with the course's private seed.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import secrets
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detlearn.grading.exports import Chapter, Stub, read_chapter, solved
+from detlearn.check import EXERCISES
+from detlearn.check.engine import Exercise
+from detlearn.grading.pieces import code, home
+from detlearn.grading.slicing import IMPORTS, Notebook, Statement, needed_before, parse
 from detlearn.machine.checkpoints import write_atomically
+
+# How the cell begins that installs the package where it is missing: not for an assignment.
+BOOTSTRAP = "# Makes sure that the package detlearn is here"
 
 CONFIG = """\
 # What nbgrader is told about this course; see https://nbgrader.readthedocs.io for more.
 c = get_config()  # noqa: F821
 
 c.CourseDirectory.course_id = "object_detection"
-c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("write this function")'}
+c.ClearSolutions.code_stub = {"python": "# write the function above"}
 c.ExecutePreprocessor.timeout = 120  # seconds for one cell
 """
+SOLVED = """\
+{stub}
+
+
+### BEGIN SOLUTION
+def _solution():
+{code}
+
+    return {reference}
+
+
+{name} = _solution()
+### END SOLUTION"""
 TEST = """\
 from detlearn.grading.strict import require
 
@@ -31,6 +58,24 @@ require("{name}", {name})
 require("{name}", {name}, seed={seed})
 ### END HIDDEN TESTS"""
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+@dataclass(frozen=True)
+class Stub:
+    """An exercise as a chapter states it."""
+
+    exercise: Exercise
+    text: str  # the Markdown before it
+    source: str  # of the function
+    needs: tuple[str, ...]  # statements that must run before it
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What an export takes from a chapter: its title and its stubs, in order."""
+
+    title: str
+    stubs: tuple[Stub, ...]
 
 
 def write_course(course: Path, chapters: Path, seed: int | None = None) -> list[Path]:
@@ -70,6 +115,70 @@ def write_course(course: Path, chapters: Path, seed: int | None = None) -> list[
     return paths
 
 
+# ---- a chapter ----
+
+
+def read_chapter(path: Path) -> Chapter:
+    """Find the exercises of a chapter.
+
+    Args:
+        path: of the notebook.
+
+    Returns:
+        Its title and its exercises, maybe none.
+
+    Raises:
+        ValueError: if the file is no notebook.
+    """
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no notebook: {error!r}") from error
+
+    texts = "\n".join(source for kind, source in cells if kind == "markdown")
+    headings = (line[2:] for line in texts.splitlines() if line.startswith("# "))
+
+    # Statements are found in the code; the text before one, by the numbers of the cells.
+    notebook = parse(path.name, [source if kind == "code" else "" for kind, source in cells])
+
+    stubs = []
+    for index, statement in enumerate(notebook.statements):
+        if exercise := _stated_by(statement.node):
+            before = reversed(cells[: statement.cell])
+            text = next((source for kind, source in before if kind == "markdown"), "")
+            source = _source(notebook, statement)
+            stubs.append(Stub(exercise, text, source, _needs(notebook, index)))
+
+    return Chapter(next(headings, path.stem).strip(), tuple(stubs))
+
+
+def _stated_by(node: ast.stmt) -> Exercise | None:
+    if not isinstance(node, ast.FunctionDef) or node.name not in EXERCISES:
+        return None
+    raised = [n for n in node.body if isinstance(n, ast.Raise) and "NotImplemented" in ast.dump(n)]
+    return EXERCISES[node.name] if raised else None
+
+
+def _source(notebook: Notebook, statement: Statement) -> str:
+    node = statement.node
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+    return "\n".join(notebook.cells[statement.cell].split("\n")[first - 1 : node.end_lineno])
+
+
+def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
+    """The imports of the chapter so far, and what the stub's signature reads."""
+    installs = [i for i, cell in enumerate(notebook.cells) if BOOTSTRAP in cell]
+    before = [s for s in notebook.statements[:index] if s.cell not in installs]
+
+    needed, _ = needed_before(before, notebook.statements[index].reads)
+    both = [s for i, s in enumerate(before) if i in needed or isinstance(s.node, IMPORTS)]
+    return tuple(dict.fromkeys(_source(notebook, s) for s in both))
+
+
+# ---- an assignment ----
+
+
 def assignment(chapter: Chapter, seed: int) -> dict[str, Any]:
     """Return the notebook of an assignment.
 
@@ -83,38 +192,35 @@ def assignment(chapter: Chapter, seed: int) -> dict[str, Any]:
     # What several exercises need is there once.
     needs = "\n".join(dict.fromkeys(need for stub in chapter.stubs for need in stub.needs))
 
-    cells = [_cell("markdown", "title", f"# {chapter.title}: exercises", locked=True)]
+    cells = [_cell("markdown", "title", f"# {chapter.title}: exercises")]
     if needs.strip():
-        cells.append(_cell("code", "needed", needs, locked=True))
+        cells.append(_cell("code", "needed", needs))
+
     for stub in chapter.stubs:
-        cells += _cells_of(stub, seed)
+        name, points = stub.exercise.name, stub.exercise.points
+        text = stub.text or f"Exercise {stub.exercise.number}: `{name}`"
+        test = TEST.format(name=name, seed=seed)
+        cells.append(_cell("markdown", f"{name}-text", text))
+        cells.append(_cell("code", name, solved(stub), solution=True))
+        cells.append(_cell("code", f"{name}-test", test, points=points))
 
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def _cells_of(stub: Stub, seed: int) -> list[dict[str, Any]]:
-    name = stub.exercise.name
-    test = TEST.format(name=name, seed=seed)
-    text = stub.text or f"Exercise {stub.exercise.number}: `{name}`"
-    return [
-        _cell("markdown", f"{name}-text", text, locked=True),
-        _cell("code", name, solved(stub), solution=True),
-        _cell("code", f"{name}-test", test, locked=True, points=stub.exercise.points),
-    ]
-
-
 def _cell(
-    kind: str,
-    name: str,
-    source: str,
-    *,
-    locked: bool = False,
-    solution: bool = False,
-    points: int | None = None,
+    kind: str, name: str, source: str, *, solution: bool = False, points: int | None = None
 ) -> dict[str, Any]:
-    nbgrader: dict[str, Any] = {"schema_version": 3, "grade_id": name, "cell_type": kind}
-    nbgrader |= {"locked": locked, "solution": solution, "task": False, "grade": points is not None}
+    """A cell: one to write a solution in, or a locked one, with points if it is a test."""
+    nbgrader: dict[str, Any] = {
+        "schema_version": 3,
+        "grade_id": name,
+        "cell_type": kind,
+        "locked": not solution,
+        "solution": solution,
+        "task": False,
+        "grade": points is not None,
+    }
     if points is not None:
         nbgrader["points"] = points
 
@@ -123,3 +229,22 @@ def _cell(
     if kind == "code":
         cell |= {"outputs": [], "execution_count": None}  # it has not run yet
     return cell
+
+
+def solved(stub: Stub) -> str:
+    """Return a stub, and below it the solution, between the marks that nbgrader cuts out.
+
+    Args:
+        stub: of an exercise.
+
+    Returns:
+        Source that gives the stub's name to the package's function. It calls nothing of the
+        package.
+    """
+    answer = home(stub.exercise.reference)
+    return SOLVED.format(
+        stub=stub.source,
+        code=textwrap.indent(code(answer), "    "),
+        reference=answer[1],
+        name=stub.exercise.name,
+    )

@@ -1,19 +1,17 @@
-"""The package as a sandbox sees it: whole where it tells nothing, cut where it holds an answer.
+"""The package as a sandbox sees it: what an exercise allows, and a stand-in for everything else.
 
 A learner's function runs beside a base, which asks the questions and is the same for all, and a
-view of the package made for its exercise. The view holds
+view of the package made for its exercise. In the view every module of the package has the names
+that it has in truth. Behind a name stands
 
-- the functions that the exercise allows, and what they need;
-- the rooms in `OPEN`, less what in them uses something that is cut;
-- numbers and words that a module gives a name.
+- the function, if the exercise allows it: with what it needs, as source on its own;
+- the value, if it is numbers or words;
+- else a `Missing`, which raises when it is called.
 
-In place of every other function and class stands a `Missing`, which raises when it is called. What
-is cut is not in the source, so nothing finds it there: no import, no subclass, no reading of files.
-What is kept comes in `pieces`; of what these need, a name of torchvision and a module handed on as
-a whole count as cut.
-
-Of torchvision every name is missing, but for functions that the exercise allows: these are the
-package's own, which are called the same and return the same. Its compiled operators are not there.
+What is not there is not in the source, so nothing finds it: no import, no subclass, no reading of
+files. Of torchvision every name is missing, but for the functions that the exercise allows: these
+are the package's own, which are called the same and return the same. Its compiled operators are not
+there.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from detlearn.check import EXERCISES
@@ -32,36 +30,25 @@ from detlearn.grading.pieces import (
     PACKAGE,
     Module,
     Part,
-    given_by,
+    code,
     home,
-    is_there,
     module_name,
     modules,
-    needs,
     together,
 )
 from detlearn.grading.slicing import Statement
 
-OPEN = (
-    *("detlearn.data.toytown", "detlearn.machine.progress", "detlearn.samples"),
-    "detlearn.check.debugging.causes",
-)
 # What runs in the sandbox; it knows no answers.
 WHOLE = (
     *("__init__.py", "check/engine/*.py"),
     *("grading/__init__.py", "grading/missing.py", "grading/inside.py", "grading/wire.py"),
     *("grading/calls.py", "grading/slicing.py", "grading/submissions.py"),
 )
-# Where torchvision has functions that the package has, too.
-COUNTERPARTS = ("torchvision.ops", "torchvision.ops.boxes")
 # What a notebook's cells may import, with what these require.
 VISIBLE = ("torch", "numpy", "scipy", "matplotlib", "pillow", "tqdm", "safetensors", "ipywidgets")
 
-HEAD = """\
-from __future__ import annotations
-
-from detlearn.grading.missing import Missing
-"""
+ALLOWED = "detlearn.allowed"  # of a view: in each module of it a function that may be called
+CAUSES = "detlearn.check.debugging.causes"  # of the checks, the one whose words are no secret
 ALL_MISSING = """\
 from detlearn.grading.missing import anything
 
@@ -99,8 +86,8 @@ def make_view(exercise: str, given: frozenset[str] = frozenset()) -> dict[str, s
 
     Args:
         exercise: its name.
-        given: other exercises, whose functions stand there whole: where a learner's own was wrong,
-            the notebook goes on with the package's.
+        given: other exercises, whose functions are allowed as well: where a learner's own was
+            wrong, the notebook goes on with the package's.
 
     Returns:
         module → text; of detlearn, those that are not in the base.
@@ -113,68 +100,71 @@ def make_view(exercise: str, given: frozenset[str] = frozenset()) -> dict[str, s
 
     asked = EXERCISES[exercise]
     allowed = _allowed(asked, given)
-    kept = _kept(asked, allowed)
-    texts = {module.name: _text(module, kept, asked) for module in modules().values()}
+    texts = {
+        module.name: "\n".join(dict.fromkeys(_lines(module, allowed, asked)))
+        for module in modules().values()
+    }
 
-    why = f"is not for {_label(asked)}"
+    texts[ALLOWED] = ""
+    for name, part in allowed.items():
+        texts[f"{ALLOWED}.{name}"] = code(part)
+
+    counterparts = [_import(name) for name in allowed]
+    all_missing = ALL_MISSING.format(why=f"is not for {_label(asked)}")
     for name in _modules_of_torchvision():
-        lines = [f"from {home} import {own}" for home, own in sorted(allowed & kept)]
-        counterparts = lines if name in COUNTERPARTS else []
-        texts[name] = "\n".join([*counterparts, ALL_MISSING.format(why=why)])
+        texts[name] = "\n".join([*counterparts, all_missing])
     return texts
 
 
-# ---- what is kept ----
-
-
-def _allowed(exercise: Exercise, given: Collection[str]) -> set[Part]:
-    """The functions that may be called."""
-    # Where two modules have one of that name, the exercise's own is meant.
-    module, _ = home(exercise.reference)
-    found = {(module, name) for name in exercise.allowed & modules()[module].parts.keys()}
-    elsewhere = exercise.allowed - {name for _, name in found}
-    found |= {
-        (module.name, name)
-        for module in modules().values()
-        for name in elsewhere & module.parts.keys()
-        if not module.name.startswith("detlearn.check")
-    }
-    return found | {home(EXERCISES[name].reference) for name in given}
-
-
-def _kept(exercise: Exercise, allowed: Collection[Part]) -> set[Part]:
-    """What the view holds, in pieces."""
-    # An allowed function brings along whatever it needs, except the answer.
+def _allowed(exercise: Exercise, given: Collection[str]) -> dict[str, Part]:
+    """Name → the function that may be called by it."""
     answer = home(exercise.reference)
-    kept = {part for each in allowed for part in together(each, [answer])}
-    kept = {part for part in kept | (_open() - _answers().keys()) if is_there(*part)} - {answer}
-
-    # What uses something that is not there goes, until nothing more does.
-    while broken := {part for part in kept if not needs(*part) <= kept}:
-        kept -= broken
-    return kept
-
-
-@functools.cache
-def _open() -> frozenset[Part]:
-    """What every exercise may see, where it uses nothing that is cut."""
-    return frozenset(
-        (module.name, name)
+    found = {
+        name: (module.name, name)
         for module in modules().values()
-        for name, statements in module.parts.items()
-        if f"{module.name}.".startswith(tuple(f"{room}." for room in OPEN))
-        or (".check." not in module.name and all(map(_is_constant, statements)))
-    )
+        for name in exercise.allowed & module.parts.keys()
+    }
+
+    # Where two modules have one of that name, the exercise's own is meant, or the one given.
+    own = modules()[answer[0]].parts.keys()
+    found |= {name: (answer[0], name) for name in exercise.allowed & own}
+    for name in given:
+        part = home(EXERCISES[name].reference)
+        found[part[1]] = part
+
+    # One that needs the answer would bring it along.
+    return {name: part for name, part in found.items() if answer not in together(part)}
+
+
+def _lines(module: Module, allowed: dict[str, Part], asked: Exercise) -> Iterator[str]:
+    """A file of the view, name by name."""
+    yield "from detlearn.grading.missing import Missing"
+    yield from (line for (origin, _), line in module.imports.values() if origin in modules())
+
+    tells_nothing = ".check." not in module.name or module.name == CAUSES
+    for name, statements in module.parts.items():
+        part = module.name, name
+        if allowed.get(name) == part:
+            yield _import(name)
+        elif tells_nothing and all(map(_is_constant, statements)):
+            yield from (statement.text for statement in statements)
+        else:
+            owner = _answers().get(part)
+            why = f"belongs to {_label(owner)}" if owner else f"is not for {_label(asked)}"
+            yield f"{name} = Missing({name!r}, {why!r})"
+
+
+def _import(name: str) -> str:
+    return f"from {ALLOWED}.{name} import {name}"
 
 
 def _is_constant(statement: Statement) -> bool:
     """Whether a statement gives a name to numbers or words."""
-    node = statement.node
     try:
-        value = ast.literal_eval(node.value) if isinstance(node, ast.Assign) else None
-    except ValueError:
+        ast.literal_eval(statement.node.value)
+    except (AttributeError, ValueError):
         return False
-    return value is not None and "\\n" not in repr(value)
+    return True
 
 
 @functools.cache
@@ -185,36 +175,6 @@ def _answers() -> dict[Part, Exercise]:
         for function in exercise.solution:
             found.setdefault(home(function), exercise)
     return found
-
-
-# ---- how it is written ----
-
-
-def _text(module: Module, kept: Collection[Part], asked: Exercise) -> str:
-    """A file of the view."""
-    whole = [
-        statement
-        for statement in module.statements
-        if given_by(statement) and all((module.name, name) in kept for name in given_by(statement))
-    ]
-    stay = {name for statement in whole for name in given_by(statement)}
-    wanted = {name for statement in whole for name in statement.reads}
-    if module.is_package:  # what it re-exports, which may be a stub
-        parts = module.imports.items()
-        wanted |= {name for name, (origin, _) in parts if origin.startswith("detlearn")}
-
-    stubs = [
-        f"{name} = Missing({name!r}, {_why((module.name, name), asked)!r})"
-        for name in module.parts
-        if name not in stay and not name.startswith("_")
-    ]
-    texts = (statement.text for statement in whole)
-    return "\n".join([HEAD, *module.import_lines(wanted), *stubs, *texts, ""])
-
-
-def _why(part: Part, asked: Exercise) -> str:
-    owner = _answers().get(part)
-    return f"belongs to {_label(owner)}" if owner else f"is not for {_label(asked)}"
 
 
 def _label(exercise: Exercise) -> str:

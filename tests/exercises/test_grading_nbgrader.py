@@ -13,8 +13,8 @@ from grading_samples import RIGHT, WRONG, notebook
 
 from detlearn.check import EXERCISES, NotSolved
 from detlearn.cli import main
-from detlearn.grading.exports import BOOTSTRAP, read_chapter, solution, solved
-from detlearn.grading.nbgrader import assignment, write_course
+from detlearn.grading.nbgrader import BOOTSTRAP, assignment, read_chapter, solved, write_course
+from detlearn.grading.pieces import code, home
 from detlearn.grading.strict import require
 
 HAS_NBGRADER = importlib.util.find_spec("nbgrader") is not None
@@ -28,7 +28,7 @@ CHAPTER = (
     "giou_loss = check.giou_loss(giou_loss)",
     "history = fit(model)",
 )
-STUB = 'raise NotImplementedError("write this function")'
+STUB = 'raise NotImplementedError("Exercise 6.1")'
 
 
 @pytest.fixture
@@ -82,20 +82,20 @@ class TestExports:
     @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
     def test_solutions_stand_on_their_own(self, exercise):
         """They are right, and strictly so: nothing of the package is called."""
-        code = solution(exercise)
-        assert "detlearn" not in code and '"""' not in code
+        source = code(home(exercise.reference))
+        assert "detlearn" not in source and '"""' not in source
         space = {}
-        exec(code, space)
+        exec(source, space)
         require(exercise.name, space[exercise.reference.__name__], seed=3)
 
-    def test_the_solution_stands_in_the_stub(self, chapters):
+    def test_the_solution_stands_below_the_stub(self, chapters):
         (stub,) = read_chapter(chapters / "06_losses.ipynb").stubs
-        code = solved(stub)
-        assert code.startswith("def giou_loss(\n") and "Returns (N,)." in code
-        assert "    ### BEGIN SOLUTION\n" in code and code.endswith("    ### END SOLUTION")
-        assert "NotImplementedError" not in code.split("### BEGIN")[0]
+        source = solved(stub)
+        before, _, below = source.partition("### BEGIN SOLUTION\n")
+        assert before.strip() == stub.source and "Returns (N,)." in before
+        assert below.endswith("\n### END SOLUTION")
         space = {}
-        exec("\n".join([*stub.needs, code]), space)
+        exec("\n".join([*stub.needs, source]), space)
         require("giou_loss", space["giou_loss"])
 
     def test_cells(self, chapters):
@@ -195,11 +195,8 @@ def test_nbgrader_releases_grades_and_exports(chapters, tmp_path):
     assert "SOLUTION" not in text and "HIDDEN" not in text and "seed=" not in text
     functions = [cell for cell in released["cells"] if STUB in "".join(cell["source"])]
     (function,) = functions
-    for student, code in {"right": RIGHT, "wrong": WRONG, "blank": None}.items():
-        if code:
-            function["source"] = code
-        else:
-            function["source"] = f"def giou_loss(pred_boxes, target_boxes):\n    {STUB}"
+    for student, source in {"blank": function["source"], "right": RIGHT, "wrong": WRONG}.items():
+        function["source"] = source
         folder = course / "submitted" / student / "06_losses"
         folder.mkdir(parents=True)
         (folder / "06_losses.ipynb").write_text(json.dumps(released))

@@ -275,7 +275,7 @@ class TestWhatCanBeReached:
 THEFTS = {
     "prints_the_solution": (
         "print(check.solution('giou_loss'))",
-        "from detlearn.grading.exports import solution\ncode = solution(check.giou_loss)",
+        "from detlearn.grading.pieces import code\ncode = code(('detlearn.losses', 'giou_loss'))",
         "exec(code)",
     ),
     "reads_the_file": (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detlearn.check import EXERCISES
-from detlearn.grading.exports import read_chapter
+from detlearn.grading.nbgrader import read_chapter
 from detlearn.grading.slicing import handed_in, needed_before, parse, places
 
 NAMES = ("giou_loss", "box_iou", "nms")

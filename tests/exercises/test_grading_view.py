@@ -4,10 +4,13 @@ All exercises' views are looked at by `tests/fuzz/fuzz_views.py`; here are some.
 """
 
 import ast
+import builtins
+import functools
 import inspect
 import os
 import re
 import stat
+import symtable
 import textwrap
 from dataclasses import replace
 
@@ -20,8 +23,8 @@ from views import Beside, trouble, write_view
 from detlearn import boxes, nms
 from detlearn.check import EXERCISES
 from detlearn.grading import pieces, view
-from detlearn.grading.exports import read_chapter
 from detlearn.grading.missing import WRITE_IT, Missing, NotYours, anything
+from detlearn.grading.nbgrader import read_chapter
 from detlearn.grading.view import make_view, visible_packages, write_base
 
 # One whose solution has pieces that are allowed, and one that lies in check.
@@ -62,8 +65,9 @@ def test_a_stub_says_which_exercise_it_belongs_to(tmp_path):
     assert "IGNORED = -2" in matching
 
     # What is allowed is there, without its docstring.
-    assert "def box_iou(boxes1, boxes2" in files["detlearn/boxes.py"]
-    assert '"""' not in files["detlearn/boxes.py"]
+    assert "from detlearn.allowed.box_iou import box_iou" in files["detlearn/boxes.py"]
+    assert "def box_iou(boxes1, boxes2" in files["detlearn/allowed/box_iou.py"]
+    assert '"""' not in files["detlearn/allowed/box_iou.py"]
 
 
 def test_whoever_calls_a_stub_reads_who_has_to_write_it():
@@ -111,10 +115,42 @@ def test_of_torchvision_any_name_is_there_and_its_submodules(monkeypatch, tmp_pa
 
 def test_functions_that_are_given_are_there_and_the_answer_is_not(tmp_path):
     files = made(tmp_path, "soft_nms", given=("nms", "mirror_boxes"))
-    assert "def naive_nms(" in files["detlearn/nms.py"]
-    assert "def soft_nms(" not in files["detlearn/nms.py"]
-    assert "def mirror_boxes(" in files["detlearn/check/debugging/mirror_boxes.py"]
-    assert "_cases" not in files["detlearn/check/debugging/mirror_boxes.py"]
+    assert "from detlearn.allowed.naive_nms import naive_nms" in files["detlearn/nms.py"]
+    assert "def naive_nms(" in files["detlearn/allowed/naive_nms.py"]
+    assert "def mirror_boxes(" in files["detlearn/allowed/mirror_boxes.py"]
+    assert not any("def soft_nms(" in text or "def _cases(" in text for text in files.values())
+
+
+def test_what_may_be_called_is_there_and_stands_on_its_own():
+    """Also where all other exercises were wrong, so that the package's functions are given."""
+    for name, exercise in EXERCISES.items():
+        answer = exercise.reference.__name__
+        given = {each: pieces.home(EXERCISES[each].reference) for each in EXERCISES.keys() - {name}}
+        without = {part[1] for part in given.values() if f"def {answer}(" not in pieces.code(part)}
+
+        texts = make_view(name, frozenset(given))
+        may = {each.removeprefix("detlearn.allowed.") for each in texts if ".allowed." in each}
+        assert may == exercise.allowed | without
+        for each in may:
+            text = texts[f"detlearn.allowed.{each}"]
+            assert f"def {each}(" in text and f"def {answer}(" not in text
+            assert "detlearn" not in text and undefined(text) == set()
+
+
+@functools.cache
+def undefined(source):
+    """The names that a source reads and nobody defines."""
+    scopes = [symtable.symtable(source, "source", "exec")]
+    defined = {
+        symbol.get_name()
+        for symbol in scopes[0].get_symbols()
+        if symbol.is_assigned() or symbol.is_imported()
+    }
+    read = set()
+    for scope in scopes:
+        scopes += scope.get_children()
+        read |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
+    return read - defined - set(dir(builtins))
 
 
 def test_two_views_share_what_a_sandbox_loads_once(tmp_path):
@@ -146,8 +182,8 @@ def test_an_exercise_that_is_not_known_is_refused():
 
 def test_torchvisions_functions_that_are_allowed_are_the_packages_which_say_the_same(tmp_path):
     ops = made(tmp_path, "propose")["torchvision/ops/__init__.py"]
-    assert "from detlearn.nms import batched_nms" in ops
-    assert "from detlearn.boxes import box_iou" in ops
+    assert "from detlearn.allowed.batched_nms import batched_nms" in ops
+    assert "from detlearn.allowed.box_iou import box_iou" in ops
     assert "import nms" not in made(tmp_path, "giou_loss")["torchvision/ops/boxes.py"]
 
     torch.manual_seed(0)
@@ -205,7 +241,7 @@ def test_what_a_stub_names_may_be_called(root, tmp_path):
     named = {
         (stub.exercise.name, word)
         for stub in stubs
-        for word in re.findall(r"\w+", ast.get_docstring(stub.node))
+        for word in re.findall(r"\w+", ast.get_docstring(ast.parse(stub.source).body[0]))
         if word in functions
         and word != stub.exercise.name
         and word not in inspect.signature(stub.exercise.reference).parameters
@@ -219,13 +255,15 @@ def test_what_a_stub_names_may_be_called(root, tmp_path):
 # ---- how it is decided: a small package ----
 
 PACKAGE = {
+    "__init__.py": "",
     "ideas.py": """
         import torchvision
         from math import inf
         SIZE = 3
-        WORDS = ("one", "two")
+        WORDS, OTHERS = ("one", "two"), ()
+        DOUBLE = 2 * SIZE
         def answer(x): return helper(x) + SIZE
-        def helper(x): return x
+        def helper(x): return min(x, inf)
         def leads(x): return answer(x)
         def sees(x): return torchvision.ops.nms(x)
         def allowed(x):
@@ -236,22 +274,15 @@ PACKAGE = {
     "data/__init__.py": "from detlearn.data.tools import *\nfrom detlearn.data.tools import plain",
     "data/tools.py": '''
         from __future__ import annotations
-        import torchvision
-        from detlearn import ideas, nets
-        from detlearn.ideas import answer as theirs, allowed
+        from detlearn import ideas
+        from detlearn.ideas import SIZE, answer as theirs, allowed
         from detlearn.nets import respond
         def plain(x: theirs) -> theirs:
             """See `answer`."""
-            return allowed(x) + ideas.SIZE
-        def piece(x): return x
+            _check_number(x)
+            return allowed(x) + SIZE
         def by_alias(x): return theirs(x)
-        def by_module(x): return ideas.answer(x)
         def by_reexport(x): return respond(x)
-        def by_two_modules(x): return nets.ideas
-        def by_a_whole_module(x): return vars(ideas)["answer"](x)
-        def by_an_inner_import(x):
-            from detlearn.ideas import answer
-            return answer(x)
         def by_default(x, f=theirs): return f(x)
         @theirs
         def decorated(x): return x
@@ -267,15 +298,20 @@ PACKAGE = {
         except NameError:
             maybe = None
         def uses_a_chain(x): return Derived()
-        def uses_torchvision(x): return torchvision.ops.nms(x)
-        def recursive(x): return recursive(x - 1) if x else plain(x)
+        def recursive(x): return other(x - 1) if x > 1 else plain(x)
+        def other(x): return recursive(x)
+        class Late(Clean): pass
+        def by_module(x): return ideas.answer(x)
         ''',
+    "data/more.py": "from detlearn.ideas import allowed\ndef helper(x): return allowed(x)",
+    "check/debugging/causes.py": "CAUSES = {'loss': 'its terms'}",
+    "check/debugging/hunts.py": "WANTED = (1, 2)",
 }
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """A package of a few lines, whose exercise asks for `answer` and allows `allowed`."""
+    """A package of a few lines, whose exercise asks for `answer` and allows some functions."""
     package = tmp_path / "detlearn"
     for name, text in PACKAGE.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -284,18 +320,12 @@ def small(monkeypatch, tmp_path):
     def answer(x):
         return x
 
-    def piece(x):
-        return x
-
-    # A piece of the solution lies in a room that is open, and of what is allowed one needs the
-    # answer, one what no view has.
-    answer.__module__, piece.__module__ = "detlearn.ideas", "detlearn.data.tools"
+    answer.__module__ = "detlearn.ideas"
     allowed = frozenset({"allowed", "leads", "sees"})
-    exercise = replace(EXERCISES["nms"], reference=answer, solution=(piece,), allowed=allowed)
-    caches = (pieces.modules, pieces.needs, view._open, view._answers, view.make_view)
+    exercise = replace(EXERCISES["nms"], reference=answer, solution=(), allowed=allowed)
+    caches = (pieces.modules, pieces.together, pieces._needs, view._answers, view.make_view)
     monkeypatch.setattr(pieces, "PACKAGE", package)
     monkeypatch.setattr(view, "PACKAGE", package)
-    monkeypatch.setattr(view, "OPEN", ("detlearn.data",))
     monkeypatch.setattr(view, "EXERCISES", {"nms": exercise})
     for cache in caches:
         cache.cache_clear()
@@ -304,28 +334,56 @@ def small(monkeypatch, tmp_path):
         cache.cache_clear()
 
 
-def test_whatever_leads_to_an_answer_is_cut(small):
-    kept = view._kept(small, view._allowed(small, ()))
-    names = {f"{module.removeprefix('detlearn.')}.{name}" for module, name in kept}
-    assert names == {
-        *("ideas.allowed", "ideas.helper", "ideas.SIZE", "ideas.WORDS"),
-        *("data.tools.plain", "data.tools.Clean", "data.tools.recursive"),
+def test_whatever_leads_to_an_answer_is_not_allowed(small):
+    every = pieces.modules()["detlearn.data.tools"].parts.keys() - {"by_module"}
+    exercise = replace(small, allowed=small.allowed | every)
+    assert view._allowed(exercise, ()).keys() == {
+        *("allowed", "sees", "plain", "Clean", "recursive", "other", "Late"),
     }
+
+
+def test_a_piece_stands_on_its_own(small):
+    space = {}
+    exec(pieces.code(("detlearn.data.tools", "recursive")), space)
+    assert space["recursive"](5) == 4
+    late = pieces.code(("detlearn.data.tools", "Late"))
+    assert late.index("class Clean") < late.index("class Late") and "_check" not in late
+
+
+def test_what_cannot_be_taken_apart_is_refused(small):
+    with pytest.raises(KeyError, match="ideas"):
+        pieces.code(("detlearn.data.tools", "by_module"))
+    with pytest.raises(ValueError, match="helper: the package has two different helper"):
+        pieces.code(("detlearn.data.more", "helper"))
 
 
 def test_the_text_of_a_small_view(small, tmp_path):
     (tmp_path / "view").mkdir()
     files = made(tmp_path / "view", "nms")
-    ideas = files["detlearn/ideas.py"]
-    assert "answer = Missing('answer', 'belongs to exercise 1.4 (nms)')" in ideas
-    assert "SIZE = 3" in ideas and "WORDS = ('one', 'two')" in ideas
-    assert "def allowed(x):\n    answer = helper(x)\n    return answer" in ideas
-    assert "#" not in ideas
-
-    tools = files["detlearn/data/tools.py"]
-    assert "def plain(x):\n    return allowed(x) + ideas.SIZE" in tools
-    assert "TABLE = Missing" in tools and "maybe = Missing" in tools
-    assert "theirs" not in tools and "torchvision" not in tools.replace("uses_torchvision", "")
-    assert files["detlearn/nets.py"].endswith(
-        "from detlearn.ideas import answer as respond\nfrom detlearn import ideas\n"
-    )
+    assert files["detlearn/ideas.py"].splitlines() == [
+        "from detlearn.grading.missing import Missing",
+        "SIZE = 3",
+        "WORDS, OTHERS = (('one', 'two'), ())",
+        "DOUBLE = Missing('DOUBLE', 'is not for exercise 1.4 (nms)')",
+        "answer = Missing('answer', 'belongs to exercise 1.4 (nms)')",
+        "helper = Missing('helper', 'is not for exercise 1.4 (nms)')",
+        "leads = Missing('leads', 'is not for exercise 1.4 (nms)')",
+        "from detlearn.allowed.sees import sees",
+        "from detlearn.allowed.allowed import allowed",
+    ]
+    assert files["detlearn/allowed/allowed.py"].splitlines() == [
+        "from math import inf",
+        "",
+        "def helper(x):",
+        "    return min(x, inf)",
+        "",
+        "def allowed(x):",
+        "    answer = helper(x)",
+        "    return answer",
+    ]
+    assert files["detlearn/nets.py"].splitlines()[1:] == [
+        "from detlearn.ideas import answer as respond",
+        "from detlearn import ideas",
+    ]
+    assert "CAUSES = {'loss': 'its terms'}" in files["detlearn/check/debugging/causes.py"]
+    assert "WANTED = Missing" in files["detlearn/check/debugging/hunts.py"]

@@ -47,7 +47,7 @@ from PIL import Image
 from detlearn.check import EXERCISES
 from detlearn.cli import main as command_line
 from detlearn.data import bccd
-from detlearn.grading.exports import solution
+from detlearn.grading.pieces import code, home
 from detlearn.machine.checkpoints import load_tensors
 from detlearn.training import loop
 
@@ -135,7 +135,7 @@ def download(folder: Path) -> int:
 
 def make_class(folder: Path) -> None:
     """Write submissions: right, wrong, blank, two that attack and one that is no notebook."""
-    right = solution(EXERCISES["nms"])
+    right = code(home(EXERCISES["nms"].reference))
     bodies = {
         "right": right,
         "wrong": "def nms(boxes, scores, threshold):\n    return scores.argsort()",
