@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from detlearn.results.machines import one_machine
-from detlearn.results.page_tables import FITS, NARROW, NUMBER, breakable
+from detlearn.results.page_tables import FITS, NUMBER, WHOLE, breakable
 from detlearn.results.stored import Result, load
 
 NOT_REACHED = "not reached"
@@ -248,7 +248,7 @@ class DetectionTable:
         sources = "".join(f"<li>{html.escape(line)}</li>" for line in self.list_of_sources())
         return (
             f'<div class="detection-comparison"><table style="{FITS}">'
-            f'<thead><tr><th scope="col" style="{NARROW}">detector</th>{head}</tr></thead>'
+            f'<thead><tr><th scope="col" style="{WHOLE}">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<details><summary>Where each number comes from</summary><ul>{sources}</ul></details>"
         )
@@ -270,7 +270,7 @@ class DetectionTable:
             source = self.sources.get(detector, {}).get(column.key, "not measured")
             cells.append(f'<td style="{NUMBER}" title="{html.escape(source)}">{text}</td>')
         name = breakable(detector)
-        return f'<tr><th scope="row" style="{NARROW}">{name}</th>{"".join(cells)}</tr>'
+        return f'<tr><th scope="row" style="{WHOLE}">{name}</th>{"".join(cells)}</tr>'
 
     def _with_rows(self, detectors: Sequence[str]) -> DetectionTable:
         return DetectionTable(

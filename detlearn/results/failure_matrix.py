@@ -20,7 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 from detlearn.results.machines import one_machine
-from detlearn.results.page_tables import FITS, NARROW, NUMBER, breakable
+from detlearn.results.page_tables import FITS, NARROW, NUMBER, WHOLE, breakable
 from detlearn.results.stored import Result, load
 
 NAME = "comparison_matrix"
@@ -160,16 +160,14 @@ class FailureMatrix:
 
     def _repr_html_(self) -> str:
         """Return the relative AP as a table: brown below 1, violet above, intervals as titles."""
-        # Upright names keep the columns so narrow that the whole matrix fits a page, and smaller
-        # letters that it fits a phone without a break in the detectors' names.
+        # Upright names keep the columns so narrow that the whole matrix fits a page.
         upright = f"{NARROW}; writing-mode: vertical-rl; text-align: right"
-        small = f"{FITS}; font-size: min(0.9em, 3.1vw)"
         head = "".join(
             f'<th scope="col" style="{upright}">{html.escape(name)}</th>' for name in self.scenarios
         )
         body = "".join(self._html_row(detector) for detector in self.detectors)
         return (
-            f'<div class="failure-matrix"><table style="{small}">'
+            f'<div class="failure-matrix"><table style="{FITS}">'
             f'<thead><tr><th scope="col" style="{NARROW}">detector</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
             f"<p>Each cell: {html.escape(self.source)}.</p>"
@@ -178,7 +176,7 @@ class FailureMatrix:
     def _html_row(self, detector: str) -> str:
         cells = [self._html_cell(self.cell(detector, scenario)) for scenario in self.scenarios]
         name = breakable(detector)
-        return f'<tr><th scope="row" style="{NARROW}">{name}</th>{"".join(cells)}</tr>'
+        return f'<tr><th scope="row" style="{WHOLE}">{name}</th>{"".join(cells)}</tr>'
 
     @staticmethod
     def _html_cell(found: Interval) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 
-FITS = "overflow-wrap: anywhere; font-size: 0.9em"  # of a table: its words break where they must
+FITS = "overflow-wrap: anywhere; font-size: min(0.9em, 3.1vw)"  # of a table; smaller on a phone
 NARROW = "padding: 0.3em 0.25em"  # of a cell
-NUMBER = f"{NARROW}; text-align: right; overflow-wrap: normal"  # of a cell that must not break
-NAME = f"{NARROW}; overflow-wrap: normal"  # the same for words
+WHOLE = f"{NARROW}; overflow-wrap: normal"  # of a cell whose words must not break
+NUMBER = f"{WHOLE}; text-align: right"
 
 
 def breakable(name: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detlearn.results.page_tables import FITS, NAME, NARROW
+from detlearn.results.page_tables import FITS, NARROW, WHOLE
 
 FILE = Path(__file__).parent / "detectors.json"
 NOT_FOUND = "not found"
@@ -53,13 +53,13 @@ class Published:
     note: str
 
 
-# What a page shows: few columns, which fit a phone, each with its fields one below the other.
+# What a page shows: few columns, which fit a phone, each with its fields one below the other. The
+# licence of the code and the source stand in a row of their own below.
 COLUMNS = {
     "method": ("method", "year"),
     "AP, on": ("ap", "split"),
     "backbone, input, schedule": ("backbone", "input_size", "schedule"),
     "speed, as stated": ("speed",),
-    "licence of the code": ("licence",),
 }
 
 WORDS = {"split": "images", "backbone": "backbone", "input_size": "size", "schedule": "schedule"}
@@ -94,7 +94,7 @@ class PublishedTable:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="{NARROW}">{title}</th>' for title in COLUMNS)
+        head = "".join(f'<th scope="col" style="{WHOLE}">{title}</th>' for title in COLUMNS)
         body = "".join(_html_row(row) for row in self.rows)
         return (
             f'<div class="published"><table style="{FITS}">'
@@ -124,10 +124,11 @@ def _html_row(row: Published) -> str:
     ]
     note = f" ({html.escape(row.note)})" if row.note else ""
     source = f'<a href="{html.escape(row.url)}">{html.escape(row.source)}</a>{note}'
+    below = f"source: {source}; licence of the code: {html.escape(row.licence)}"
 
     first, *others = cells
-    body = "".join(f'<td style="{NARROW}">{cell}</td>' for cell in others)
+    body = "".join(f'<td style="{WHOLE}">{cell}</td>' for cell in others)
     return (
-        f'<tr><th scope="row" style="{NAME}; border-bottom: none">{first}</th>{body}</tr>'
-        f'<tr><td style="{NARROW}" colspan="{len(COLUMNS)}">source: {source}</td></tr>'
+        f'<tr><th scope="row" style="{WHOLE}; border-bottom: none">{first}</th>{body}</tr>'
+        f'<tr><td style="{NARROW}" colspan="{len(COLUMNS)}">{below}</td></tr>'
     )
