@@ -201,13 +201,6 @@ class Examiner:
                 return _Graded(hint=sentence, again=True)
             answers = wire.decode(said, tensors, sheet.asked, sheet.most)
 
-            # The engine's sentence tells the time on the clock; after a stop it asks no more.
-            last = answers[-1].trouble
-            stopped = last is not None and last.kind == "timeout"
-            if stopped:
-                seconds = self.settings.limits.seconds
-                last.message = f"your function was stopped after {seconds:g} seconds"
-
             with self._judging:
                 verdict = sheet.verdict(answers)
         except (wire.Garbled, TypeError) as error:
@@ -216,6 +209,7 @@ class Examiner:
 
         if sentence and verdict.status == "wrong":
             return _Graded(hint=sentence, again=True)
+        stopped = any(answer.trouble and answer.trouble.kind == "timeout" for answer in answers)
         again = verdict.status == "wrong" and not stopped
         return _Graded(verdict.points, one_line(verdict), asked=True, again=again)
 

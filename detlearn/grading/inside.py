@@ -25,8 +25,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
@@ -40,6 +40,7 @@ import torch
 
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
+from detlearn.check.engine.sandbox import OutOfTime, Watch
 from detlearn.check.engine.state import usual_settings
 from detlearn.grading.calls import Forbidden
 from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
@@ -56,7 +57,6 @@ BACKSTOP = 6  # seconds on the clock for each of processor time: other programs 
 GRACE = 2.0  # seconds more: the child itself stops a slow function, and says where
 FILE_BYTES, OPEN_FILES = 1_000_000, 128
 MOST_FILES = 1_000
-RETRY = 0.5  # seconds until a statement that has caught its stop is stopped again
 STOPPED = "it was stopped after {:g} seconds"
 MOVED = ".moved-"  # how it is called on its way to be deleted
 
@@ -93,8 +93,8 @@ class Job:
     Attributes:
         most: bytes that its child may say.
         limits: for the child.
-        data: bytes of data that the keeper itself holds.
-        space: bytes of its addresses, among them memory that is shared and counts as no data.
+        data: bytes that Python and torch hold.
+        space: bytes of their addresses, among them memory that is shared and counts as no data.
     """
 
     most: int
@@ -187,7 +187,7 @@ class Questions:
             there is a function.
         """
         # Bound before the learner's code runs, which may replace what modules hold.
-        question, encoded, packed, start = usual_settings()(ask), encode, pack, _start_clock
+        question, encoded, packed = usual_settings()(ask), encode, pack
 
         notebook = parse(self.notebook[0], code_cells(*self.notebook))
         at, needed = self.place["at"], self.place["needed"]
@@ -205,9 +205,8 @@ class Questions:
             text = trouble or setup.trouble or f"check.{self.exercise} is not reached"
             return packed({"sentence": text})
 
-        # The engine's own alarm follows the clock on the wall; this one the processor.
-        start(limits.seconds)
-        answers = question(received[-1], self.cases, limits.seconds * BACKSTOP)
+        seconds = limits.seconds
+        answers = question(received[-1], self.cases, seconds * BACKSTOP, processor=seconds)
         return encoded(answers, self.most, trouble)
 
     def _stand_in_for_check(self) -> tuple[dict[str, Any], list[Any]]:
@@ -234,23 +233,6 @@ class Questions:
         for name in self.exercises:
             setattr(check, name, functools.partial(take, name))
         return dict.fromkeys(self.place["checks"], check), received
-
-
-def _start_clock(seconds: float) -> None:
-    """Ring the engine's alarm when the process has used more processor time.
-
-    Who takes the timer away is ended by the limit on processor time.
-    """
-
-    def ring(*_: Any) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 1e-4, RETRY)
-
-    signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, seconds, RETRY)
-
-
-class _TooLong(BaseException):
-    """A statement was stopped after so long; no `except Exception` in it prevents this."""
 
 
 class _Setup:
@@ -282,27 +264,27 @@ class _Setup:
         lines = self.notebook.cells[statement.cell].splitlines(keepends=True)
         linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
 
+        # One that never ends must leave time for those after it.
+        clock = max(0.01, (self.clock - time.monotonic()) / 2)
+        processor = max(0.01, (self.ends - time.process_time()) / 2)
         try:
             tree = ast.Module([*self.futures, statement.node], [])
             code = compile(tree, filename, "exec", dont_inherit=True)
-            # One that never ends must leave time for those after it.
-            processor = self.ends - time.process_time()
-            clock = self.clock - time.monotonic()
-            with _stopped_after(processor / 2, clock / 2):
+            with Watch(clock, processor) as watch, watch.armed():
                 exec(code, self.space)
         except BaseException as error:
             if note:
-                self.trouble = self.trouble or self._sentence(error, statement)
+                self.trouble = self.trouble or self._sentence(error, statement, processor)
 
-    def _sentence(self, error: BaseException, statement: Statement) -> str:
+    def _sentence(self, error: BaseException, statement: Statement, seconds: float) -> str:
         line = statement.node.lineno
         where = f"code cell {statement.cell + 1} of {self.notebook.name}, line {line}"
 
         if isinstance(error, NameError) and error.name:
             return f"{where}: {error.name} is not defined by any cell before the check"
         needed = f"{where}: the code that your function needs"
-        if isinstance(error, _TooLong):
-            return f"{needed} was stopped after {error} seconds"
+        if isinstance(error, OutOfTime):
+            return f"{needed} was stopped after {seconds:.2g} seconds"
         if isinstance(error, SystemExit):
             return f"{needed} calls exit()"
         if isinstance(error, MemoryError):
@@ -313,24 +295,6 @@ class _Setup:
 
 def _display_nothing(*_: Any, **__: Any) -> None:
     """Stand for the `display` of a notebook."""
-
-
-@contextmanager
-def _stopped_after(processor: float, clock: float) -> Iterator[None]:
-    """Raise `_TooLong` in what runs inside when its time is over, and again until it ends."""
-
-    def stop(*_: Any) -> None:
-        raise _TooLong(f"{processor:.2g}")
-
-    timers = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
-    for (timer, number), seconds in zip(timers, (processor, clock)):
-        signal.signal(number, stop)
-        signal.setitimer(timer, max(seconds, 0.01), RETRY)
-    try:
-        yield
-    finally:
-        for timer, _ in timers:
-            signal.setitimer(timer, 0)
 
 
 # ---- the keeper ----

@@ -184,6 +184,33 @@ def test_an_alarm_of_somebody_else_rings_later(capsys):
     assert len(rung) >= 3  # and again and again, as it was wound up
 
 
+@pytest.mark.alone
+def test_processor_time_may_be_limited_as_well():
+    """Waiting does not count in it, and nothing of it is left behind."""
+    case = Case("random", (torch.zeros(2),), "two zeros")
+    handler = signal.getsignal(signal.SIGPROF)
+
+    def waits(values):
+        time.sleep(0.6)
+        return values
+
+    def works(values):
+        while True:
+            pass
+
+    answers = engine.ask(waits, [case, case], 60, processor=1)
+    assert [answer.trouble for answer in answers] == [None, None]
+
+    before = time.process_time()
+    (stopped,) = engine.ask(works, [case, case], 60, processor=0.2)
+    assert stopped.trouble.kind == "timeout"
+    assert stopped.trouble.message == "your function was stopped after 0.2 seconds"
+    assert time.process_time() - before < 20
+
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
+    assert signal.getsignal(signal.SIGPROF) == handler
+
+
 # ---- what is not the learner's fault, or is ----
 
 

@@ -11,6 +11,7 @@ A check never raises in the reading flow. With ``DETLEARN_STRICT=1`` anything bu
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -152,13 +153,19 @@ class Exercise:
 STATE: dict[str, str] = {}
 
 
-def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[Answer]:
+def ask(
+    function: Any,
+    cases: Sequence[Case],
+    seconds: float = SECONDS,
+    processor: float = math.inf,
+) -> list[Answer]:
     """Call a function on the cases, one after the other.
 
     Args:
         function: the learner's; where a case asks for a cause, a tuple of the cause and it.
         cases: what to call it with.
         seconds: for all calls together. After a stop the remaining cases are not tried.
+        processor: seconds of processor time for the same.
 
     Returns:
         The answers; fewer than cases if the first says "not attempted" or one was stopped.
@@ -174,14 +181,16 @@ def ask(function: Any, cases: Sequence[Case], seconds: float = SECONDS) -> list[
 
     answers = []
     settings: Snapshot = []
-    deadline = time.monotonic() + seconds
+    deadline, processor_ends = time.monotonic() + seconds, time.process_time() + processor
     for case in cases:
         left = max(0.1, deadline - time.monotonic())
-        answers.append(call(function, case, left, settings))
+        processor_left = max(0.1, processor_ends - time.process_time())
+        answers.append(call(function, case, left, settings, processor_left))
 
         trouble = answers[-1].trouble
         if trouble and trouble.kind == "timeout":
-            trouble.message = f"your function was stopped after {seconds:g} seconds"
+            given = min(seconds, processor)
+            trouble.message = f"your function was stopped after {given:g} seconds"
         if trouble and trouble.kind in ("blank", "timeout", "memory", "exit"):
             break
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dis
 import io
 import linecache
+import math
 import os
 import random
 import signal
@@ -67,7 +68,11 @@ class OutOfTime(BaseException):
 
 
 def call(
-    function: Callable, case: Case, seconds: float = SECONDS, earlier: Snapshot | None = None
+    function: Callable,
+    case: Case,
+    seconds: float = SECONDS,
+    earlier: Snapshot | None = None,
+    processor: float = math.inf,
 ) -> Answer:
     """Call a function on a case.
 
@@ -77,12 +82,13 @@ def call(
         seconds: after which it is stopped.
         earlier: the global state before the call just made, whose reading takes longer than most
             calls; empty before the first. This call's is put into it.
+        processor: seconds of processor time after which it is stopped as well.
 
     Returns:
         What came of it; never raises, unless the reader interrupts.
     """
     answer = Answer()
-    watch = _Watch(seconds)
+    watch = Watch(seconds, processor)
 
     with watch, _output_caught() as printed, _data_limited():
         before = snapshot(earlier)
@@ -108,7 +114,7 @@ def call(
     return answer
 
 
-def _put_back(before: Snapshot, watch: _Watch) -> None:
+def _put_back(before: Snapshot, watch: Watch) -> None:
     """Restore the global state, while the alarm is set: an object that goes may have a __del__."""
     for _ in range(ATTEMPTS):
         try:
@@ -410,19 +416,23 @@ def _is_blank(error: BaseException, last: TracebackType | None, own: TracebackTy
 # ---- time ----
 
 
-class _Watch:
-    """Stops the learner's code, and nothing else, when its time is over.
+class Watch:
+    """Stops the learner's code, and nothing else, when its time is over; used in a ``with``.
 
     In the main thread an alarm does it, which also wakes a function that sleeps. A second thread
     comes later: it winds up the alarm if the function took it away, and stands in for it where
     there is none. Both come again, as the function may catch what they raise.
 
+    Args:
+        seconds: on the clock.
+        processor: seconds of processor time, where there is an alarm.
+
     Attributes:
         over: the time is over, or the reader interrupts.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, processor: float = math.inf) -> None:
+        self.seconds, self.processor = seconds, processor
         self.over = False
 
         self._armed = False
@@ -452,7 +462,7 @@ class _Watch:
         with self.armed():
             yield
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         self._started = time.monotonic()
         self._look_at = self._started + self.seconds + (RETRY if self._has_alarm else 0)
 
@@ -465,6 +475,10 @@ class _Watch:
 
             # Somebody else's alarm may be running; it is wound up again afterwards.
             self._others = signal.setitimer(signal.ITIMER_REAL, self.seconds, RETRY)
+
+            if self.processor < math.inf:
+                self._handlers[signal.SIGPROF] = signal.signal(signal.SIGPROF, self._ring)
+                signal.setitimer(signal.ITIMER_PROF, self.processor, RETRY)
 
         _guard.watch(self)
         return self
@@ -488,6 +502,8 @@ class _Watch:
 
     def _end_alarm(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        if self.processor < math.inf:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
@@ -541,7 +557,7 @@ class _Guard:
         self._watches = []
         self._alive = False
 
-    def watch(self, watch: _Watch) -> None:
+    def watch(self, watch: Watch) -> None:
         with self._lock:
             self._watches.append(watch)
             if not self._alive:
@@ -549,7 +565,7 @@ class _Guard:
                     threading.Thread(target=self._run, name=GUARD, daemon=True).start()
                     self._alive = True
 
-    def forget(self, watch: _Watch) -> None:
+    def forget(self, watch: Watch) -> None:
         with self._lock:
             if watch in self._watches:
                 self._watches.remove(watch)
