@@ -1,8 +1,8 @@
 """For instructors: grade a folder of submissions, and export the exercises to graders.
 
 - submissions.py reads what was handed in, slicing.py finds the few statements of it to run.
-- box.py builds a sandbox for them, calls.py forbids what would lead out of it; inside.py asks the
-  questions there, wire.py brings the answers back.
+- box.py builds a sandbox for them, loader.py brings the package there, calls.py forbids what would
+  lead out; inside.py asks the questions, wire.py brings the answers back.
 - pieces.py takes the package apart, view.py puts together what an exercise may see of it, with
   missing.py in place of everything else.
 - examiner.py compares one submission's answers, grader.py works through a folder, journal.py

@@ -1,9 +1,10 @@
 """The sandbox of a submission, from outside: bubblewrap builds it, a socket leads in.
 
 Inside there are the Python installation, read-only and without the packages `detlearn` and
-`torchvision`; the few modules of the package that ask the questions; an empty folder of limited
-size; and nothing else of the machine: no other file, process or network. What runs there is
-`inside`; the view of the package that belongs to an exercise comes with the task (see `view`).
+`torchvision`; an empty folder of limited size; and nothing else of the machine: no other file,
+process or network. The few modules of the package that ask the questions come through the socket
+(see `loader`), and what runs there is `inside`; the view of the package that belongs to an exercise
+comes with the task (see `view`).
 
 Started as root, the grader gives the sandbox a user of its own: the limit on processes does not
 count for root. A first bubblewrap then shows the second one only what that may show.
@@ -19,26 +20,31 @@ import os
 import pickle
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+from detlearn.grading import loader
 from detlearn.grading.inside import Job, Limits
-from detlearn.grading.view import visible_packages, write_base
+from detlearn.grading.view import base, visible_packages
 
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-BASE, HOME = "/base", "/student"  # inside
+HOME = "/student"  # inside
 ROOMS = ("--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts")
 
-START = "import sys; sys.path.insert(0, {base!r}); from detlearn.grading.inside import main; main()"
+# What a sandbox runs, after the text of `loader`.
+START = """
+
+control = connected()
+from detlearn.grading.inside import keep
+keep(control)
+"""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PLACES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
 BIRTH = 180.0  # seconds for the first process to load torch, on the busiest machine
@@ -101,11 +107,17 @@ class Box:
             try:
                 self._control.send_bytes(pickle.dumps(Job(most, self.limits, *HELD)))
                 self._control.send_bytes(pickle.dumps((task, modules)))
-                ended = self._control.recv_bytes().decode()
-                return Outcome(self._control.recv_bytes(), ended)
+                ended = self._received().decode()
+                return Outcome(self._received(), ended)
             except (EOFError, OSError):
                 self.close()
         raise Lost
+
+    def _received(self) -> bytes:
+        # Whoever waits for longer than any task may take waits for nobody.
+        if not self._control.poll(BIRTH + self.limits.patience):
+            raise TimeoutError
+        return self._control.recv_bytes()
 
     def close(self) -> None:
         """End everything in it, and delete it."""
@@ -114,46 +126,36 @@ class Box:
             self.process.wait()
             self.process = None  # from now on the number may be another process's
             self._control.close()
-            shutil.rmtree(self.place, ignore_errors=True)
+            self._folder.cleanup()
 
     def _start(self) -> None:
-        self.place = Path(tempfile.mkdtemp(prefix="detlearn-grading-"))
-        for name in ("base", "home"):
-            (self.place / name).mkdir(mode=0o755)
-        write_base(self.place / "base")
+        words = [] if self.in_container else sandbox(self.limits.disk_megabytes)
+        program = Path(loader.__file__).read_text(encoding="utf-8") + START
+        self._control, theirs = Pipe()
+        # The working folder where there is no sandbox.
+        self._folder = tempfile.TemporaryDirectory(prefix="detlearn-", ignore_cleanup_errors=True)
 
-        # Whoever waits for longer than any task may take waits for nobody.
-        ours, theirs = socket.socketpair()
-        longest = struct.pack("ll", int(BIRTH + self.limits.patience), 0)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            ours.setsockopt(socket.SOL_SOCKET, option, longest)
-        self._control = Connection(ours.detach())
-
-        with theirs, open(self.place / "log", "wb") as log:
+        with tempfile.TemporaryFile() as log:
             self.process = subprocess.Popen(
-                self._command(),
-                cwd=self.place / "home",
-                env=environment(str(self.place / "home")) if self.in_container else None,
+                [*words, _python(), "-I", "-c", program],
+                cwd=self._folder.name,
+                env=environment(self._folder.name) if self.in_container else None,
                 stdin=theirs,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+            theirs.close()
 
-        try:
-            self._control.recv_bytes()  # it says that torch is loaded
-        except (EOFError, OSError):
-            log = (self.place / "log").read_text(errors="replace").strip().splitlines()
-            self.close()
-            why = f"it does not start ({log[-1] if log else 'killed'})"
-            raise OSError(REFUSED.format(why=why)) from None
-
-    def _command(self) -> list[str]:
-        if self.in_container:
-            return [sys.executable, "-I", "-c", START.format(base=str(self.place / "base"))]
-
-        inner = sandbox(self.place / "base", self.limits.disk_megabytes)
-        return [*inner, _python(), "-I", "-c", START.format(base=BASE)]
+            try:
+                self._control.send_bytes(pickle.dumps(base()))
+                self._received()  # it says that torch is loaded
+            except (EOFError, OSError):
+                self.close()
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines()
+                why = f"it does not start ({said[-1] if said else 'killed'})"
+                raise OSError(REFUSED.format(why=why)) from None
 
 
 def _held() -> tuple[int, int]:
@@ -183,20 +185,15 @@ def environment(home: str) -> dict[str, str]:
     }
 
 
-def sandbox(base: Path, disk_megabytes: int) -> list[str]:
-    """Return the words that start a program in a sandbox.
-
-    Args:
-        base: folder that lies in it at BASE.
-        disk_megabytes: for its own folder.
-    """
+def sandbox(disk_megabytes: int) -> list[str]:
+    """Return the words that start a program in a sandbox, whose own folder has some megabytes."""
     bwrap = shutil.which("bwrap") or "bwrap"
     flags = [
         *(bwrap, "--unshare-user", "--disable-userns", *ROOMS, "--unshare-cgroup-try"),
         *("--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
         *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
     ]
-    shown = [*_mounts(), "--ro-bind", str(base), BASE, "--dir", HOME]
+    shown = [*_mounts(), "--dir", HOME]
     devices = [word for device in DEVICES for word in ("--dev-bind", device, device)]
     own = ["--size", str(disk_megabytes * 2**20), "--tmpfs", HOME, "--chdir", HOME]
     own += ["--remount-ro", "/"]
@@ -264,9 +261,8 @@ def require_sandbox() -> None:
     if shutil.which("bwrap") is None:
         raise OSError(REFUSED.format(why="the program bwrap is missing"))
 
-    with tempfile.TemporaryDirectory() as folder:
-        command = [*sandbox(Path(folder), 1), _python(), "-I", "-S", "-c", ""]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*sandbox(disk_megabytes=1), _python(), "-I", "-S", "-c", ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["no reason is given"])[-1]
         raise OSError(REFUSED.format(why=f"they do not work ({why})"))

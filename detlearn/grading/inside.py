@@ -25,15 +25,10 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.abc import ExecutionLoader
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from io import FileIO
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +38,7 @@ from detlearn.check.engine.cases import Case
 from detlearn.check.engine.sandbox import OutOfTime, Watch
 from detlearn.check.engine.state import usual_settings
 from detlearn.grading.calls import Forbidden
+from detlearn.grading.loader import Texts
 from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
 from detlearn.grading.submissions import NotANotebook, code_cells
 from detlearn.grading.wire import encode, pack
@@ -300,14 +296,16 @@ def _display_nothing(*_: Any, **__: Any) -> None:
 # ---- the keeper ----
 
 
-def keep(control: Connection, forbidden: Forbidden) -> None:
+def keep(control: Connection) -> None:
     """Work through tasks until the grader closes the connection.
 
     Args:
         control: for each task come a Job, then the task itself with the modules that it may import;
             back go how the child ended and what it said.
-        forbidden: system calls, for the children.
     """
+    forbidden = Forbidden()  # if its library is missing, the log says so
+    _lead_nowhere()
+
     # No process of the sandbox may look into this one's memory, or take its files.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -336,6 +334,14 @@ def keep(control: Connection, forbidden: Forbidden) -> None:
         control.send_bytes(said)
 
 
+def _lead_nowhere() -> None:
+    """Have standard input and output lead to nobody."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+
+
 def _received(control: Connection) -> bytes:
     try:
         return control.recv_bytes()
@@ -358,7 +364,7 @@ def _be_the_child(control: Connection, pipe: int, job: Job, forbidden: Forbidden
             task, modules = pickle.loads(content)
             _limit(job)
             forbidden.enforce()
-            sys.meta_path.insert(0, _View(modules))
+            sys.meta_path.insert(0, Texts(modules))
             said = task.do(job.limits)
             status = 0
         except BaseException as error:
@@ -372,40 +378,14 @@ def _be_the_child(control: Connection, pipe: int, job: Job, forbidden: Forbidden
         leave(status)
 
 
-class _View(ExecutionLoader):
-    """Finds the modules that come with a task.
-
-    Args:
-        sources: name → text.
-    """
-
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self.sources = sources
-
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        return spec_from_loader(name, self) if name in self.sources else None
-
-    def get_filename(self, name: str) -> str:
-        """Return a place beside the base, so that its lines are not taken for the learner's."""
-        return str(Path(__file__).parents[2].joinpath(*name.split(".")))
-
-    def get_source(self, name: str) -> str:
-        return self.sources[name]
-
-    def is_package(self, name: str) -> bool:
-        return any(other.startswith(f"{name}.") for other in self.sources)
-
-
 def _leave_everything_but(pipe: int) -> None:
-    """Begin a session, and close all files but the pipe; standard input and output lead nowhere."""
+    """Begin a session, and close all files but the pipe."""
     os.setsid()
 
-    null = os.open(os.devnull, os.O_RDWR)
-    pipe = os.dup(pipe) if pipe == PIPE else pipe
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    os.dup2(pipe, PIPE)
+    if pipe != PIPE:
+        os.dup2(pipe, PIPE)
     os.closerange(PIPE + 1, os.sysconf("SC_OPEN_MAX"))
+    _lead_nowhere()  # by files of its own: even how one is opened would be a word to the next child
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -516,14 +496,3 @@ def _empty(home: str) -> None:
             os.rmdir(path)
 
     os.utime(home, (0, 0))
-
-
-def main() -> None:
-    """What the sandbox starts; its standard input is the grader's connection."""
-    control = Connection(os.dup(0))
-    forbidden = Forbidden()  # if its library is missing, the log says so
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    keep(control, forbidden)
-    sys.exit(0)

@@ -42,7 +42,7 @@ from detlearn.grading.slicing import Statement
 WHOLE = (
     *("__init__.py", "check/engine/*.py"),
     *("grading/__init__.py", "grading/missing.py", "grading/inside.py", "grading/wire.py"),
-    *("grading/calls.py", "grading/slicing.py", "grading/submissions.py"),
+    *("grading/calls.py", "grading/loader.py", "grading/slicing.py", "grading/submissions.py"),
 )
 # What a notebook's cells may import, with what these require.
 VISIBLE = ("torch", "numpy", "scipy", "matplotlib", "pillow", "tqdm", "safetensors", "ipywidgets")
@@ -56,28 +56,15 @@ __getattr__ = anything(__name__, {why!r})
 """
 
 
-def write_base(folder: Path) -> None:
-    """Write what asks the questions in a sandbox, the same for every exercise.
-
-    Args:
-        folder: an empty folder that exists.
-    """
-    files = {file: path.read_text(encoding="utf-8") for file, path in _whole().items()}
-    files["detlearn/check/__init__.py"] = ALL_MISSING.format(why="is not for an exercise")
-
-    # Any user may read them.
-    for file, text in files.items():
-        path = folder / file
-        for parent in reversed(Path(file).parents[:-1]):
-            (folder / parent).mkdir(exist_ok=True)
-            (folder / parent).chmod(0o755)
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o644)
-
-
-def _whole() -> dict[str, Path]:
+@functools.cache
+def base() -> dict[str, str]:
+    """Return what asks the questions in a sandbox, module → text, the same for every exercise."""
     paths = [path for pattern in WHOLE for path in sorted(PACKAGE.glob(pattern))]
-    return {str(path.relative_to(PACKAGE.parent)): path for path in paths}
+    texts = {
+        module_name(path.relative_to(PACKAGE.parent)): path.read_text(encoding="utf-8")
+        for path in paths
+    }
+    return texts | {"detlearn.check": ALL_MISSING.format(why="is not for an exercise")}
 
 
 @functools.cache

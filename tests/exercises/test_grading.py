@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing import Pipe
 
@@ -253,7 +254,7 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         assert str(SEED) not in repr(questions)
 
     @pytest.mark.parametrize("times", [1, 2])
-    def test_a_lost_sandbox_is_not_the_learners_fault(self, tmp_path, monkeypatch, times):
+    def test_a_lost_sandbox_is_not_the_learners_fault(self, monkeypatch, times):
         """The task is tried again in another one; what is lost twice is not noted for good."""
         lost, start = [], Box._start
 
@@ -265,7 +266,7 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
             box.process = subprocess.Popen(["true"], start_new_session=True)
             box._control, theirs = Pipe()
             theirs.close()
-            box.place = tmp_path / "gone"
+            box._folder = tempfile.TemporaryDirectory()
 
         monkeypatch.setattr(Box, "_start", starts)
         submission = submitted("one", START, RIGHT, HAND_IN)

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -257,14 +258,16 @@ class TestWhatCanBeReached:
             "os.chdir(home)",
             *("os.chmod('closed', 0)", "os.setxattr('.', 'user.note', b'x')"),
             *("os.utime('.', ns=(3, 4))", "os.chmod('.', 0o500)"),
+            "for file in (0, 1, 2): fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)",
         )
-        row = grade(room, "import os\nhome = os.getcwd()", leaves)
+        row = grade(room, "import fcntl, os\nhome = os.getcwd()", leaves)
         assert row.points == {"giou_loss": 10} and not row.lost, row
 
         looks = (
-            "import os\nhome = os.stat('.')",
+            "import fcntl, os\nhome = os.stat('.')",
             holds("os.listdir('.') == [] == os.listxattr('.')"),
             holds("home.st_mtime_ns == home.st_atime_ns == 0 and home.st_mode & 0o777 == 0o700"),
+            holds("not any(fcntl.fcntl(f, fcntl.F_GETFL) & os.O_APPEND for f in range(3))"),
         )
         for look in looks[1:]:
             row = grade(room, looks[0], look)
@@ -334,16 +337,16 @@ class TestTheAnswerIsNotThere:
 
     def test_no_file_speaks_of_it(self, room):
         search = (
-            "import os, sys\nfound = []",
-            "for folder, _, files in os.walk('/base'):\n"
-            "    for file in files:\n"
-            "        text = open(f'{folder}/{file}').read()\n"
-            "        found += [w for w in ('def giou', 'def enclos', 'def general') if w in text]",
+            "import os, sys\nfound = [*{'base', 'detlearn'} & set(os.listdir('/'))]",
+            "finders = [each.texts for each in sys.meta_path if hasattr(each, 'texts')]",
+            "texts = [text for finder in finders for text in finder.values()]",
+            "for text in texts:\n"
+            "    found += [w for w in ('def giou', 'def enclos', 'def general') if w in text]",
             "shown = [f for p in sys.path if p.endswith('-packages') for f in os.listdir(p)]",
             "hidden = {'detlearn', 'torchvision', 'transformers', 'pycocotools'}",
             "found += hidden & set(shown)",
         )
-        row = grade(room, *search, holds("not found and 'torch' in shown"))
+        row = grade(room, *search, holds("not found and 'torch' in shown and len(texts) > 99"))
         assert row.points == {"giou_loss": 10}, row.hints
 
     def test_compiled_operators(self, room):
@@ -495,14 +498,12 @@ class TestBox:
     """A sandbox from outside, with some other process in its place."""
 
     @pytest.fixture
-    def asleep(self, tmp_path):
+    def asleep(self):
         made = Box(Limits())
-        made.process = process = subprocess.Popen(["sleep", "60"], start_new_session=True)
-        made._control, made.place = multiprocessing.Pipe()[0], tmp_path
+        made.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        made._control, made._folder = multiprocessing.Pipe()[0], tempfile.TemporaryDirectory()
         yield made
-        if process.returncode is None:
-            process.kill()
-            process.wait()
+        made.close()
 
     def test_it_is_ended_once(self, asleep, monkeypatch):
         """Afterwards its number may be that of another process."""

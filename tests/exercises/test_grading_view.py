@@ -7,9 +7,7 @@ import ast
 import builtins
 import functools
 import inspect
-import os
 import re
-import stat
 import symtable
 import textwrap
 from dataclasses import replace
@@ -25,7 +23,7 @@ from detlearn.check import EXERCISES
 from detlearn.grading import pieces, view
 from detlearn.grading.missing import WRITE_IT, Missing, NotYours, anything
 from detlearn.grading.nbgrader import read_chapter
-from detlearn.grading.view import make_view, visible_packages, write_base
+from detlearn.grading.view import make_view, visible_packages
 
 # One whose solution has pieces that are allowed, and one that lies in check.
 SAMPLE = ("giou_loss", "mirror_boxes")
@@ -161,16 +159,6 @@ def test_two_views_share_what_a_sandbox_loads_once(tmp_path):
     assert "detlearn/check/engine/sandbox.py" in shared
     for file in shared | {"detlearn/__init__.py", "detlearn/check/__init__.py"}:
         assert one[file] == two[file]
-
-
-def test_every_user_may_read_the_base(tmp_path):
-    before = os.umask(0o077)
-    try:
-        write_base(tmp_path)
-    finally:
-        os.umask(before)
-    for path in tmp_path.rglob("*"):
-        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
 def test_an_exercise_that_is_not_known_is_refused():

@@ -15,7 +15,7 @@ from typing import Any
 import detlearn
 from detlearn.check import EXERCISES
 from detlearn.check.engine import expected_answer, judge
-from detlearn.grading.view import make_view, visible_packages, write_base
+from detlearn.grading.view import base, make_view, visible_packages
 
 HERE = Path(__file__).parent
 PACKAGE = Path(detlearn.__file__).parent
@@ -82,8 +82,7 @@ def trouble(name: str, folder: Path, beside: Beside) -> list[str]:
 
 def write_view(folder: Path, name: str, given: frozenset[str] = frozenset()) -> None:
     """Write what a sandbox has of the package, and what comes with a task, as files."""
-    write_base(folder)
-    texts = make_view(name, given)
+    texts = base() | make_view(name, given)
     for module, text in texts.items():
         is_package = any(other.startswith(f"{module}.") for other in texts)
         path = folder / module.replace(".", "/")
