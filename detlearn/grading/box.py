@@ -6,8 +6,8 @@ process or network. The few modules of the package that ask the questions come t
 (see `loader`), and what runs there is `inside`; the view of the package that belongs to an exercise
 comes with the task (see `view`).
 
-Started as root, the grader gives the sandbox a user of its own: the limit on processes does not
-count for root. A first bubblewrap then shows the second one only what that may show.
+Started as root, the grader gives the sandbox a user of its own, so that to the kernel nothing in it
+is root's. A first bubblewrap then shows the second one only what that may show.
 
 Where bubblewrap does not work, an instructor may say that the machine is thrown away afterwards;
 then the same program runs as an ordinary process with the same limits.
@@ -48,7 +48,7 @@ keep(control)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PLACES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
 BIRTH = 180.0  # seconds for the first process to load torch, on the busiest machine
-TRIES = 2  # for a task whose sandbox is lost, by no fault that can be told
+TRIES = 3  # for a task: the last one may have left a sandbox that ended, another may be lost
 
 REFUSED = (
     "grading needs Linux with bubblewrap, libseccomp (apt-get install bubblewrap libseccomp2) and "
@@ -98,7 +98,7 @@ class Box:
             What it said, and why it was ended, if it was.
 
         Raises:
-            Lost: if the sandbox is gone, and the next one as well.
+            Lost: if the sandbox is gone, and so are the next ones.
             OSError: if none can be built.
         """
         for _ in range(TRIES):

@@ -2,7 +2,7 @@
 
 - What stays in the kernel when a child is gone: the view of one exercise may hold what another one
   asks for, so no child may leave a word for the next.
-- What starts a process or another program, and what changes the keeper.
+- What starts a process, a thread or another program, and what changes the keeper.
 - Connections, which not all of the system keeps apart by namespaces (vsock).
 - Wide doors into the kernel that no notebook needs.
 """
@@ -15,17 +15,23 @@ import socket
 
 LIBRARY = "libseccomp.so.2"
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # seccomp.h: SCMP_ACT_ALLOW, SCMP_ACT_ERRNO
-NOT_EQUAL, MASKED_EQUAL = 1, 7  # SCMP_CMP_NE, SCMP_CMP_MASKED_EQ
-CLONE_THREAD = 0x00010000  # linux/sched.h
+NOT_EQUAL = 1  # SCMP_CMP_NE
 
-FORBIDDEN = (
-    # They stay when the process is gone: keys, POSIX's and System V's messages, memory, semaphores.
-    *("add_key", "request_key", "keyctl", "mq_open", "msgget", "shmget", "semget"),
-    # Wide doors.
-    *("bpf", "io_uring_setup", "perf_event_open", "userfaultfd"),
-    # Another program.
-    *("execve", "execveat"),
-)
+# The error → the calls that fail with it.
+FORBIDDEN = {
+    errno.EPERM: (
+        # They stay when the process is gone: keys, POSIX's and System V's messages, memory,
+        # semaphores.
+        *("add_key", "request_key", "keyctl", "mq_open", "msgget", "shmget", "semget"),
+        # Wide doors.
+        *("bpf", "io_uring_setup", "perf_event_open", "userfaultfd"),
+        # Another program.
+        *("execve", "execveat"),
+    ),
+    # Another process or thread. Without clone3 clone is used.
+    errno.EAGAIN: ("fork", "vfork", "clone"),
+    errno.ENOSYS: ("clone3",),
+}
 # The argument that names a process, which may only be 0: this one.
 OF_THIS_PROCESS = {
     "prlimit64": 0,
@@ -44,8 +50,8 @@ class _Condition(ctypes.Structure):
     _fields_ = (
         ("argument", ctypes.c_uint),
         ("comparison", ctypes.c_int),
-        ("first", ctypes.c_uint64),
-        ("second", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("unused", ctypes.c_uint64),
     )
 
 
@@ -68,20 +74,14 @@ class Forbidden:
         """
         rules = ctypes.c_void_p(self._library.seccomp_init(ctypes.c_uint32(ALLOW)))
 
-        for name in FORBIDDEN:
-            self._refuse(rules, name, errno.EPERM)
+        for number, names in FORBIDDEN.items():
+            for name in names:
+                self._refuse(rules, name, number)
         for name, argument in OF_THIS_PROCESS.items():
             self._refuse(rules, name, errno.EPERM, _Condition(argument, NOT_EQUAL, 0, 0))
 
         no_unix = _Condition(0, NOT_EQUAL, socket.AF_UNIX, 0)
         self._refuse(rules, "socket", errno.EAFNOSUPPORT, no_unix)
-
-        # Processes, not threads. clone3's flags cannot be seen, and without it clone is used.
-        for name in ("fork", "vfork"):
-            self._refuse(rules, name, errno.EAGAIN)
-        no_thread = _Condition(0, MASKED_EQUAL, CLONE_THREAD, 0)
-        self._refuse(rules, "clone", errno.EAGAIN, no_thread)
-        self._refuse(rules, "clone3", errno.ENOSYS)
 
         self._done(self._library.seccomp_load(rules), "seccomp_load")
 

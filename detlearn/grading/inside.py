@@ -1,9 +1,11 @@
 """What runs inside a sandbox: one process that loads torch once, and a child of it for each task.
 
 The first process, the *keeper*, is ours alone: it takes tasks from the grader through a socket,
-forks a child for each, ends whatever the child has left behind, and reports how it ended. The
-child closes the socket, takes limits upon itself, and answers through a pipe of its own. After the
-first statement of the learner's has run, nothing in the child can be trusted any more.
+forks a child for each, and reports what that said and how it ended. The child closes the socket,
+takes limits upon itself, and answers through a pipe of its own. After the first statement of the
+learner's has run, nothing in the child can be trusted any more. It can start no other process, and
+where it has left something that another child could see, the keeper ends: the next task gets a new
+sandbox.
 
 What a child imports of the package comes with its task: a view without the answers (see `view`).
 """
@@ -21,11 +23,11 @@ import os
 import pickle
 import resource
 import select
+import shutil
 import signal
 import stat
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from multiprocessing.connection import Connection
@@ -54,7 +56,7 @@ GRACE = 2.0  # seconds more: the child itself stops a slow function, and says wh
 FILE_BYTES, OPEN_FILES = 1_000_000, 128
 MOST_FILES = 1_000
 STOPPED = "it was stopped after {:g} seconds"
-MOVED = ".moved-"  # how it is called on its way to be deleted
+PRIVATE = 0o700  # mode of the sandbox's folder
 
 
 @dataclass(frozen=True)
@@ -311,14 +313,19 @@ def keep(control: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     home = os.getcwd()
+    os.chmod(home, PRIVATE)
 
     # A collection in a child then leaves these pages alone, and shared.
     gc.collect()
     gc.freeze()
     control.send_bytes(b"ready")
 
-    while head := _received(control):
-        job = pickle.loads(head)
+    while _is_as_new(home):
+        try:
+            job = pickle.loads(control.recv_bytes())
+        except EOFError:
+            break
+
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
@@ -327,9 +334,8 @@ def keep(control: Connection) -> None:
 
         with open(read_end, "rb", buffering=0) as pipe:
             pipe.read(len(TAKEN))
-            reason, said = _watch(child, pipe, job, control, home)
-        ended = _end_all(child, job.limits)
-        _empty(home)
+            said, reason = _listen(pipe, job, control, home)
+        ended = _end(child, job.limits)
         control.send_bytes((reason or ended).encode())
         control.send_bytes(said)
 
@@ -342,11 +348,18 @@ def _lead_nowhere() -> None:
     os.close(null)
 
 
-def _received(control: Connection) -> bytes:
+def _is_as_new(home: str) -> bool:
+    """Empty the folder; return whether nothing is left in it or noted on it."""
     try:
-        return control.recv_bytes()
-    except EOFError:
-        return b""
+        for entry in list(os.scandir(home)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.utime(home, (0, 0))
+        return not os.listxattr(home) and stat.S_IMODE(os.stat(home).st_mode) == PRIVATE
+    except (OSError, RecursionError):  # such as of folders that are closed, or nested very deep
+        return False
 
 
 def _be_the_child(control: Connection, pipe: int, job: Job, forbidden: Forbidden) -> None:
@@ -380,7 +393,7 @@ def _be_the_child(control: Connection, pipe: int, job: Job, forbidden: Forbidden
 
 def _leave_everything_but(pipe: int) -> None:
     """Begin a session, and close all files but the pipe."""
-    os.setsid()
+    os.setsid()  # what is sent to the whole group does not reach the keeper
 
     if pipe != PIPE:
         os.dup2(pipe, PIPE)
@@ -399,7 +412,6 @@ def _limit(job: Job) -> None:
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CPU: math.ceil(job.limits.processor + GRACE),
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 1,  # the keeper's and this one are two: nothing can be started
     }
     # A limit that is set already may only be lowered.
     for name, value in limits.items():
@@ -408,36 +420,32 @@ def _limit(job: Job) -> None:
         resource.setrlimit(name, (value, value))
 
 
-def _watch(child: int, pipe: FileIO, job: Job, control: Connection, home: str) -> tuple[str, bytes]:
+def _listen(pipe: FileIO, job: Job, control: Connection, home: str) -> tuple[bytes, str]:
     """Read what a child says until it ends, or there is a reason to end it.
 
     Returns:
-        The reason, or "", and what it said.
+        What it said, and the reason, or "".
     """
     said = bytearray()
     deadline = time.monotonic() + job.limits.patience
 
-    with open(os.pidfd_open(child), "rb", buffering=0) as ended:
-        awaited = [ended, pipe, control]
-        while True:
-            ready, _, _ = select.select(awaited, [], [], TICK)
-            if pipe in ready:
-                chunk = pipe.read(CHUNK)
-                said += chunk
-                if not chunk:  # it was closed, so that it would always be ready
-                    awaited.remove(pipe)
-                if len(said) > job.most:
-                    return "more came back than an answer can need", b""
-            elif ended in ready:  # whoever it has left behind may hold the pipe open
-                return "", bytes(said)
+    while True:
+        ready, _, _ = select.select([pipe, control], [], [], TICK)
+        if pipe in ready:
+            chunk = pipe.read(CHUNK)
+            if not chunk:
+                return bytes(said), ""
+            said += chunk
 
-            if control in ready:  # it speaks only between two tasks, so it is gone
-                return "the grader was stopped", b""
-            if time.monotonic() > deadline:
-                return STOPPED.format(job.limits.seconds), b""
-            if _holds_more(home, job.limits.disk_megabytes):
-                size = f"{job.limits.disk_megabytes} MB"
-                return f"it wrote more than {size}, or {MOST_FILES} files", b""
+        if len(said) > job.most:
+            return b"", "more came back than an answer can need"
+        if control in ready:  # it speaks only between two tasks, so it is gone
+            return b"", "the grader was stopped"
+        if time.monotonic() > deadline:
+            return b"", STOPPED.format(job.limits.seconds)
+        if _holds_more(home, job.limits.disk_megabytes):
+            size = f"{job.limits.disk_megabytes} MB"
+            return b"", f"it wrote more than {size}, or {MOST_FILES} files"
 
 
 def _holds_more(home: str, megabytes: int) -> bool:
@@ -449,19 +457,10 @@ def _holds_more(home: str, megabytes: int) -> bool:
     return disk.f_files - disk.f_ffree > MOST_FILES or used > megabytes * 2**20
 
 
-def _end_all(child: int, limits: Limits) -> str:
-    """End a child and whatever it has started; returns how it ended, if not by itself."""
-    # The first process of a sandbox means all the others by -1; elsewhere that would be everybody.
-    alone = os.getpid() == 1
-    for whom in (child, -1 if alone else -child):  # it may have no session of its own yet
-        with suppress(ProcessLookupError):
-            os.kill(whom, signal.SIGKILL)
+def _end(child: int, limits: Limits) -> str:
+    """End a child; returns how it ended, if not by itself."""
+    os.kill(child, signal.SIGKILL)
     _, status, used = os.wait4(child, 0)
-
-    if alone:
-        with suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
 
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
@@ -469,30 +468,3 @@ def _end_all(child: int, limits: Limits) -> str:
     if used.ru_utime + used.ru_stime > limits.processor:
         return STOPPED.format(limits.seconds)
     return f"its process was killed ({signal.Signals(os.WTERMSIG(status)).name})"
-
-
-def _empty(home: str) -> None:
-    """Delete what a child has left in the sandbox's folder, and all that it noted on the folder."""
-    os.chmod(home, 0o700)
-    for name in os.listxattr(home):
-        os.removexattr(home, name)
-
-    # Folders are emptied into this one, step by step: they may be nested a thousand deep, and
-    # closed.
-    moved = 0
-    while names := os.listdir(home):
-        for name in names:
-            path = os.path.join(home, name)
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                os.unlink(path)
-                continue
-
-            os.chmod(path, 0o700)
-            for entry in list(os.scandir(path)):
-                if entry.is_dir(follow_symlinks=False):
-                    os.chmod(entry.path, 0o700)
-                moved += 1
-                os.rename(entry.path, os.path.join(home, f"{MOVED}{moved}"))
-            os.rmdir(path)
-
-    os.utime(home, (0, 0))

@@ -253,9 +253,9 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         assert all(case.expected is None and not case.note for case in questions.cases)
         assert str(SEED) not in repr(questions)
 
-    @pytest.mark.parametrize("times", [1, 2])
+    @pytest.mark.parametrize("times", [2, 3])
     def test_a_lost_sandbox_is_not_the_learners_fault(self, monkeypatch, times):
-        """The task is tried again in another one; what is lost twice is not noted for good."""
+        """The task is tried again in another one; what is lost thrice is not noted for good."""
         lost, start = [], Box._start
 
         def starts(box):
@@ -272,7 +272,7 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         submission = submitted("one", START, RIGHT, HAND_IN)
         row = grader.grade(submission, self.examiner(), in_container=True)
         assert len(lost) == times
-        if times == 1:
+        if times == 2:
             assert row.points == {"giou_loss": 10} and not row.lost
         else:
             assert row.lost and "again" in row.remark and not row.points

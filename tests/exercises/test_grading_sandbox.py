@@ -37,7 +37,7 @@ from detlearn.check import EXERCISES
 from detlearn.check.engine.cases import Answer
 from detlearn.check.engine.sandbox import call_own
 from detlearn.cli import main
-from detlearn.grading import box, grader, inside, wire
+from detlearn.grading import box, grader, inside, view, wire
 from detlearn.grading.box import Box, Limits
 from detlearn.grading.examiner import Examiner, Row, Settings, Sheet
 from detlearn.grading.grader import grade_folder
@@ -244,9 +244,12 @@ class TestWhatCanBeReached:
     def test_nobody_who_is_left_behind_lives_on(self, room):
         """Neither at the next task, nor do its files stay."""
         leaves = body("open('left', 'w').close()", "os.makedirs('folder', exist_ok=True)")
+        sandboxes = set()
         for cells in (("import os", leaves), ("import os", holds("os.listdir('.') == []"))):
             row = grade(room, *cells)
             assert row.points == {"giou_loss": 10}, row.hints
+            sandboxes.add(room.box.process)
+        assert len(sandboxes) == 1  # what is easily deleted costs no new one
 
     def test_no_word_is_left_for_the_next_exercise(self, room):
         """Whose view may lack what this one's holds."""
@@ -476,21 +479,40 @@ class TestInContainer:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
     @pytest.mark.parametrize(
-        "start", ["os.fork()", "os.execv('/bin/true', ['true'])", "socket.socket()"]
+        "start",
+        [
+            *("os.fork()", "os.execv('/bin/true', ['true'])", "socket.socket()"),
+            "threading.Thread(target=print).start() or 1",
+        ],
     )
     def test_nobody_is_left_behind_or_called(self, container, start):
         """Root's processes neither, whose number no limit bounds."""
         spoilt = f"if {start} is not None: return"
-        row = grade(
-            container, "import os, socket", body("try:", f"    {spoilt}", "except OSError: pass")
-        )
+        refused = body("try:", f"    {spoilt}", "except (OSError, RuntimeError): pass")
+        row = grade(container, "import os, socket, threading", refused)
         assert row.points == {"giou_loss": 10}, row
 
     @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
-    def test_a_child_that_has_not_begun_its_session_is_ended(self):
+    def test_what_is_sent_to_its_group_does_not_reach_the_keeper(self, container):
+        row = grade(container, "import os, signal", body("os.kill(0, signal.SIGTERM)"))
+        assert row.hints == {"giou_loss": "its process was killed (SIGTERM)"}
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    def test_a_keeper_notices_that_the_grader_is_gone(self, tmp_path):
+        control, grader_end = multiprocessing.Pipe()
+        read_end, write_end = os.pipe()
+        grader_end.close()
+        with open(read_end, "rb", buffering=0) as pipe:
+            job = inside.Job(99, Limits(), 0, 0)
+            said = inside._listen(pipe, job, control, str(tmp_path))
+        os.close(write_end)
+        assert said == (b"", "the grader was stopped")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's")
+    def test_a_child_that_does_not_end_is_ended(self):
         """As when the grader is gone a moment after a task has come."""
-        child = subprocess.Popen(["sleep", "3"])
-        assert inside._end_all(child.pid, Limits()) == "its process was killed (SIGKILL)"
+        child = subprocess.Popen(["sleep", "600"])
+        assert inside._end(child.pid, Limits()) == "its process was killed (SIGKILL)"
         child.wait()
 
 
@@ -517,6 +539,24 @@ class TestBox:
         asleep.close()
         asleep.close()
         assert killed == [process.pid] and process.returncode == -signal.SIGKILL
+
+    def test_nobody_waits_for_one_that_says_nothing(self, asleep, monkeypatch):
+        monkeypatch.setattr(box, "BIRTH", 0.1 - asleep.limits.patience)
+        asleep._control, theirs = multiprocessing.Pipe()
+        with pytest.raises(TimeoutError):
+            asleep._received()
+        theirs.close()
+
+    @on_linux
+    def test_why_it_does_not_start_is_said(self, monkeypatch):
+        """Its library may be missing, say."""
+        name = "detlearn.grading.calls"
+        without = box.base()[name].replace("libseccomp.so", "libmissing.so")
+        monkeypatch.setattr(box, "base", lambda: view.base() | {name: without})
+        started = Box(Limits(), in_container=True)
+        with pytest.raises(OSError, match=r"it does not start \(OSError: libmissing.so.2: cannot"):
+            started.run(None, {}, 0)
+        assert started.process is None
 
 
 class TestRefused:
@@ -678,12 +718,13 @@ class TestInterrupted:
 
         # In the sandbox there is the first process, and a child of it while a function is asked.
         rows, processes = (0, 1) if moment == "it loads torch" else (1, 2)
-        family = {}
-        while sum(name not in ("bwrap", "setpriv") for name in family.values()) < processes or (
-            journal.read_bytes().count(b'"row"') < rows
-        ):
+        while True:
             assert started.poll() is None, "it ended before it could be stopped"
+            ready = journal.exists() and journal.read_bytes().count(b'"row"') >= rows
             family = descendants(started.pid)
+            inside_it = [name for name in family.values() if name not in ("bwrap", "setpriv")]
+            if ready and len(inside_it) >= processes:
+                break
             time.sleep(0.01)
         started.send_signal(signal.SIGINT)
 
