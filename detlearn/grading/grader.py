@@ -98,7 +98,7 @@ def grade_folder(
                     journal.add(key, row)
                 bar.update()
         finally:
-            threads.shutdown(cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)  # an error is said at once
 
     write_atomically(out, csv_table(rows, names))
     return rows

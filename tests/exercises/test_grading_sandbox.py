@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -616,6 +617,26 @@ class TestRefused:
             journal._file.close()
             journal._file = open("/dev/full", "wb")
             journal.add("a", Row())
+
+    def test_a_full_disk_is_said_while_others_are_graded(self, tmp_path, monkeypatch):
+        write_class(tmp_path / "in", ["right", "wrong"])
+        waited, ends = [], threading.Event()
+
+        def grades(submission, examiner, in_container):
+            if submission.name == "wrong.ipynb":
+                waited.append(ends.wait(60))
+            return Row()
+
+        def fails(*_):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(grader, "grade", grades)
+        monkeypatch.setattr(Journal, "add", fails)
+        options = {"in_container": True, "progress": False, "workers": 2, "seed": 1}
+        with pytest.raises(OSError, match="no space left"):
+            grade_folder(tmp_path / "in", tmp_path / "g.csv", **options)
+        assert not waited and not (tmp_path / "g.csv").exists()
+        ends.set()
 
     def test_why_a_table_cannot_be_written_is_said_once(self, tmp_path, monkeypatch):
         def fails(*_):
