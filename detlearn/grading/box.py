@@ -188,11 +188,10 @@ def environment(home: str) -> dict[str, str]:
 def sandbox(disk_megabytes: int) -> list[str]:
     """Return the words that start a program in a sandbox, whose own folder has some megabytes."""
     bwrap = shutil.which("bwrap") or "bwrap"
-    flags = [
-        *(bwrap, "--unshare-user", "--disable-userns", *ROOMS, "--unshare-cgroup-try"),
-        *("--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
-        *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
-    ]
+    flags = [bwrap, "--unshare-user", "--disable-userns", *ROOMS, "--unshare-cgroup-try"]
+    flags += ["--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
+    flags += ["--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
+
     shown = [*_mounts(), "--dir", HOME]
     devices = [word for device in DEVICES for word in ("--dev-bind", device, device)]
     own = ["--size", str(disk_megabytes * 2**20), "--tmpfs", HOME, "--chdir", HOME]
@@ -201,22 +200,24 @@ def sandbox(disk_megabytes: int) -> list[str]:
         own += ["--setenv", name, value]
 
     if os.geteuid() != 0:
-        return [*flags, *shown, *devices, *own]
+        return flags + shown + devices + own
 
-    # Its user could not get at what lies in a folder of root's alone: so a first one, still root's,
-    # shows what the second may show, and the second shows all of that but the processes.
+    # A user of its own could not get at what lies in a folder of root's alone: so a first one,
+    # still root's, shows what may be seen, and the processes and a place to build in, which the
+    # second one needs.
     setpriv = shutil.which("setpriv") or "setpriv"
+    shown += devices
+    shown += [word for path in (bwrap, setpriv) for word in ("--ro-bind", path, path)]
+    first = [bwrap, "--unshare-pid", "--die-with-parent", "--proc", "/proc", "--dir", "/tmp"]
+    first += _folders(shown) + shown
+
     user = str(20_000 + os.getpid() % 40_000)
-    programs = [word for path in (bwrap, setpriv) for word in ("--ro-bind", path, path)]
-    return [
-        # The second one needs the processes and a place to build in.
-        *(bwrap, "--unshare-pid", "--die-with-parent", "--proc", "/proc", "--dir", "/tmp"),
-        *_folders([*_mounts(), *programs, *devices]),
-        *(*shown, *programs, *devices),
-        *(setpriv, "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"),
-        *(*flags, "--ro-bind", "/", "/", "--tmpfs", "/proc", "--remount-ro", "/proc"),
-        *(*devices, *own),
-    ]
+    switch = [setpriv, "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"]
+
+    # The second one shows all of that but the processes.
+    second = [*flags, "--ro-bind", "/", "/", "--tmpfs", "/proc", "--remount-ro", "/proc"]
+    second += devices + own
+    return first + switch + second
 
 
 def _python() -> str:
