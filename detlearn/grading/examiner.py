@@ -142,25 +142,25 @@ class Examiner:
 
         found, remark = _survey(submission, run)
         row.remark = "; ".join(filter(None, (submission.trouble, remark)))
-        graded: dict[str, _Graded] = {}
+        for name in names:
+            missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
+            row.hints[name] = wire.clean(found.notes.get(name, missing))
 
         # In the order of the book; those as well that are not asked for and another one needs.
         earlier = {name: place["earlier"] for name, place in found.places.items()}
         needed = {other for name in names for other in earlier.get(name, ())}
+        points: dict[str, int] = {}
         for name in EXERCISES:
             if name in found.handed_in and (name in names or name in needed):
                 # As in the reading flow, the name of a wrong function means the package's from
                 # then on. Of a later chapter the book has none yet, and it might hold this answer.
-                before = [other for other in earlier[name] if other in graded]
-                given = [other for other in before if not graded[other].points]
+                given = [other for other in earlier[name] if points.get(other) == 0]
                 notebook = submission.notebooks[found.handed_in[name]]
-                graded[name] = self._grade(name, notebook, found.places[name], given, run)
+                graded = self._grade(name, notebook, found.places[name], given, run)
+                points[name] = graded.points
+                if name in names:
+                    row.points[name], row.hints[name] = graded.points, graded.hint
 
-        for name in names:
-            missing = "" if row.remark else NOT_HANDED_IN.format(name=name)
-            hint = wire.clean(found.notes.get(name, missing))
-            row.points[name] = graded[name].points if name in graded else 0
-            row.hints[name] = graded[name].hint if name in graded else hint
         return row
 
     def _grade(
