@@ -105,7 +105,7 @@ class Box:
             if self.process is None:
                 self._start()
             try:
-                self._control.send_bytes(pickle.dumps(Job(most, self.limits, *HELD)))
+                self._control.send_bytes(pickle.dumps(Job(most, self.limits, *self._held)))
                 self._control.send_bytes(pickle.dumps((task, modules)))
                 ended = self._received().decode()
                 return Outcome(self._received(), ended)
@@ -157,17 +157,32 @@ class Box:
                 why = f"it does not start ({said[-1] if said else 'killed'})"
                 raise OSError(REFUSED.format(why=why)) from None
 
+        # The grader itself holds more, the more processors there are.
+        pid = self.process.pid
+        self._held = _held_by(pid if self.in_container else _first_inside(pid))
 
-def _held() -> tuple[int, int]:
-    """The bytes of data and of addresses that Python and torch hold, here as in a sandbox."""
-    status = Path("/proc/self/status").read_text()
+
+def _first_inside(pid: int) -> int:
+    """The first process in a sandbox: it stands at the end of the row that begins with bubblewrap.
+
+    Raises:
+        OSError: if the kernel does not say who that is.
+    """
+    try:
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            pid = int(children[0])
+    except FileNotFoundError:
+        why = "the kernel does not say which processes one has started (CONFIG_PROC_CHILDREN)"
+        raise OSError(REFUSED.format(why=why)) from None
+    return pid
+
+
+def _held_by(pid: int) -> tuple[int, int]:
+    """The bytes of data and of addresses that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
     held = dict(line.split(":", 1) for line in status.splitlines())
     data, space = (int(held[name].split()[0]) * 1024 for name in ("VmData", "VmSize"))
     return data, space
-
-
-# Read now, before the grader does anything: all that a sandbox loads is loaded here as well.
-HELD = _held() if sys.platform == "linux" else (0, 0)
 
 
 # ---- bubblewrap ----

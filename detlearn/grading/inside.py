@@ -91,8 +91,8 @@ class Job:
     Attributes:
         most: bytes that its child may say.
         limits: for the child.
-        data: bytes that Python and torch hold.
-        space: bytes of their addresses, among them memory that is shared and counts as no data.
+        data: bytes of data that the keeper itself holds.
+        space: bytes of its addresses, among them memory that is shared and counts as no data.
     """
 
     most: int

@@ -266,7 +266,7 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
             box.process = subprocess.Popen(["true"], start_new_session=True)
             box._control, theirs = Pipe()
             theirs.close()
-            box._folder = tempfile.TemporaryDirectory()
+            box._folder, box._held = tempfile.TemporaryDirectory(), (0, 0)
 
         monkeypatch.setattr(Box, "_start", starts)
         submission = submitted("one", START, RIGHT, HAND_IN)

@@ -541,6 +541,22 @@ class TestBox:
         asleep.close()
         assert killed == [process.pid] and process.returncode == -signal.SIGKILL
 
+    @on_linux
+    def test_memory_is_counted_where_it_is_held(self, asleep):
+        """Not in the grader, whose libraries hold more for more processors."""
+        assert box._first_inside(asleep.process.pid) == asleep.process.pid
+        held = box._held_by(asleep.process.pid)
+        assert 0 < held[0] < 20_000_000 and held[0] < held[1] < 200_000_000
+
+    @on_linux
+    def test_a_kernel_that_lists_no_children(self, asleep, monkeypatch):
+        def without(path):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+
+        monkeypatch.setattr(box.Path, "read_text", without)
+        with pytest.raises(OSError, match=r"here the kernel .* \(CONFIG_PROC_CHILDREN\)"):
+            box._first_inside(asleep.process.pid)
+
     def test_nobody_waits_for_one_that_says_nothing(self, asleep, monkeypatch):
         monkeypatch.setattr(box, "BIRTH", 0.1 - asleep.limits.patience)
         asleep._control, theirs = multiprocessing.Pipe()
