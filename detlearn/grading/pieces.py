@@ -66,9 +66,8 @@ def _read(file: Path) -> Module:
         if isinstance(node, IMPORTS):
             module.imports.update(_imported(node))
             continue
-        # Most are definitions, which need no look into them.
         statement = Statement(0, node)
-        for bound in statement.surely if isinstance(node, DEFINITIONS) else statement.binds:
+        for bound in statement.binds:
             module.parts.setdefault(bound, []).append(statement)
     return module
 

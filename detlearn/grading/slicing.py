@@ -1,15 +1,15 @@
 """Of a notebook, only the statements that an exercise needs.
 
 A student's notebook trains networks, draws figures and installs packages. To grade one function
-none of this has to run. `handed_in` finds the calls ``check.<exercise>(…)``; `needed_before` goes
-up from such a call and takes the statements that define what it reads: the last ones that do, and
-in turn those that define what these read.
+none of this has to run. `places` finds the calls ``check.<exercise>(…)`` and goes up from each to
+the statements that define what it reads: the last ones that do, and in turn those that define what
+these read.
 
 Less is taken where in doubt. A loop, a ``with`` or another block is left out unless it holds a
 ``def``, a ``class`` or an import of a name that is read: what a page's loop calls ``area`` takes no
-student's function of that name away. A call that drops its result, ``fill(table)``, is left out as
-well. The sandbox can afford that: where a function is not right, the grader runs all statements
-before the check, as the student did.
+student's function of that name away. What only changes a value, ``table[3] = 4`` or
+``row.append(4)``, is left out as well. The sandbox can afford that: where a function is not right,
+the grader runs all statements before the check, as the student did.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import ast
 import builtins
 import re
 import symtable
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 # %%time and its like run the rest of their cell as Python; other cell magics do not.
 PYTHON_MAGICS = ("time", "timeit", "capture", "prun")
@@ -31,36 +30,16 @@ SHELL_LINE = re.compile(r"\s*([%!?]|[\w, .\[\]]+=\s*[%!]|[\w.]+\?{1,2}\s*$)")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
-# Statements with no others inside them; what they bind they bind whatever happens.
-PLAIN = (*DEFINITIONS, *IMPORTS, ast.Assign, ast.AnnAssign, ast.AugAssign)
-AT_ONCE = ("listcomp", "setcomp", "dictcomp", "genexpr")  # scopes that are no function's
+# What a name was before one of these is forgotten.
+ANEW = (*DEFINITIONS, *IMPORTS, ast.Assign, ast.AnnAssign)
 TOO_DEEP = (RecursionError, MemoryError, ValueError, SyntaxError)
-
-
-class Names(NamedTuple):
-    """What a statement touches; a function's local names, a class's attributes do not count.
-
-    Attributes:
-        binds: it gives a value.
-        now: it looks up when it runs.
-        later: its functions look up when they are called.
-    """
-
-    binds: set[str]
-    now: set[str]
-    later: set[str]
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A top-level statement.
+    """A top-level statement; a function's local names, a class's attributes do not count."""
 
-    Attributes:
-        cell: index of its code cell.
-        node: its syntax tree.
-    """
-
-    cell: int
+    cell: int  # index of its code cell
     node: ast.stmt
 
     @cached_property
@@ -68,72 +47,48 @@ class Statement:
         """Its source, without comments."""
         return ast.unparse(self.node)
 
-    @property
-    def binds(self) -> set[str]:
-        """Names that it gives a value, by itself or when a function of it is called."""
-        return self.names.binds
-
-    @property
-    def reads(self) -> set[str]:
-        """Names that it or its functions look up."""
-        return self.names.now | self.names.later
+    @cached_property
+    def scopes(self) -> list[symtable.SymbolTable]:
+        """Its own scope, then those of the functions and classes in it."""
+        try:
+            found = [symtable.symtable(self.text, "statement", "exec")]
+        except TOO_DEEP:
+            return []
+        for scope in found:  # it grows meanwhile
+            found += scope.get_children()
+        return found
 
     @cached_property
-    def names(self) -> Names:
-        """The notebook's own names that it touches."""
-        names = Names(set(), set(), set())
-        binds, now, later = names
-        try:
-            top = symtable.symtable(self.text, "statement", "exec")
-        except TOO_DEEP:
-            return names
-
-        scopes = [(top, now)]
-        while scopes:
-            scope, reads = scopes.pop()
-            for symbol in scope.get_symbols():
-                own = scope is not top and not symbol.is_global()
-                if not own and (symbol.is_assigned() or symbol.is_imported()):
-                    binds.add(symbol.get_name())
-
-                # ``area = staticmethod(area)`` in a class reads what lies outside of it.
-                if symbol.is_referenced() and (not own or scope.get_type() == "class"):
-                    reads.add(symbol.get_name())
-
-            for inner in scope.get_children():
-                is_function = inner.get_type() == "function" and inner.get_name() not in AT_ONCE
-                scopes.append((inner, later if is_function else reads))
-
-        # ``x: int`` alone binds nothing.
-        if isinstance(self.node, ast.AnnAssign) and self.node.value is None:
-            binds.clear()
-        return names
-
-    @property
-    def surely(self) -> set[str]:
-        """Names whose value does not depend any more on what was before."""
+    def binds(self) -> set[str]:
+        """Names that it gives a value."""
         if isinstance(self.node, DEFINITIONS):
             return {self.node.name}
-        anew = isinstance(self.node, PLAIN) and not isinstance(self.node, ast.AugAssign)
-        return self.binds if anew else set()
+        if isinstance(self.node, IMPORTS):
+            return {bound_by(alias) for alias in self.node.names}
+        if isinstance(self.node, ast.AnnAssign) and self.node.value is None:  # ``x: int`` alone
+            return set()
+
+        symbols = self.scopes[0].get_symbols() if self.scopes else []
+        return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
 
     @cached_property
     def defines(self) -> set[str]:
-        """Names that an import, a ``def`` or a ``class`` in it binds, however deep."""
-        below = list(ast.walk(self.node))
-        aliases = [alias for node in below if isinstance(node, IMPORTS) for alias in node.names]
-        return {node.name for node in below if isinstance(node, DEFINITIONS)} | set(
-            map(bound_by, aliases)
-        )
+        """Names that it binds; of a block, those of the imports and definitions in it alone."""
+        if isinstance(self.node, (*ANEW, ast.AugAssign)):
+            return self.binds
+        below = [node for node in ast.walk(self.node) if isinstance(node, DEFINITIONS + IMPORTS)]
+        return set().union(*(Statement(self.cell, node).binds for node in below))
 
     @cached_property
-    def changes(self) -> set[str]:
-        """Names whose value it changes: ``table[3] = 4``, ``thing.part = 4``, ``row.append(4)``."""
-        parts = (n for n in ast.walk(self.node) if isinstance(n, ast.Attribute | ast.Subscript))
-        targets = [part for part in parts if not isinstance(part.ctx, ast.Load)]
-        if isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call):
-            targets.append(self.node.value.func)
-        return {_root(target) for target in targets if not isinstance(target, ast.Name)}
+    def reads(self) -> set[str]:
+        """Names that it looks up, or its functions when they are called."""
+        # ``area = staticmethod(area)`` in a class reads what lies outside of it.
+        return {
+            symbol.get_name()
+            for scope in self.scopes
+            for symbol in scope.get_symbols()
+            if symbol.is_referenced() and (scope.get_type() != "function" or symbol.is_global())
+        }
 
 
 def bound_by(alias: ast.alias) -> str:
@@ -141,30 +96,17 @@ def bound_by(alias: ast.alias) -> str:
     return alias.asname or alias.name.partition(".")[0]
 
 
-def _root(node: ast.AST) -> str:
-    """The name in front of ``table[3]`` and ``thing.part``, or ""."""
-    while isinstance(node, ast.Subscript | ast.Attribute):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
-
-
 # ---- a notebook ----
 
 
 @dataclass
 class Notebook:
-    """The statements of a notebook.
+    """The statements of a notebook."""
 
-    Attributes:
-        name: of the file.
-        cells: source of each code cell, lines that are not Python blanked.
-        statements: of all cells, in order.
-        broken: cell → (line, what is wrong), where a cell is no Python.
-    """
-
-    name: str
-    cells: list[str]
-    statements: list[Statement] = field(default_factory=list)
+    name: str  # of the file
+    cells: list[str]  # source of each code cell, lines that are not Python blanked
+    statements: list[Statement] = field(default_factory=list)  # of all cells, in order
+    # cell → (line, what is wrong), where a cell is no Python
     broken: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def trouble(self, words: Collection[str]) -> str:
@@ -288,21 +230,13 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class Place(TypedDict):
-    """Where an exercise stands in its notebook.
+    """Where an exercise stands in its notebook."""
 
-    Attributes:
-        at: index of the statement that hands it in.
-        needed: indices of the statements that this one needs.
-        earlier: exercises that are handed in by these.
-        undefined: names that nobody defines for it.
-        checks: names under which the notebook knows `check`.
-    """
-
-    at: int
-    needed: list[int]
-    earlier: list[str]
-    undefined: list[str]
-    checks: list[str]
+    at: int  # index of the statement that hands it in
+    needed: list[int]  # indices of the statements that this one needs
+    earlier: list[str]  # exercises that are handed in by these
+    undefined: list[str]  # names that nobody defines for it
+    checks: list[str]  # names under which the notebook knows `check`
 
 
 def places(notebook: Notebook, exercises: Collection[str]) -> dict[str, Place]:
@@ -342,32 +276,19 @@ def needed_before(
     Returns:
         The statements' indices, in order, and the names that none of them binds.
     """
-    # What a function reads counts where it is called, so its name stands for all of that.
-    stands_for: dict[str, set[str]] = defaultdict(set)
-    imported: set[str] = set()
-    for statement in statements:
-        for name in statement.binds:
-            stands_for[name] |= statement.names.later
-        if isinstance(statement.node, IMPORTS):
-            imported |= statement.binds
+    wanted = set(names)
+    while True:
+        taken: list[int] = []
+        needed = wanted
+        for index, statement in reversed(list(enumerate(statements))):
+            if needed & statement.defines or "*" in statement.defines:
+                taken.append(index)
+                forgotten = statement.binds if isinstance(statement.node, ANEW) else set()
+                needed = (needed - forgotten) | statement.reads
 
-    def and_what_they_read(names: Collection[str]) -> set[str]:
-        found, ahead = set(), [*names]
-        while ahead:
-            name = ahead.pop()
-            if name not in found:
-                found.add(name)
-                ahead += stands_for[name]
-        return found
-
-    taken: list[int] = []
-    needed = and_what_they_read(names)
-    for index, statement in reversed(list(enumerate(statements))):
-        defined = statement.binds if isinstance(statement.node, PLAIN) else statement.defines
-        # A module is no different after a call of it, as in torch.manual_seed(0).
-        changed = statement.changes - (imported if isinstance(statement.node, ast.Expr) else set())
-        if needed & (defined | changed) or "*" in statement.defines:
-            taken.append(index)
-            needed = (needed - statement.surely) | and_what_they_read(statement.names.now)
-
-    return taken[::-1], needed.difference(*(statements[index].binds for index in taken))
+        # What a function reads may be defined below it, too, until it is called.
+        functions = [index for index in taken if statements[index].scopes[1:]]
+        more = wanted.union(*(statements[index].reads for index in functions))
+        if more == wanted:
+            return taken[::-1], needed.difference(*(statements[index].binds for index in taken))
+        wanted = more

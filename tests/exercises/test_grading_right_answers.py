@@ -182,6 +182,13 @@ RIGHTS = {
         "table['giou'] = 1e-7",
         with_eps(OWN, "EPS['giou']"),
     ),
+    "attribute_set": (
+        "class Small: eps = 1.0",
+        "Small.eps = 1e-7",
+        with_eps(OWN, "Small.eps"),
+    ),
+    "key_deleted": ("EPS = {0: 1.0, 1: 1e-7}", "del EPS[0]", with_eps(OWN, "max(EPS.values())")),
+    "item_among_targets": ("EPS = [1.0]", "x, EPS[0] = 3, 1e-7", with_eps(OWN, "EPS[0]")),
     "list_made_shorter": ("EPS = [1.0, 1e-7]", "dropped = EPS.pop(0)", with_eps(OWN, "EPS[0]")),
     # ---- what a function mentions and does not use ----
     "mentions_a_training": (
