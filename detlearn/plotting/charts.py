@@ -140,10 +140,10 @@ def plot_groups(
         raise ValueError(f"every curve needs a group to be seen in; in none: {sorted(homeless)}")
 
     rows = -(-len(members) // 2)  # two panels side by side, rounded up
-    figure, axes = plt.subplots(
+    _, axes = plt.subplots(
         rows,
         2,
-        figsize=(WIDTH, 3.0 * rows),
+        figsize=(WIDTH, 3.4 * rows),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -159,11 +159,13 @@ def plot_groups(
                 ax.plot(*zip(*points), **FAINT)
         for look, name in zip(line_looks(len(names)), names):
             ax.plot(*zip(*curves[name]), label=name, marker=marker, **look)
-        ax.set_title(title)
-        ax.legend(loc="best")
-
-    figure.supxlabel(xlabel)
-    figure.supylabel(ylabel)
+        # Above the panel, where no line runs through the names.
+        ax.legend(
+            title=title, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.6
+        )
+        # On a phone the panels stand one below the other, so that each needs words and numbers.
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.tick_params(labelleft=True, labelbottom=True)
     return panels
 
 
