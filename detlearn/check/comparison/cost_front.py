@@ -106,7 +106,20 @@ def _best_only(costs: Tensor, aps: Tensor) -> Tensor:
     return aps == aps.max() if len(aps) else aps > 0
 
 
+def _beats_nobody(costs: Tensor, aps: Tensor) -> Tensor:
+    """The other direction of the same comparisons."""
+    no_dearer = costs[None, :] <= costs[:, None]
+    no_worse = aps[None, :] >= aps[:, None]
+    better = (costs[None, :] < costs[:, None]) | (aps[None, :] > aps[:, None])
+    return ~(no_dearer & no_worse & better).any(dim=0)
+
+
 MISCONCEPTIONS = (
+    Misconception(
+        "this says who beats nobody; asked is who is beaten by nobody: look at which dimension is "
+        "the one that beats",
+        _beats_nobody,
+    ),
     Misconception(
         "one that is better in both beats, but so does one that is equal in one and better in the "
         "other",

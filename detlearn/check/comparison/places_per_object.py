@@ -136,6 +136,7 @@ MISCONCEPTIONS = (
         "the answer has a column for each object; yours has one for background, too",
         lambda assigned, n: _counted(assigned, torch.arange(-1, n)),
         lambda assigned, n: _counted(assigned, torch.arange(-2, n)),
+        lambda assigned, n: _counted(assigned.clamp(min=-1), torch.arange(-1, n)),
     ),
     Misconception(
         "the answer is (B, N), an image a row; yours is turned round",

@@ -87,6 +87,11 @@ def _middle(numbers: Tensor) -> Tensor:
     return numbers.quantile(0.5, dim=0)
 
 
+def _lower_middle(numbers: Tensor) -> Tensor:
+    """What torch.median takes of an even number."""
+    return numbers.median(dim=0).values
+
+
 def _by_rounds(
     count: Callable[[Tensor, int], Tensor] = lambda times, warm: times[warm:],
     gather: Callable[[Tensor], Tensor] = _middle,
@@ -141,6 +146,7 @@ MISCONCEPTIONS = (
         "divide within each round, then take the median: yours takes each detector's median "
         "first, so that a slow round of the machine does not fall out",
         _first_gathered(_middle),
+        _first_gathered(_lower_middle),
     ),
     Misconception(
         "divide within each round, and take the median: yours divides means",
@@ -149,6 +155,7 @@ MISCONCEPTIONS = (
     Misconception(
         "divide within each round: yours divides medians, over the warm rounds as well",
         _first_gathered(_middle, _all_rounds),
+        _first_gathered(_lower_middle, _all_rounds),
     ),
     Misconception(
         "a mean is moved by a single pause, and the warm rounds are not to count",
@@ -165,7 +172,7 @@ MISCONCEPTIONS = (
     Misconception(
         "of an even number of rounds the median is the mean of the two in the middle; "
         "torch.median takes the lower one",
-        _by_rounds(gather=lambda ratios: ratios.median(dim=0).values),
+        _by_rounds(gather=_lower_middle),
     ),
     Misconception(
         "the warm rounds are the first, yours leaves the last ones out",
