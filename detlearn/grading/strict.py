@@ -68,16 +68,17 @@ def _calls_noted(allowed: Collection[str]) -> Iterator[set[str]]:
         The names; they are there at the end.
     """
     used: set[str] = set()
-    inside: list[FrameType] = []
+    inside: FrameType | None = None
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "return" and inside and frame is inside[-1]:
-            inside.pop()
+        nonlocal inside
+        if event == "return" and frame is inside:
+            inside = None
         if event != "call" or inside or not _is_off_limits(frame.f_code.co_filename):
             return
 
         # What it calls in turn is no call of the learner's; nor is what an import runs.
-        inside.append(frame)
+        inside = frame
         if frame.f_code.co_name not in (*allowed, "<module>"):
             name = frame.f_code.co_qualname.partition(".<locals>")[0]
             used.add(name.removesuffix(".__init__"))  # as a learner knows it: by its class
