@@ -262,20 +262,55 @@ class TestWhatCanBeReached:
             "os.chdir(home)",
             *("os.chmod('closed', 0)", "os.setxattr('.', 'user.note', b'x')"),
             *("os.utime('.', ns=(3, 4))", "os.chmod('.', 0o500)"),
-            "for file in (0, 1, 2): fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)",
         )
-        row = grade(room, "import fcntl, os\nhome = os.getcwd()", leaves)
+        row = grade(room, "import os\nhome = os.getcwd()", leaves)
         assert row.points == {"giou_loss": 10} and not row.lost, row
 
         looks = (
-            "import fcntl, os\nhome = os.stat('.')",
+            "import os\nhome = os.stat('.')",
             holds("os.listdir('.') == [] == os.listxattr('.')"),
             holds("home.st_mtime_ns == home.st_atime_ns == 0 and home.st_mode & 0o777 == 0o700"),
-            holds("not any(fcntl.fcntl(f, fcntl.F_GETFL) & os.O_APPEND for f in range(3))"),
         )
         for look in looks[1:]:
             row = grade(room, looks[0], look)
             assert row.points == {"giou_loss": 10} and not row.lost, row
+
+    def test_no_word_is_left_in_a_sandbox_that_goes_on(self, room):
+        leaves = (
+            "import fcntl, os",
+            body(
+                "for file in (0, 1, 2): fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)",
+                "os.utime('.', ns=(3, 4))",
+            ),
+        )
+        looks = (
+            "import fcntl, os\nhome = os.stat('.')",
+            "flags = [fcntl.fcntl(file, fcntl.F_GETFL) & os.O_APPEND for file in (0, 1, 2)]",
+            holds("home.st_mtime_ns == home.st_atime_ns == 0 and not any(flags)"),
+        )
+        sandboxes = set()
+        for cells in (leaves, looks):
+            row = grade(room, *cells)
+            assert row.points == {"giou_loss": 10} and not row.lost, row
+            sandboxes.add(room.box.process)
+        assert len(sandboxes) == 1
+
+    @pytest.mark.parametrize(
+        "leave",
+        [
+            lambda home: home.chmod(0o500),
+            lambda home: os.setxattr(home, "user.note", b"x"),
+        ],
+    )
+    def test_what_is_noted_on_the_folder_is_seen(self, tmp_path, leave):
+        """So that the next exercise gets another sandbox; files in it are deleted."""
+        tmp_path.chmod(0o700)
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "folder" / "inner").mkdir(parents=True)
+        assert inside._is_as_new(str(tmp_path)) and not list(tmp_path.iterdir())
+        assert tmp_path.stat().st_mtime == 0
+        leave(tmp_path)
+        assert not inside._is_as_new(str(tmp_path))
 
 
 # Each is to get the package's own answer from somewhere.
@@ -436,6 +471,19 @@ class TestUsedUp:
             "EPS = work()",
         )
         uses = body("lambda: SLOW", then=RIGHT.replace("1e-7", "EPS"))
+        row = grade(hasty, *cells, uses)
+        assert row.points == {"giou_loss": 10}, row.hints
+
+    def test_a_slow_statement_is_stopped_by_the_processors_clock(self, hasty):
+        """After a quarter of a second, when on the clock there would be a second and a half."""
+        cells = (
+            "import time",
+            "def forever():\n    while True: pass",
+            "START = time.process_time()",
+            "SLOW = forever()",
+            "USED = time.process_time() - START",
+        )
+        uses = body("lambda: SLOW", "if USED > 0.6: return")
         row = grade(hasty, *cells, uses)
         assert row.points == {"giou_loss": 10}, row.hints
 
