@@ -11,6 +11,7 @@ import pytest
 import torch
 from grading_samples import RIGHT, WRONG, notebook
 
+from detlearn.boxes import box_area
 from detlearn.check import EXERCISES, NotSolved
 from detlearn.cli import main
 from detlearn.grading.nbgrader import BOOTSTRAP, assignment, read_chapter, solved, write_course
@@ -125,6 +126,14 @@ class TestExports:
             require("giou_loss", EXERCISES["giou_loss"].reference)
         with pytest.raises(ValueError, match="no exercise is called 'giou'"):
             require("giou", blank)
+
+    def test_what_is_allowed_does_not_allow_what_follows(self):
+        def first_its_own(a, b):
+            box_area(a)
+            return EXERCISES["giou_loss"].reference(a, b)
+
+        with pytest.raises(NotSolved, match="calls detlearn's or torchvision's own giou_loss"):
+            require("giou_loss", first_its_own)
 
     def test_what_a_notebook_has_set_does_not_count(self):
         """As in the book; and afterwards the notebook has its settings back."""
