@@ -170,11 +170,12 @@ def test_sizes_in_every_spelling(tmp_path, size):
     assert data._records[0].size == SIZE
 
 
-@pytest.mark.parametrize("width", [95.5, "wide", -96, [96], True, 1e300])
-def test_sizes_that_are_none(tmp_path, width):
+@pytest.mark.parametrize("side", ["width", "height"])
+@pytest.mark.parametrize("value", [95.5, "wide", -96, [96], True, 1e300])
+def test_sizes_that_are_none(tmp_path, side, value):
     content = standard()
-    content["images"][2]["width"] = width
-    with pytest.raises(ValueError, match=r"ann\.json, image 3: width"):
+    content["images"][2][side] = value
+    with pytest.raises(ValueError, match=rf"ann\.json, image 3: .*{side}"):
         read(tmp_path, content)
 
 
@@ -285,6 +286,22 @@ def test_segmentations_by_hand(tmp_path):
     target = read(tmp_path, content).target(0)
     assert target["boxes"].tolist() == [[8, 8, 28, 28], [1, 0, 3, 64]]
     assert target["area"].tolist() == [400, 100]
+
+
+def test_a_compressed_mask_by_hand(tmp_path):
+    """Runs of 2, 3, 4, 1, 2 pixels down columns of 4: the last two are stored as 1 − 3 and 2 − 4.
+
+    Such a −2 is 30 in five bits, whose highest is the sign; 30 characters behind "0" stands "N".
+    """
+    content = standard()
+    content["images"] = [{"id": 1, "file_name": "p0.png", "width": 3, "height": 4}]
+    mask = {"size": [4, 3], "counts": "234NN"}
+    content["annotations"] = [
+        {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": mask}
+    ]
+    target = read(tmp_path, content).target(0)
+    assert target["boxes"].tolist() == [[0, 0, 3, 4]] and target["area"].tolist() == [4]
+    assert official_masks.area(mask) == 4 and official_masks.toBbox(mask).tolist() == [0, 0, 3, 4]
 
 
 @pytest.mark.parametrize("encode", [uncompressed, compressed])
@@ -472,6 +489,7 @@ def test_objects_of_a_class_that_is_not_asked_for_are_named(tmp_path):
         ([1], TypeError, "sequence of strings"),
         ([], ValueError, "one name or more"),
         (["a", "a"], ValueError, "differ"),
+        (["square", ""], ValueError, "one name or more"),
         (["cat", "dog"], ValueError, r"ann\.json: none of the classes \['cat', 'dog'\]"),
     ],
 )

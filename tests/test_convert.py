@@ -166,6 +166,10 @@ class TestNames:
             convert({"train": data}, tmp_path / form, form)
             assert objects_of(read(tmp_path / form, form, ["cat"])) == objects_of(data)
 
+        # Other readers take what stands behind a blank for a flag.
+        names = (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").read_text().split("\n")
+        assert names == ["photo_1", "frame.1", "frame.2", "a_b_-1", "ü.jpg", ""]
+
     def test_a_name_that_a_format_cannot_hold(self, tmp_path):
         data = coco_set(tmp_path / "from", [[([1, 1, 30, 30], 0, 0)]], names=["cat"])
         data.class_names = [" cat"]  # XML files are read without blanks around words
@@ -252,6 +256,25 @@ class TestPictures:
         convert({"train": data}, tmp_path / "to", "yolo", link=True)
         link = tmp_path / "to" / "images" / "train" / "a.png"
         assert link.is_symlink() and link.resolve() == tmp_path / "from" / "img" / "a.png"
+
+    def test_links_to_a_folder_that_was_named_from_here(self, tmp_path, monkeypatch):
+        coco_set(tmp_path / "from", [[([1, 1, 9, 9], 0, 0)]], files=["a.png"])
+        monkeypatch.chdir(tmp_path)
+        data = CocoDetection("from/img", "from/ann.json")
+        convert({"train": data}, "to", "yolo", link=True)
+        assert (tmp_path / "to" / "images" / "train" / "a.png").is_file()
+
+    def test_each_shade_of_a_drawn_scene(self, tmp_path):
+        """k / 255 · 255 is a little less than k for some k in float32: rounded, not cut off."""
+        shades = torch.arange(256).repeat(3, 1, 1)  # (3, 1, 256)
+        target = {"boxes": torch.tensor([[0.0, 0, 9, 1]]), "labels": torch.tensor([0])}
+
+        class Drawn(list):
+            class_names = ("cat",)
+
+        convert({"train": Drawn([(shades / 255, target)])}, tmp_path / "to", "coco")
+        with Image.open(tmp_path / "to" / "train" / "000000.png") as picture:
+            assert np.array(picture)[0, :, 0].tolist() == list(range(256))
 
     def test_drawn_scenes(self, tmp_path):
         data = ToyTown(3, size=64, seed=1)

@@ -136,26 +136,33 @@ def test_of_two_cured_boxes_on_one_object_only_the_better_stays():
 
 
 @pytest.mark.parametrize("num_images", [1, 40])
-def test_of_equal_scores_the_first_claims_the_object(num_images):
-    """A right detection, a wrong one, and one of the wrong class, all at .5.
+@pytest.mark.parametrize("scores", [[0.5], [0.3, 0.7, 0.5]])
+def test_of_equal_scores_the_first_claims_the_object(num_images, scores):
+    """A right detection, a wrong one, and one of the wrong class, all of an image at one score.
 
     With its class cured the last would claim the object, too. The first has it already; if the last
-    took it, the wrong one would stand before it, and the AP fall."""
-    found = detection([BOX, [90, 90, 95, 95], BOX], [0.5] * 3, [0, 0, 1])
-    result = error_analysis([found] * num_images, [target([BOX])] * num_images, num_classes=2)
+    took it, the wrong one would stand before it, and the AP fall. With one score for all images,
+    and with three in turn: a sort that is not stable may keep the order of the first."""
+    found = [
+        detection([BOX, [90, 90, 95, 95], BOX], [scores[i % len(scores)]] * 3, [0, 0, 1])
+        for i in range(num_images)
+    ]
+    result = error_analysis(found, [target([BOX])] * num_images, num_classes=2)
     kinds = [kinds.tolist() for kinds in result.detection_kinds]
     assert kinds == [["right", "background", "classification"]] * num_images
     assert result.dap["classification"] == approx(0, abs=1e-12)
 
 
 def test_equal_scores_rank_as_in_coco_metrics():
-    """Three scores on 300 images, so that the order of equals decides the AP."""
+    """Three scores and two classes on 300 images, so that the order of equals decides the AP."""
     random = np.random.default_rng(0)
     boxes = [BOX if random.random() < 0.5 else [90, 90, 95, 95] for _ in range(300)]
-    found = [detection([box], [random.choice([0.3, 0.5, 0.7])]) for box in boxes]
-    wanted = [target([BOX])] * 300
-    expected = ap50(found, wanted, num_classes=1)
-    assert error_analysis(found, wanted, num_classes=1).ap == approx(expected[0], abs=1e-12)
+    found = [
+        detection([box], [random.choice([0.3, 0.5, 0.7])], [random.integers(2)]) for box in boxes
+    ]
+    wanted = [target([BOX], [random.integers(2)]) for _ in range(300)]
+    expected = ap50(found, wanted, num_classes=2)
+    assert error_analysis(found, wanted, num_classes=2).ap == approx(expected.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,8 @@ def test_summary_counts_every_reason_once(tmp_path):
         b"<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><annotation>&e;</annotation>",
         b"<annotation><size><width>wide</width><height>3</height></size></annotation>",
         b"<annotation><size><width>-4</width><height>3</height></size></annotation>",
+        b"<annotation><size><width>60.5</width><height>40</height></size></annotation>",
+        b"<annotation><size><width>60</width><height>40.5</height></size></annotation>",
     ],
 )
 def test_broken_annotation_file_is_named_or_its_image_kept_without_objects(tmp_path, content):
