@@ -95,7 +95,7 @@ def test_a_damaged_file(tmp_path, damage):
                 "header": b"\xff" * 8 + content[8:],
             }[damage]
         )
-    with pytest.raises(ValueError, match=r"state.safetensors is no checkpoint.*delete it"):
+    with pytest.raises(ValueError, match=r"state.safetensors is no checkpoint.*remove it if it is"):
         load_tensors(path)
 
 

@@ -209,7 +209,20 @@ class TestFolders:
 
     def test_without_pictures(self, run, tmp_path):
         _, err = run(tmp_path, "--out", tmp_path / "out", status=2)
-        assert f"{tmp_path}: no picture in this folder" in err
+        assert f"{tmp_path}: no picture in this folder\n" in err
+
+        # Pictures in folders below are not guessed to be meant, but said to be there.
+        for folder in ("b", "a"):
+            (tmp_path / folder).mkdir()
+            picture(tmp_path / folder / "c.png")
+        _, err = run(tmp_path, "--out", tmp_path / "out", status=2)
+        assert f"give one of the folders below: {tmp_path / 'a'}, {tmp_path / 'b'}\n" in err
+
+    @pytest.mark.parametrize("score", ["30", "-0.1", "nan"])
+    def test_scores_that_none_has(self, detector, tmp_path, capsys, score):
+        with pytest.raises(SystemExit):
+            main(["detect", str(detector), str(tmp_path), f"--min-score={score}"])
+        assert f"--min-score is {score}: scores go from 0 to 1" in capsys.readouterr().err
 
     def test_two_of_one_name(self, run, tmp_path):
         picture(tmp_path / "a.png"), picture(tmp_path / "a.jpg")

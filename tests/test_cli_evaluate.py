@@ -210,7 +210,16 @@ class TestPredictions:
         # Other commands need the pictures.
         assert "is not understood" in run("data", f"coco:{annotations}", status=2)
         said = run("train", "--data", word, "--steps", 1, "--out", tmp_path / "out", status=2)
-        assert "its picture 'p0.png' is missing" in said
+        assert "img: no such folder; expected the one that the file names" in said
+
+    def test_paths_of_windows_are_known_by_their_last_part(self, tmp_path, run):
+        word = write_set(tmp_path, [[(0, 10, 10, 30, 30)]])
+        annotations = tmp_path / "ann.json"
+        annotations.write_text(annotations.read_text().replace("p0.png", "C:\\\\work\\\\p0.png"))
+        row = {"file_name": "p0.png", "category": "cat", "bbox": [10, 10, 30, 30], "score": 0.9}
+        (tmp_path / "r.json").write_text(json.dumps([row]))
+        out = run("evaluate", "--predictions", tmp_path / "r.json", "--json", "--data", word)
+        assert json.loads(out)["ap"] == pytest.approx(1)
 
     def test_without_sizes_the_pictures_are_looked_for(self, tmp_path, run):
         word = write_set(tmp_path, [[(0, 10, 10, 30, 30)]])
@@ -333,7 +342,7 @@ class TestDetector:
         message = run("evaluate", tmp_path / "run", "--data", word, status=2)
         assert "detector.json is missing" in message
         message = run("evaluate", tmp_path / "nowhere", "--data", word, status=2)
-        assert "no checkpoint at" in message
+        assert "no such folder; expected the --out of a training" in message
 
     def test_classes_in_another_order(self, tmp_path, run):
         """By name: the same detector has the same AP on a file with other ids."""

@@ -1,6 +1,7 @@
 """What the words after ``--data`` mean, what is refused, and what is said of torch's errors."""
 
 import argparse
+import errno
 import warnings
 
 import pytest
@@ -11,6 +12,7 @@ from detlearn.cli import main, parser
 from detlearn.cli.errors import explain
 from detlearn.cli.sources import add_reading_arguments, check_complete, open_dataset, open_source
 from detlearn.data import convert
+from detlearn.machine.checkpoints import write_atomically
 
 XML = "<annotation><size><width>48</width><height>32</height></size>{}</annotation>"
 OBJECT = """<object><name>{}</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>{}</xmax>
@@ -64,6 +66,41 @@ class TestSources:
             data = open_dataset(word, "test", **DRAWN)
             assert len(data) == 1 and data.class_names == ["cat"]
 
+    def test_a_path_may_have_commas(self, tmp_path):
+        splits = {"test": open_dataset(voc_folder(tmp_path / "voc", [CAT]), "test", **DRAWN)}
+        convert(splits, tmp_path / "July, 2024", "coco")
+        folder = tmp_path / "July, 2024"
+        data = open_dataset(f"coco:{folder}/test,{folder}/annotations/test.json", "test", **DRAWN)
+        assert len(data) == 1
+
+        # Where nothing is there, the first comma counts, and its file is named.
+        with pytest.raises(FileNotFoundError, match=r"^b,c\.json: no such file"):
+            open_dataset("coco:a,b,c.json", "test", **DRAWN)
+
+    def test_a_word_that_is_not_understood_is_nearly_right(self, tmp_path):
+        def hint(word):
+            with pytest.raises(ValueError, match="is not understood; expected toytown") as raised:
+                open_dataset(word, "test", **DRAWN)
+            return str(raised.value).partition("ANNOTATION_FILE")[2]
+
+        file = tmp_path / "a.json"
+        assert hint(f"coco:{tmp_path}").endswith(f"missing: coco:{tmp_path},ANNOTATION_FILE")
+        file.write_text("{}")
+        assert hint(f"coco:{tmp_path}").endswith(f"the file is missing: coco:{tmp_path},{file}")
+        assert hint(f"coco:{file}").endswith(f"the folder is missing: coco:IMAGE_FOLDER,{file}")
+        assert f"{tmp_path} is there: say before it" in hint(f"{tmp_path}")
+        assert hint("imagenet") == ""
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        """It is said once, and not as a hundred missing pictures, even if those may be missing."""
+        splits = {"test": open_dataset(voc_folder(tmp_path / "voc", [CAT]), "test", **DRAWN)}
+        convert(splits, tmp_path / "coco", "coco")
+        word = f"coco:{tmp_path}/gone,{tmp_path}/coco/annotations/test.json"
+        with pytest.raises(FileNotFoundError, match="gone: no such folder; expected the one that"):
+            open_dataset(word, "test", **DRAWN, skip_bad_images=True)
+        with pytest.raises(FileNotFoundError, match="gone: no such folder; expected one with JPEG"):
+            open_dataset(f"voc:{tmp_path}/gone", "test", **DRAWN)
+
     def test_classes_in_another_order(self, tmp_path):
         word = voc_folder(tmp_path, [CAT + DOG])
         assert open_with(word).target(0)["labels"].tolist() == [0, 1]
@@ -82,6 +119,11 @@ class TestSources:
         word = voc_folder(tmp_path, [CAT + DOG])
         with pytest.raises(ValueError, match=r"\['dog'\] are none of \['cat', 'cow'\]"):
             open_with(word, class_names=["cat", "cow"])
+
+        # As the message says; of two objects one is more than a tenth.
+        words = ["--classes", "cat", "--accept-left-out"]
+        data = open_with(word, *words, class_names=["cat", "cow"])
+        assert data.class_names == ["cat", "cow"] and data.target(0)["labels"].tolist() == [0]
 
     def test_a_class_that_no_object_has_is_no_matter(self, tmp_path):
         """The other split has a dog, this one has none."""
@@ -201,9 +243,24 @@ class TestErrors:
     def test_our_own_are_as_they_are(self):
         assert explain(ValueError("a.png:\n  is broken"), "train") == "a.png:\n  is broken"
 
+    def test_what_the_system_says_has_a_path_and_an_advice(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError) as raised:
+            write_atomically(tmp_path / "file" / "b.json", b"")
+        text = explain(raised.value, "train")
+        assert text.startswith(f"{tmp_path / 'file' / 'b.json'}: ") and "Errno" not in text
+        assert text.endswith("a part of this path is a file and no folder: give another path")
+
+        error = OSError(errno.ENOSPC, "No space left on device", "a/b")
+        text = explain(error, "train")
+        assert text.startswith("a/b: No space left on device; make room, and give the same command")
+        assert explain(FileNotFoundError("a: no such folder"), "train") == "a: no such folder"
+
     def test_arguments_are_options(self):
         error = ValueError("a.png: broken; or pass skip_bad_images=True to go on")
         assert explain(error, "train") == "a.png: broken; or give --skip-bad-images to go on"
+        error = ValueError("another path; pass longer=True to go on")
+        assert explain(error, "train") == "another path; give --resume-with to go on"
 
     def test_the_command_says_it(self, capsys, monkeypatch):
         def fail(options):

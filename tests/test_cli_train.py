@@ -19,7 +19,7 @@ from detlearn.machine.checkpoints import load_tensors, save_tensors
 from detlearn.metrics import coco_metrics
 from detlearn.models import ImageBatcher
 from detlearn.training import loop
-from detlearn.training.longer import make_longer
+from detlearn.training.longer import longer_in_words
 
 
 def coco(root, size=(48, 32), names=("cat", "dog"), number=4, side=12):
@@ -329,37 +329,35 @@ class TestLonger:
     def test_length_and_learning_rate(self, tmp_path):
         """Half of 100 steps: cos² of 45° is a half; half of the way to 200: cos² of 22.5°."""
         path = self.checkpoint(tmp_path / "t", 50, 100)
-        text = make_longer(path, 200)
+        text = longer_in_words(path, 200)
         assert "from step 50 to 200, 100 were planned" in text and "from 50% to 85%" in text
-        tensors, info = load_tensors(path)
-        assert info["settings"]["total"] == 200 and tensors["model.a"].tolist() == [1, 1]
 
     def test_a_finished_one_goes_on(self, tmp_path):
         path = self.checkpoint(tmp_path / "t", 100, 100, finished=True)
-        assert "from 0% to 50%" in make_longer(path, 200)
-        assert not load_tensors(path)[1]["finished"]
+        assert "from 0% to 50%" in longer_in_words(path, 200)
 
-    def test_the_same_length_changes_nothing(self, tmp_path):
+    def test_saying_it_changes_nothing(self, tmp_path):
         path = self.checkpoint(tmp_path / "t", 100, 100, finished=True)
         before = path.read_bytes()
-        make_longer(path, 100)
+        longer_in_words(path, 200)
         assert path.read_bytes() == before
 
     def test_what_cannot_be(self, tmp_path):
         path = self.checkpoint(tmp_path / "t", 50, 100)
         with pytest.raises(ValueError, match="has done 50 steps: 40 are fewer"):
-            make_longer(path, 40)
+            longer_in_words(path, 40)
         with pytest.raises(ValueError, match=r"was given 2\.0 minutes"):
-            make_longer(self.checkpoint(tmp_path / "m", 50, None), 100)
+            longer_in_words(self.checkpoint(tmp_path / "m", 50, None), 100)
         save_tensors(tmp_path / "d", {}, {"model": "point"})
         with pytest.raises(ValueError, match="holds no state of a training"):
-            make_longer(tmp_path / "d", 100)
+            longer_in_words(tmp_path / "d", 100)
 
     def test_from_the_command_line(self, train, tmp_path, monkeypatch):
         data, out = coco(tmp_path / "data"), tmp_path / "out"
         words = ["--data", data, "--out", out]
         train(*words, "--steps", 2)
-        assert "'total': 2}" in train(*words, "--steps", 4, status=2)[1]
+        _, err = train(*words, "--steps", 4, status=2)
+        assert "'total': 2}" in err and "give --resume-with to go on" in err
         text, _ = train(*words, "--epochs", 2, "--resume-with")  # 4 images, 2 a step
         assert "goes on from step 2 to 4, 2 were planned" in text and "4 steps" in text
         history = load_tensors(out / "training.safetensors")[1]["history"]
@@ -370,6 +368,40 @@ class TestLonger:
         # Again: it is that long already.
         monkeypatch.setattr(loop.Trainer, "step", None)
         train(*words, "--epochs", 2, "--resume-with")
+
+    def test_what_is_refused_changes_nothing(self, train, tmp_path):
+        """Another batch size is another training: it is not made longer half-way."""
+        words = ["--data", coco(tmp_path / "data"), "--out", tmp_path / "out"]
+        train(*words, "--steps", 2)
+        before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+        other = ["--steps", 4, "--resume-with", "--batch-size", 4]
+        assert "'batch_size': 2}" in train(*words, *other, status=2)[1]
+        assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def test_stopped_it_is_measured_as_it_is(self, train, tmp_path, monkeypatch, capsys):
+        """Not the detector that the shorter training left, which lies beside the checkpoint."""
+        monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
+        words = ["--data", coco(tmp_path / "data"), "--out", tmp_path / "out"]
+        train(*words, "--steps", 2)
+        assert load(tmp_path / "out", "cpu") and not capsys.readouterr().err
+
+        step = loop.Trainer.step
+
+        def stops(trainer, *batch):
+            if trainer.steps_done == 3:
+                raise KeyboardInterrupt
+            step(trainer, *batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Trainer, "step", stops)
+            train(*words, "--steps", 9, "--resume-with", status=130)
+        load(tmp_path / "out", "cpu")
+        assert "the averaged weights after 3 steps" in capsys.readouterr().err
+
+        # The same command goes on to the end; then the detector is the latest.
+        train(*words, "--steps", 9, "--resume-with")
+        assert load(tmp_path / "out", "cpu") and not capsys.readouterr().err
 
     def test_without_a_training(self, train, tmp_path):
         data = coco(tmp_path / "data")
@@ -390,6 +422,18 @@ def test_options_that_do_not_go_together(capsys, words, said):
     with pytest.raises(SystemExit) as ended:
         main(["train", "--data", "toytown", "--out", "nowhere", *words])
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_the_notes_of_another_detector_stay(train, tmp_path, monkeypatch):
+    """Classes in another order are refused, and the weights that are there keep their names."""
+    out, data = tmp_path / "out", coco(tmp_path / "data")
+    words = ["--data", data, "--steps", 2, "--out", out]
+    train(*words)
+    (out / "detector.safetensors").unlink()  # as if it had been stopped
+
+    _, err = train(*words, "--classes", "dog", "cat", status=2)
+    assert "holds a training with {'class_names': ['cat', 'dog']}" in err
+    assert load(out, "cpu").class_names == ["cat", "dog"]
 
 
 def test_a_full_memory_is_one_sentence(train, tmp_path, monkeypatch):

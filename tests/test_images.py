@@ -47,6 +47,11 @@ class TestBatch:
         with pytest.raises(ValueError, match="max_size=7"):
             ImageBatcher(max_size=7)
 
+    @pytest.mark.parametrize(("min_size", "max_size"), [(0, 0), (-5, 50), (64, 50)])
+    def test_sizes_that_no_picture_can_have(self, min_size, max_size):
+        with pytest.raises(ValueError, match=rf"min_size={min_size} and max_size={max_size}: exp"):
+            ImageBatcher(min_size=min_size, max_size=max_size)
+
 
 class TestResize:
     def test_by_hand(self):

@@ -370,6 +370,13 @@ class TestErrors:
             ({"batch_size": 0}, "batch_size is 0.*positive"),
             ({"lr": 0.0}, "lr is 0.0: expected a positive"),
             ({"lr": math.nan}, "lr is nan"),
+            ({"lr": math.inf}, "lr is inf"),
+            ({"clip_norm": 0.0}, "clip_norm is 0.0: expected a positive norm"),
+            ({"clip_norm": -1.0}, "clip_norm is -1.0"),
+            (
+                {"steps": None, "epochs": math.inf},
+                "'epochs': inf}: a training needs",
+            ),
             ({"lr_warmup": 0}, "lr_warmup is 0: expected a number of steps"),
             ({"ema": 1.0}, r"ema is 1.0: expected a decay in \[0, 1\)"),
             ({"multi_scale": ((), 10)}, "multi_scale is"),

@@ -75,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.like is not None and options.json is None:
         options.usage_error("--like is for --json: it says which ids stand in the file")
+    if not 0 <= options.min_score <= 1:
+        options.usage_error(f"--min-score is {options.min_score:g}: scores go from 0 to 1")
 
     folder = options.out
     if folder is None and options.json is None:
@@ -180,9 +182,9 @@ def _pictures_in(folder: Path) -> list[Path]:
         print(f"note: {folder}: {len(own)} drawings of detlearn detect left out", file=sys.stderr)
     pictures = [path for path in pictures if path not in own]
     if not pictures:
-        raise ValueError(
-            f"{folder}: no picture in this folder; those in folders below do not count"
-        )
+        below = sorted({str(p.parent) for p in folder.rglob("*") if p.suffix.lower() in endings})
+        advice = f"; give one of the folders below: {', '.join(below[:3])}" if below else ""
+        raise ValueError(f"{folder}: no picture in this folder{advice}")
     return pictures
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +35,18 @@ def choose_device(name: str | None) -> torch.device:
 
     try:
         device = torch.device(name) if name else default_device()
+    except RuntimeError as error:
+        raise ValueError(
+            f"--device {name} cannot be used: expected cpu, cuda (cuda:1 is the second GPU) or mps"
+        ) from error
+
+    try:
         torch.zeros((), device=device)  # a device that has a name need not be there
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name} cannot be used here: {error}") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"--device {name} cannot be used here: {error}. Leave --device out for the best that "
+            "this machine has"
+        ) from error
     return device
 
 
@@ -47,12 +56,26 @@ def write_info(folder: Path, model: Detector, name: str, class_names: Sequence[s
     Args:
         folder: the ``--out`` of the training.
         model, name, class_names: as for `pretrained.save_detector`.
+
+    Raises:
+        ValueError: there is a checkpoint of another detector, whose notes must stay: weights that
+            were read under the classes of another training would find everything and name it wrong.
     """
     from detlearn.machine.checkpoints import write_atomically
     from detlearn.pretrained import detector_info
 
     info = detector_info(model, name, class_names)
-    write_atomically(folder / INFO_FILE, json.dumps(info, indent=1).encode())
+    path = folder / INFO_FILE
+    if path.exists() and (folder / CHECKPOINT_FILE).exists():
+        found = _read_info(path)
+        different = [key for key in info if found.get(key) != info[key]]
+        if different:
+            raise ValueError(
+                f"{folder} holds a training with { {key: found.get(key) for key in different} }, "
+                f"this one has { {key: info[key] for key in different} }; give another --out"
+            )
+
+    write_atomically(path, json.dumps(info, indent=1).encode())
 
 
 def load(folder: Path, device: str | None) -> SavedDetector:
@@ -61,14 +84,20 @@ def load(folder: Path, device: str | None) -> SavedDetector:
     Args:
         folder: the ``--out`` of the training, or the detector's file or the checkpoint in it.
         device: on which it is to work; None for this machine's best.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file, or no detector in it.
+        ValueError: the file is no detector of this package, or the device cannot be used.
     """
     from detlearn.pretrained import load_detector
 
     path = folder.expanduser()
     if path.is_dir():
-        folder, path = path, path / DETECTOR_FILE
-        if not path.exists() and (folder / CHECKPOINT_FILE).exists():
-            path = folder / CHECKPOINT_FILE
+        path = _latest_in(path)
+    elif not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such folder; expected the --out of a training ('detlearn train' makes it)"
+        )
 
     if path.name == CHECKPOINT_FILE:
         saved = _load_stopped(path)
@@ -77,6 +106,26 @@ def load(folder: Path, device: str | None) -> SavedDetector:
 
     saved.model.to(choose_device(device))
     return saved
+
+
+def _latest_in(folder: Path) -> Path:
+    """Return which file of a training holds its latest weights.
+
+    The detector is written after the last checkpoint. A later checkpoint is that of a training
+    which was made longer and has not ended.
+    """
+    detector, checkpoint = folder / DETECTOR_FILE, folder / CHECKPOINT_FILE
+    if not detector.exists() and not checkpoint.exists():
+        raise FileNotFoundError(
+            f"{folder} holds neither {DETECTOR_FILE} nor {CHECKPOINT_FILE}: expected the --out of "
+            "a training that has taken some steps"
+        )
+
+    if not detector.exists():
+        return checkpoint
+    if not checkpoint.exists():
+        return detector
+    return max(detector, checkpoint, key=lambda path: path.stat().st_mtime_ns)
 
 
 def _load_stopped(checkpoint: Path) -> SavedDetector:
@@ -89,11 +138,21 @@ def _load_stopped(checkpoint: Path) -> SavedDetector:
             f"{notes} is missing, without which nobody knows whose weights {checkpoint} holds: the "
             "command that started the training writes it, and goes on with the training"
         )
-    try:
-        info = json.loads(notes.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{notes}: malformed JSON ({error})") from error
-
-    saved, steps = load_from_training(checkpoint, info)
+    saved, steps = load_from_training(checkpoint, _read_info(notes))
     print(f"note: {checkpoint}: the averaged weights after {steps} steps", file=sys.stderr)
     return saved
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """Read what `write_info` wrote.
+
+    Raises:
+        ValueError: it was damaged since.
+    """
+    try:
+        info = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: malformed JSON ({error})") from error
+    if not isinstance(info, dict):
+        raise ValueError(f"{path}: holds a {type(info).__name__}, expected a dictionary")
+    return info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 # How torch, CUDA, cuBLAS and Apple's backend say it; of a worker that the system killed for its
@@ -16,7 +17,25 @@ FULL_MEMORY = (
 SHARED_MEMORY = ("shared memory", "bus error")
 
 # Where an error of the package says which argument helps, the command line has an option.
-OPTIONS = {"skip_bad_images=True": "--skip-bad-images", "pass --": "give --"}
+OPTIONS = {
+    "skip_bad_images=True": "--skip-bad-images",
+    "longer=True": "--resume-with",
+    "pass --": "give --",
+}
+
+# What the system says when a file or a folder cannot be read or written, and what then helps.
+OF_THE_SYSTEM = {
+    errno.ENOSPC: "make room, and give the same command again: what was written before is whole",
+    errno.EDQUOT: "make room, and give the same command again: what was written before is whole",
+    errno.EACCES: "give another path, or see to it that you may read and write there",
+    errno.EPERM: "give another path, or see to it that you may read and write there",
+    errno.EROFS: "give a path on another disk",
+    errno.ENOENT: "there is no such place: give another path",
+    errno.ENOTDIR: "a part of this path is a file and no folder: give another path",
+    errno.EEXIST: "a part of this path is a file and no folder: give another path",
+    errno.EISDIR: "this is a folder: give the path of a file",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
 
 # What needs less memory, by command.
 LESS_MEMORY = {
@@ -35,8 +54,8 @@ def explain(error: Exception, command: str) -> str:
         command: its name, since each has other options that help.
 
     Returns:
-        The error's own words where it was written for readers; for a full memory and for what torch
-        raises, the first line of them and an advice.
+        The error's own words where it was written for readers; for a full memory, for what torch
+        raises and for what the system says of a file, the first line of them and an advice.
     """
     if isinstance(error, (MemoryError, RuntimeError)):
         words = _first_line(error)
@@ -53,6 +72,9 @@ def explain(error: Exception, command: str) -> str:
             f"PyTorch cannot do this: {words} (--device cpu may help; DETLEARN_TRACEBACK=1 before "
             "the command shows where it happened, which belongs into a report)"
         )
+
+    if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; {OF_THE_SYSTEM[error.errno]}"
 
     words = str(error)
     for argument, option in OPTIONS.items():

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
 DATA_HELP = (
-    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets), "
+    "toytown, toytown:SCENARIO, bccd, voc:FOLDER (with JPEGImages, Annotations, ImageSets, or with "
+    "XML files beside the pictures), "
     "yolo:DATA.YAML or coco:IMAGE_FOLDER,ANNOTATION_FILE"
 )
 BAR_FROM = 200  # pictures: fewer are checked before a bar can be read
@@ -104,7 +105,8 @@ def open_source(
         if unknown:
             raise ValueError(
                 f"{text} has the classes {list(data.class_names)}; {unknown} are none of "
-                f"{list(class_names)}"
+                f"{list(class_names)}, which are expected here. '--classes' with names of these "
+                "leaves objects of other classes out"
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what was left out was said the first time
@@ -196,8 +198,8 @@ def open_dataset(
         )
     if kind == "coco" and rest and "," not in rest and not reads_pictures:
         rest = f"{_path(rest).parent},{rest}"  # where sizes are missing, pictures may be there
-    if kind == "coco" and rest.count(",") == 1:
-        images, annotations = rest.split(",")
+    if kind == "coco" and "," in rest:
+        images, annotations = _folder_and_file(rest)
         return CocoDetection(
             _path(images),
             _path(annotations),
@@ -207,7 +209,30 @@ def open_dataset(
             reads_pictures=reads_pictures,
         )
 
-    raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}")
+    raise ValueError(f"--data {text!r} is not understood; expected {DATA_HELP}{_hint(text)}")
+
+
+def _folder_and_file(text: str) -> tuple[str, str]:
+    """Cut what stands behind ``coco:`` at its comma; a path may have commas of its own."""
+    commas = [i for i, character in enumerate(text) if character == ","]
+    for i in commas:
+        if _path(text[i + 1 :]).is_file():
+            return text[:i], text[i + 1 :]
+    return text[: commas[0]], text[commas[0] + 1 :]
+
+
+def _hint(text: str) -> str:
+    """Say what may have been meant by a word that is not understood; nothing if nobody knows."""
+    kind, _, rest = text.partition(":")
+    if kind == "coco" and _path(rest).is_file():
+        return f". Before the file and a comma the folder is missing: coco:IMAGE_FOLDER,{rest}"
+    if kind == "coco" and rest:
+        files = sorted(_path(rest).glob("*.json")) if _path(rest).is_dir() else []
+        file = files[0] if files else "ANNOTATION_FILE"
+        return f". Behind the folder and a comma the file is missing: coco:{rest},{file}"
+    if text and _path(text).exists():
+        return f". {text} is there: say before it how it is annotated, by coco:, voc: or yolo:"
+    return ""
 
 
 def check_complete(

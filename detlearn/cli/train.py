@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,7 +217,8 @@ def run(options: argparse.Namespace) -> int:
     if model.batcher.resizes:
         settings["augment"] = and_resize(settings.get("augment"), model.batcher)
     if options.resume_with:
-        _make_longer(options, settings, train)
+        settings["longer"] = True
+        _say_how_much_longer(options, settings, train)
     if val is not None:
         every = options.val_every or _default_interval(settings, train)
         settings["after_step"] = Validation(val, every, options.out / VALIDATION_FILE)
@@ -350,6 +350,8 @@ def _set_size(options: argparse.Namespace, train: Dataset, start: SavedDetector 
         return
 
     batch_size = fit_settings(options).get("batch_size", BATCH_SIZE)
+    if batch_size < 1:
+        return  # `fit` says so
     choice = choose_size(train, batch_size)
     if choice is not None:
         options.min_size, options.max_size = choice.min_size, choice.max_size
@@ -385,9 +387,11 @@ def _names_of_layers(new: Sequence[str]) -> str:
     return f"these layers do not fit and begin anew: {', '.join(new)}"
 
 
-def _make_longer(options: argparse.Namespace, settings: dict[str, Any], train: Dataset) -> None:
-    """Change the length in the checkpoint, and say what that does to the learning rate."""
-    from detlearn.training.longer import make_longer, read_length
+def _say_how_much_longer(
+    options: argparse.Namespace, settings: dict[str, Any], train: Dataset
+) -> None:
+    """Say what a longer training does to the learning rate, if it can be made longer."""
+    from detlearn.training.longer import longer_in_words
 
     checkpoint = options.out / CHECKPOINT_FILE
     if not checkpoint.exists():
@@ -395,11 +399,7 @@ def _make_longer(options: argparse.Namespace, settings: dict[str, Any], train: D
             f"--resume-with makes the training in {options.out} longer, but there is no "
             f"{CHECKPOINT_FILE}: leave it out to begin one"
         )
-    steps = _num_steps(settings, train)
-    if _is_first_process():
-        _say(make_longer(checkpoint, steps))
-    while read_length(checkpoint) != steps:
-        time.sleep(1)  # of several processes, the others wait for the first
+    _say(longer_in_words(checkpoint, _num_steps(settings, train)))
 
 
 def _num_steps(settings: dict[str, Any], train: Dataset) -> int | None:

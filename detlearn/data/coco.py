@@ -166,6 +166,12 @@ class CocoDetection(AnnotatedPictures):
             The record by the image's id, None for an image that is left out; and what is wrong with
             those.
         """
+        if self._reads_pictures and entries and not os.path.isdir(root):
+            raise FileNotFoundError(
+                f"{root}: no such folder; expected the one that the file names in "
+                f"{self._source} start from"
+            )
+
         folder = PictureFolder(root, [entry.file_name for entry in entries])
         records: dict[int | str, Record | None] = {}
         problems = []

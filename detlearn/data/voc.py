@@ -212,7 +212,10 @@ class _Split:
 def _find_split(root: Path, split: str) -> _Split:
     """Find the images of a split in whichever layout the root has."""
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise FileNotFoundError(
+            f"{root}: no such folder; expected one with JPEGImages, Annotations and ImageSets, or "
+            "with XML files beside the pictures"
+        )
 
     main = root / "ImageSets" / "Main"
     list_file = path_inside(main, f"{split}.txt")

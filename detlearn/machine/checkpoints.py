@@ -238,6 +238,6 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
 def _no_checkpoint(path: str | os.PathLike, reason: str) -> ValueError:
     """Make the error for a file that cannot be used."""
     return ValueError(
-        f"{path} is no checkpoint of this package, or it is damaged ({reason}); "
-        "delete it to start afresh"
+        f"{path} is no checkpoint of this package, or it is damaged ({reason}): give another path, "
+        "or remove it if it is a checkpoint, to start afresh"
     )

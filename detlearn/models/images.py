@@ -65,7 +65,8 @@ class ImageBatcher(nn.Module):
             wide convolutions on large maps is slower that way.
 
     Raises:
-        ValueError: if only one of ``min_size`` and ``max_size`` is given, or both and a fixed size.
+        ValueError: if only one of ``min_size`` and ``max_size`` is given, or both and a fixed size;
+            if they are no positive numbers, or the first is larger than the second.
     """
 
     def __init__(
@@ -104,6 +105,11 @@ class ImageBatcher(nn.Module):
             raise ValueError(
                 f"this detector squashes every image to {height} × {width} pixels: min_size and "
                 "max_size have no place in it"
+            )
+        if min_size is not None and not 1 <= min_size <= max_size:
+            raise ValueError(
+                f"min_size={min_size} and max_size={max_size}: expected the shorter side's pixels, "
+                "at least 1, and the most that the longer side may have, no fewer"
             )
         self.min_size = min_size
         self.max_size = max_size

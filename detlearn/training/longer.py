@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detlearn.machine.checkpoints import load_tensors, save_tensors
+from detlearn.machine.checkpoints import load_tensors
 from detlearn.training.loop import lr_factor
 
 
-def make_longer(checkpoint: str | Path, steps: int) -> str:
-    """Change the length in a training's checkpoint, so that `fit` goes on to it.
+def longer_in_words(checkpoint: str | Path, steps: int) -> str:
+    """Say what ``fit(longer=True)`` does to a training, after a look whether it can be done.
 
     The learning rate follows a cosine over the whole length. In a longer training it is higher at
     the same step, so it rises at once to where that one would have it, and falls to zero anew. A
@@ -26,7 +26,7 @@ def make_longer(checkpoint: str | Path, steps: int) -> str:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no training, one that was given minutes, or more steps than these.
     """
-    tensors, info = load_tensors(checkpoint)
+    _, info = load_tensors(checkpoint)
     if "settings" not in info:
         raise ValueError(f"{checkpoint} holds no state of a training")
 
@@ -40,11 +40,6 @@ def make_longer(checkpoint: str | Path, steps: int) -> str:
     if steps < done:
         raise ValueError(f"the training in {checkpoint} has done {done} steps: {steps} are fewer")
 
-    if steps != planned:
-        settings["total"] = steps
-        info["finished"] = False
-        save_tensors(checkpoint, tensors, info)
-
     before = lr_factor(done, done / planned, settings["lr_warmup"])
     after = lr_factor(done, done / steps, settings["lr_warmup"])
     return (
@@ -52,8 +47,3 @@ def make_longer(checkpoint: str | Path, steps: int) -> str:
         f"from {before:.0%} to {after:.0%} of its peak, as a training of {steps} steps has it "
         "there, and falls to zero at the end"
     )
-
-
-def read_length(checkpoint: str | Path) -> int | None:
-    """Return the steps that a training in a checkpoint is to have, None for one of minutes."""
-    return load_tensors(checkpoint)[1]["settings"]["total"]

@@ -75,6 +75,7 @@ def fit(
     workers: int = 0,
     after_step: Callable[[int, nn.Module], None] | None = None,
     backbone_steps: int = 0,
+    longer: bool = False,
 ) -> History:
     """Train a detector.
 
@@ -105,6 +106,8 @@ def fit(
         after_step: called after each step with its number and the model that a training which
             ended there would leave, in eval mode; it may ask the model, not change it.
         backbone_steps: steps before all others, in which the backbone alone learns; see `warm_up`.
+        longer: the training in ``checkpoint`` may have been planned with fewer steps; see
+            `longer_in_words` for what that does to the learning rate.
 
     Returns:
         The `History`. The model is left in eval mode on ``device``.
@@ -122,7 +125,7 @@ def fit(
     try:
         _check_length(epochs, steps, minutes)
         _check_batch(train, batch_size)
-        _check_recipe(lr, lr_warmup, ema)
+        _check_recipe(lr, lr_warmup, clip_norm, ema)
         if multi_scale is not None:
             multi_scale = complete(multi_scale)
             _check_multi_scale(multi_scale, batch_size, model)
@@ -188,7 +191,7 @@ def fit(
         trainer = Trainer(model, optimizer, settings, device, amp, history)
 
         # Go on where an earlier call was stopped, if there was one.
-        finished = trainer.load(checkpoint) if resumes else False
+        finished = trainer.load(checkpoint, longer) if resumes else False
 
         if not finished:
             _run(trainer, batches, checkpoint, workers, progress, after_step)
@@ -485,8 +488,12 @@ class Trainer:
         }
         save_tensors(path, tensors, info)
 
-    def load(self, path: str | Path) -> bool:
+    def load(self, path: str | Path, longer: bool = False) -> bool:
         """Continue from a file that `save` wrote.
+
+        Args:
+            path: the file; it stays as it is.
+            longer: the number of steps may be another one.
 
         Returns:
             True if the training in it is finished.
@@ -497,7 +504,10 @@ class Trainer:
         tensors, info = load_tensors(path)
         if not info.keys() >= {"settings", "steps_done", "finished", "history"}:
             raise ValueError(f"{path} holds no state of a training; give another path")
-        _check_same_settings(path, info["settings"], self.settings)
+        settings, finished = info["settings"], info["finished"]
+        if longer and settings.get("total") != self.settings["total"]:
+            settings, finished = {**settings, "total": self.settings["total"]}, False
+        _check_same_settings(path, settings, self.settings)
 
         # "model.backbone.0.weight" is "backbone.0.weight" of the part "model".
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
@@ -517,7 +527,7 @@ class Trainer:
         self.history = History(**info["history"])
         # JSON knows no tuples.
         self.history.val = [(step, scores) for step, scores in self.history.val]
-        return info["finished"]
+        return finished
 
     def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
         """Restore AdamW's averages from tensors named "index of the weight.name"."""
@@ -585,8 +595,8 @@ def _check_length(epochs: float | None, steps: int | None, minutes: float | None
         raise ValueError(f"got {given or 'no length'}: give exactly one of epochs, steps, minutes")
 
     (length,) = given.values()
-    if not length > 0:  # NaN is not, either
-        raise ValueError(f"got {given}: a training needs a positive length")
+    if not 0 < length < math.inf:  # NaN is not, either
+        raise ValueError(f"got {given}: a training needs a positive length, and a finite one")
 
 
 def _check_batch(train: Dataset, batch_size: int) -> None:
@@ -601,9 +611,11 @@ def _check_batch(train: Dataset, batch_size: int) -> None:
         )
 
 
-def _check_recipe(lr: float, lr_warmup: int, ema: float | None) -> None:
-    if not lr > 0:
+def _check_recipe(lr: float, lr_warmup: int, clip_norm: float, ema: float | None) -> None:
+    if not 0 < lr < math.inf:
         raise ValueError(f"lr is {lr}: expected a positive learning rate")
+    if not clip_norm > 0:  # 0 would stop the training, a negative one would climb
+        raise ValueError(f"clip_norm is {clip_norm}: expected a positive norm, inf for no clipping")
     if lr_warmup < 1:
         raise ValueError(f"lr_warmup is {lr_warmup}: expected a number of steps, 1 for none")
     if ema is not None and not 0 <= ema < 1:
@@ -684,11 +696,13 @@ def _check_same_settings(path: str | Path, found: dict[str, Any], asked: dict[st
         and (name not in found or name not in asked or found[name] != asked[name])
     ]
     if different:
+        advice = "use the same settings to continue, or another path"
+        if different == ["total"]:
+            advice += "; pass longer=True to go on to another number of steps"
         raise ValueError(
             f"the checkpoint {path} comes from a training with "
             f"{ {name: found.get(name) for name in different} }, this one has "
-            f"{ {name: asked.get(name) for name in different} }; "
-            "use the same settings to continue, or another path"
+            f"{ {name: asked.get(name) for name in different} }; {advice}"
         )
 
 
