@@ -122,7 +122,8 @@ class TestSources:
 
         # As the message says; of two objects one is more than a tenth.
         words = ["--classes", "cat", "--accept-left-out"]
-        data = open_with(word, *words, class_names=["cat", "cow"])
+        with pytest.warns(UserWarning, match="1 × unknown category"):
+            data = open_with(word, *words, class_names=["cat", "cow"])
         assert data.class_names == ["cat", "cow"] and data.target(0)["labels"].tolist() == [0]
 
     def test_a_class_that_no_object_has_is_no_matter(self, tmp_path):
