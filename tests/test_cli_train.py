@@ -139,6 +139,9 @@ class TestSize:
         assert load(tmp_path / "given", "cpu").model.batcher.max_size == 96
         words = ["--data", data, "--steps", 1, "--out", tmp_path / "half"]
         assert "give both" in train(*words, "--max-size", 96, status=2)[1]
+        # A batch of nothing has no size to choose for.
+        words = ["--data", data, "--steps", 1, "--out", tmp_path / "none", "--batch-size", 0]
+        assert "batch_size is 0" in train(*words, status=2)[1]
 
     def test_detectors_that_squash_and_several_sizes_need_none(self, train, tmp_path):
         data = coco(tmp_path / "data", (600, 400))

@@ -1,5 +1,6 @@
 """Between COCO, VOC and YOLO: nothing is lost that both know, and what is lost is said."""
 
+import errno
 import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
@@ -264,17 +265,16 @@ class TestPictures:
         convert({"train": data}, "to", "yolo", link=True)
         assert (tmp_path / "to" / "images" / "train" / "a.png").is_file()
 
-    def test_each_shade_of_a_drawn_scene(self, tmp_path):
-        """k / 255 · 255 is a little less than k for some k in float32: rounded, not cut off."""
-        shades = torch.arange(256).repeat(3, 1, 1)  # (3, 1, 256)
-        target = {"boxes": torch.tensor([[0.0, 0, 9, 1]]), "labels": torch.tensor([0])}
+    def test_shades_are_rounded_and_not_cut_off(self, tmp_path):
+        shades = torch.tensor([0.4, 0.6, 99.6, 254.4, 254.6]).repeat(3, 1, 1)  # (3, 1, 5)
+        target = {"boxes": torch.tensor([[0.0, 0, 3, 1]]), "labels": torch.tensor([0])}
 
         class Drawn(list):
             class_names = ("cat",)
 
         convert({"train": Drawn([(shades / 255, target)])}, tmp_path / "to", "coco")
         with Image.open(tmp_path / "to" / "train" / "000000.png") as picture:
-            assert np.array(picture)[0, :, 0].tolist() == list(range(256))
+            assert np.array(picture)[0, :, 0].tolist() == [0, 1, 100, 254, 255]
 
     def test_drawn_scenes(self, tmp_path):
         data = ToyTown(3, size=64, seed=1)
@@ -326,6 +326,19 @@ class TestFolder:
         (tmp_path / "from" / "img" / "p1.png").unlink()
         with pytest.raises((FileNotFoundError, ValueError), match=r"p1\.png"):
             convert({"train": data}, tmp_path / "to", "coco")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["from"]
+
+    def test_a_full_disk_is_that_of_the_new_folder(self, tmp_path, monkeypatch):
+        """The system would name the picture that was read."""
+
+        def full(source, goal):
+            raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+        data = coco_set(tmp_path / "from", [[]])
+        monkeypatch.setattr("shutil.copyfile", full)
+        with pytest.raises(OSError, match="No space left") as raised:
+            convert({"train": data}, tmp_path / "to", "coco")
+        assert raised.value.filename == str(tmp_path / "to")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["from"]
 
     def test_what_cannot_be_converted(self, tmp_path):

@@ -379,7 +379,7 @@ def test_pictures_without_an_annotation_file_in_a_folder_are_counted(tmp_path):
     for name in "abc":
         write_picture(tmp_path / "train" / f"{name}.png")
     write_xml(tmp_path / "train" / "b.xml", an_object())
-    says = r"2 pictures have no XML file and take no part, the first is .*train/a\.png"
+    says = r"2 pictures have no XML file and so no part in it, the first is .*train/a\.png"
     assert read(tmp_path, says=says)[0] == ["b.png"]
 
 

@@ -159,7 +159,7 @@ class VOCDetection(AnnotatedPictures):
         notes = [found.note] if found.note else []
         if found.is_a_folder and (unused := pictures.without_annotations()):
             count = f"{len(unused)} pictures have" if len(unused) > 1 else "one picture has"
-            notes.append(f"{count} no XML file and take no part, the first is {unused[0]}")
+            notes.append(f"{count} no XML file and so no part in it, the first is {unused[0]}")
         if notes:
             warnings.warn(f"{self._source}: {'; '.join(notes)}", stacklevel=2)
 

@@ -23,6 +23,7 @@ final name is whole and holds the same boxes.
 Shapes: ``N`` objects of one image, ``K`` classes, ``H`` and ``W`` the height and width of an image.
 """
 
+import errno
 import json
 import os
 import re
@@ -48,6 +49,7 @@ from detlearn.data.yolo import YOLODetection
 
 FORMATS = ("coco", "voc", "yolo")
 MARKS = {"coco": "iscrowd", "voc": "difficult", "yolo": None}  # the one that the format knows
+FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what is wrong with the new place
 LARGEST_ERROR = 1e-9  # pixels, of YOLO's shares; beyond it comes the rounding of float32
 
 # A folder's name that is part of a path, and a list's that is a file.
@@ -105,6 +107,7 @@ def convert(
         FileExistsError: there is something under this name.
         ValueError: another format; splits with different classes; an object that the format cannot
             hold; or a picture of another size than its annotations say.
+        OSError: it cannot be written, for instance because the disk is full; nothing is left then.
     """
     folder = Path(folder)
     class_names = _checked_classes(splits, form)
@@ -117,19 +120,25 @@ def convert(
     num_images, num_objects = 0, 0
 
     # Everything happens beside the final place, on the same disk, where a rename is atomic.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        root = Path(temporary) / "data"
-        for split, data in splits.items():
-            samples = _samples(data, form, taken, notes, drop_unwritable)
-            write(root, split, samples, class_names, link)
-            _check_written(root, split, samples, class_names, form)
-            num_images += len(samples)
-            num_objects += sum(len(sample.target["labels"]) for sample in samples)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            root = Path(temporary) / "data"
+            for split, data in splits.items():
+                samples = _samples(data, form, taken, notes, drop_unwritable)
+                write(root, split, samples, class_names, link)
+                _check_written(root, split, samples, class_names, form)
+                num_images += len(samples)
+                num_objects += sum(len(sample.target["labels"]) for sample in samples)
 
-        if form == "yolo":
-            _write_yaml(root, list(splits), class_names)
-        os.rename(root, folder)
+            if form == "yolo":
+                _write_yaml(root, list(splits), class_names)
+            os.rename(root, folder)
+    except OSError as error:
+        # The system names the picture that was read, or a name that is gone by now.
+        if error.errno not in FULL_OR_LOCKED:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
     sentences = [f"{count} × {note}" for note, count in notes.items()]
     return Converted(num_images, num_objects, class_names, sentences)
