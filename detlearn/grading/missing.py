@@ -34,7 +34,7 @@ class Missing:
         """Raise `NotYours`, whatever the arguments."""
         raise NotYours(self._said)
 
-    __getitem__ = __iter__ = __call__  # a table of the package's may be missing, too
+    __getitem__ = __call__  # a table of the package's may be missing, too; this ends loops over it
 
     def __getattr__(self, name: str) -> Any:
         # Python itself asks for names such as __wrapped__, and goes on without them.

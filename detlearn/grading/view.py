@@ -96,7 +96,7 @@ def make_view(exercise: str, given: frozenset[str] = frozenset()) -> dict[str, s
     for name, part in allowed.items():
         texts[f"{ALLOWED}.{name}"] = code(part)
 
-    counterparts = [_import(name) for name in allowed]
+    counterparts = [_import(name) for name in sorted(allowed)]
     all_missing = ALL_MISSING.format(why=f"is not for {_label(asked)}")
     for name in _modules_of_torchvision():
         texts[name] = "\n".join([*counterparts, all_missing])

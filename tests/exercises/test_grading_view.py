@@ -74,7 +74,7 @@ def test_whoever_calls_a_stub_reads_who_has_to_write_it():
     with pytest.raises(NotYours, match=f"^{re.escape(said)}$"):
         stub(1, key=2)
     with pytest.raises(NotYours, match=f"^{re.escape(said)}$"):
-        stub.from_boxes(1)
+        stub.from_boxes  # noqa: B018
     with pytest.raises(NotYours, match="own nms"):
         stub["one"]
     with pytest.raises(NotYours, match="own nms"):
@@ -258,13 +258,16 @@ PACKAGE = {
             answer = helper(x)  # a name of its own
             return answer
         """,
+    # Another one of that name, in a module that comes later.
+    "losses.py": "def allowed(x): return 0",
+    "heads.py": "from detlearn.nets import respond",
     "nets/__init__.py": "from detlearn.ideas import answer as respond\nfrom detlearn import ideas",
     "data/__init__.py": "from detlearn.data.tools import *\nfrom detlearn.data.tools import plain",
     "data/tools.py": '''
         from __future__ import annotations
         from detlearn import ideas
         from detlearn.ideas import SIZE, answer as theirs, allowed
-        from detlearn.nets import respond
+        from detlearn.heads import respond
         def plain(x: theirs) -> theirs:
             """See `answer`."""
             _check_number(x)
@@ -308,9 +311,12 @@ def small(monkeypatch, tmp_path):
     def answer(x):
         return x
 
-    answer.__module__ = "detlearn.ideas"
+    def helper(x):
+        return x
+
+    answer.__module__ = helper.__module__ = "detlearn.ideas"
     allowed = frozenset({"allowed", "leads", "sees"})
-    exercise = replace(EXERCISES["nms"], reference=answer, solution=(), allowed=allowed)
+    exercise = replace(EXERCISES["nms"], reference=answer, solution=(helper,), allowed=allowed)
     caches = (pieces.modules, pieces.together, pieces._needs, view._answers, view.make_view)
     monkeypatch.setattr(pieces, "PACKAGE", package)
     monkeypatch.setattr(view, "PACKAGE", package)
@@ -354,7 +360,7 @@ def test_the_text_of_a_small_view(small, tmp_path):
         "WORDS, OTHERS = (('one', 'two'), ())",
         "DOUBLE = Missing('DOUBLE', 'is not for exercise 1.4 (nms)')",
         "answer = Missing('answer', 'belongs to exercise 1.4 (nms)')",
-        "helper = Missing('helper', 'is not for exercise 1.4 (nms)')",
+        "helper = Missing('helper', 'belongs to exercise 1.4 (nms)')",
         "leads = Missing('leads', 'is not for exercise 1.4 (nms)')",
         "from detlearn.allowed.sees import sees",
         "from detlearn.allowed.allowed import allowed",
@@ -374,4 +380,5 @@ def test_the_text_of_a_small_view(small, tmp_path):
         "from detlearn import ideas",
     ]
     assert "CAUSES = {'loss': 'its terms'}" in files["detlearn/check/debugging/causes.py"]
+    assert "allowed = Missing('allowed', 'is not for" in files["detlearn/losses.py"]
     assert "WANTED = Missing" in files["detlearn/check/debugging/hunts.py"]
