@@ -73,6 +73,11 @@ def test_star_imports_may_bind_anything():
     ]
 
 
+def test_a_name_that_a_block_imports_is_defined():
+    cells = ("try:\n    import os as k\nexcept ImportError: pass", "check.nms(lambda: k)")
+    assert taken(*cells) == (["try:"], set())
+
+
 @pytest.mark.parametrize(
     "call",
     [
