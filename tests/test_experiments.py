@@ -183,7 +183,14 @@ def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "name",
     [
-        *("bccd_boxes", "box_losses", "point_choices", "point_preview", "two_stage"),
+        *(
+            "bccd_boxes",
+            "box_losses",
+            "cascade_rate",
+            "point_choices",
+            "point_preview",
+            "two_stage",
+        ),
         *("yolo_cells", "yolo_preview", "yolo_multi_scale", "yolo_fastest_photo", "detr_ladder"),
     ],
 )
