@@ -1,6 +1,6 @@
-"""The causes among which the five broken trainings are to be told apart: the stations of a sample.
+"""The causes among which the seven broken trainings are to be told apart: the stations of a sample.
 
-The list is the same for all five, so that it tells nothing about any of them.
+The list is the same for all seven, so that it tells nothing about any of them.
 """
 
 from __future__ import annotations
