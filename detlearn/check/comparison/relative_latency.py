@@ -1,4 +1,4 @@
-"""Exercise 7.5, a bug hunt: latency relative to the first detector, from rounds of measurements."""
+"""Exercise 7.6, a bug hunt: latency relative to the first detector, from rounds of measurements."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ MISCONCEPTIONS = (
 )
 
 RELATIVE_LATENCY = Exercise(
-    number="7.5",
+    number="7.6",
     name="relative_latency",
     reference=relative_latency,
     cases=_cases,

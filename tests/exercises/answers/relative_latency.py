@@ -1,4 +1,4 @@
-"""Exercise 7.5: answers."""
+"""Exercise 7.6: answers."""
 
 import statistics
 
