@@ -1024,7 +1024,7 @@ def test_strict_is_a_switch(value, raises, monkeypatch, no_state, capsys):
 
 
 def test_every_exercise_is_an_attribute_of_its_name():
-    assert len(check.EXERCISES) == 54
+    assert len(check.EXERCISES) == 57
     for name, exercise in check.EXERCISES.items():
         assert getattr(check, name) is exercise
         assert exercise.reference.__name__ in (name, f"naive_{name}")

@@ -108,6 +108,8 @@ class TestExports:
         assert points == [None, None, None, None, 10]
         locked = [cell["metadata"]["nbgrader"]["locked"] for cell in made["cells"]]
         assert locked == [True, True, True, False, True]
+        graded = [cell["metadata"]["nbgrader"]["grade"] for cell in made["cells"]]
+        assert graded == [False, False, False, False, True]
         assert function["metadata"]["nbgrader"]["solution"]
         assert "giou_loss = " not in test["source"]  # the learner's name stays the learner's
         assert test["source"].count("giou_loss, seed=77)") == 1

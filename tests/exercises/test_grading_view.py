@@ -161,6 +161,11 @@ def test_two_views_share_what_a_sandbox_loads_once(tmp_path):
         assert one[file] == two[file]
 
 
+def test_no_file_of_the_base_stands_for_one_of_a_view():
+    """It would lie on the sandbox's disk as it is, answers and all."""
+    assert view.base().keys() & make_view("nms").keys() == {"detlearn"}
+
+
 def test_an_exercise_that_is_not_known_is_refused():
     with pytest.raises(ValueError, match="no exercise is called 'noms'"):
         make_view("noms")
