@@ -505,8 +505,25 @@ def _end_threads(before: list[int]) -> None:
                 stop_thread(thread.ident, SystemExit)  # which ends a thread in silence
 
         for thread in left:
-            thread.join(SECONDS_TO_END)
-        left = [thread for thread in left if thread.is_alive()]
+            _wait_for(thread)
+        left = [thread for thread in left if _is_running(thread)]
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Wait a moment for a thread's end.
+
+    `join` returns at once if an earlier one was interrupted, and so does not wait for the thread of
+    a function that was stopped while it joined it.
+    """
+    ends = time.monotonic() + SECONDS_TO_END
+    thread.join(SECONDS_TO_END)
+    while _is_running(thread) and time.monotonic() < ends:
+        time.sleep(0.002)
+
+
+def _is_running(thread: threading.Thread) -> bool:
+    """Return whether a thread has a frame; `is_alive` may deny it too early, see `_is_dead`."""
+    return thread.ident in sys._current_frames()
 
 
 def _is_ending(thread: threading.Thread) -> bool:
