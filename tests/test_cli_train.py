@@ -208,7 +208,7 @@ class TestValidation:
         assert [line.split()[0] for line in text.splitlines()[-2:]] == ["cat", "dog"]
 
     @pytest.mark.parametrize("content", [b"", b'{"1": ', b"[]", b"\xff\xfe\0", b"[" * 10**5])
-    @pytest.mark.parametrize("name", ["validation.json", "command.json"])
+    @pytest.mark.parametrize("name", ["validation.json", "command.json", "detector.json"])
     def test_a_damaged_file_of_an_earlier_run_is_named_before_the_first_step(
         self, train, tmp_path, name, content
     ):

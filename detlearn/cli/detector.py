@@ -67,15 +67,28 @@ def write_info(folder: Path, model: Detector, name: str, class_names: Sequence[s
     info = detector_info(model, name, class_names)
     path = folder / INFO_FILE
     if path.exists() and (folder / CHECKPOINT_FILE).exists():
-        found = _read_info(path)
-        different = [key for key in info if found.get(key) != info[key]]
-        if different:
-            raise ValueError(
-                f"{folder} holds a training with { {key: found.get(key) for key in different} }, "
-                f"this one has { {key: info[key] for key in different} }; give another --out"
-            )
+        refuse_another(folder, read_notes(path), info)
 
     write_atomically(path, json.dumps(info, indent=1).encode())
+
+
+def refuse_another(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse to go on with a training in a folder that is another one.
+
+    Args:
+        folder: the ``--out`` of both.
+        found: what was noted of the training in it.
+        asked: the same of the one that is to go on.
+
+    Raises:
+        ValueError: if they differ in anything that was asked, naming it.
+    """
+    different = [name for name in asked if found.get(name) != asked[name]]
+    if different:
+        raise ValueError(
+            f"{folder} holds a training with { {name: found.get(name) for name in different} }, "
+            f"this one has { {name: asked[name] for name in different} }; give another --out"
+        )
 
 
 def load(folder: Path, device: str | None) -> SavedDetector:
@@ -138,21 +151,23 @@ def _load_stopped(checkpoint: Path) -> SavedDetector:
             f"{notes} is missing, without which nobody knows whose weights {checkpoint} holds: the "
             "command that started the training writes it, and goes on with the training"
         )
-    saved, steps = load_from_training(checkpoint, _read_info(notes))
+    saved, steps = load_from_training(checkpoint, read_notes(notes))
     print(f"note: {checkpoint}: the averaged weights after {steps} steps", file=sys.stderr)
     return saved
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    """Read what `write_info` wrote.
+def read_notes(path: Path) -> dict[str, Any]:
+    """Read a file that an earlier command wrote beside a training.
 
     Raises:
         ValueError: it was damaged since.
     """
     try:
-        info = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: malformed JSON ({error})") from error
-    if not isinstance(info, dict):
-        raise ValueError(f"{path}: holds a {type(info).__name__}, expected a dictionary")
-    return info
+        notes = json.loads(path.read_bytes())
+        if not isinstance(notes, dict):
+            raise ValueError("no dictionary")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove it, and it is written anew"
+        ) from error
+    return notes

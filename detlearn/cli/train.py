@@ -14,6 +14,8 @@ from detlearn.cli.detector import (
     DETECTOR_FILE,
     choose_device,
     load,
+    read_notes,
+    refuse_another,
     write_info,
 )
 from detlearn.cli.evaluate import class_table
@@ -457,7 +459,7 @@ class Validation:
 
     def earlier(self) -> dict[str, Any]:
         """Return the numbers in the file, by step; none if there is no file yet."""
-        return _read_notes(self.path) if self.path.exists() else {}
+        return read_notes(self.path) if self.path.exists() else {}
 
     def __call__(self, step: int, model: nn.Module) -> None:
         """Measure after this step if it is one's turn; only the first process does."""
@@ -510,34 +512,10 @@ def check_same_command(options: argparse.Namespace) -> None:
     asked["weights"] = None if options.weights is None else str(options.weights)
     notes = options.out / COMMAND_FILE
     if notes.exists() and (options.out / CHECKPOINT_FILE).exists():
-        found = _read_notes(notes)
-        different = [name for name in RECORDED if found.get(name) != asked[name]]
-        if different:
-            raise ValueError(
-                f"{options.out} holds a training with "
-                f"{ {name: found.get(name) for name in different} }, this one has "
-                f"{ {name: asked[name] for name in different} }; give another --out"
-            )
+        refuse_another(options.out, read_notes(notes), asked)
 
     if _is_first_process():
         write_atomically(notes, json.dumps(asked, indent=1).encode())
-
-
-def _read_notes(path: Path) -> dict[str, Any]:
-    """Read a file that an earlier run of the command wrote.
-
-    Raises:
-        ValueError: it was damaged since.
-    """
-    try:
-        notes = json.loads(path.read_bytes())
-        if not isinstance(notes, dict):
-            raise ValueError("no dictionary")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): remove it, and it is written anew"
-        ) from error
-    return notes
 
 
 def _what_is_kept(out: Path) -> str:

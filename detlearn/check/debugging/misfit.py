@@ -13,7 +13,6 @@ from detlearn.check.engine import Hunt, Misconception
 from detlearn.check.engine.cases import Case
 
 Function = Callable[[Tensor, Tensor], Tensor]
-LEAST = 1e-7  # of what is divided by, so that boxes without area do no harm
 
 
 def misfit(pred_boxes: Tensor, gt_boxes: Tensor) -> Tensor:
@@ -30,12 +29,11 @@ def misfit(pred_boxes: Tensor, gt_boxes: Tensor) -> Tensor:
     right_bottom = torch.minimum(pred_boxes[:, 2:], gt_boxes[:, 2:])
     shared = (right_bottom - left_top).clamp(min=0).prod(dim=1)  # (M,)
 
-    covered = _area(pred_boxes) + _area(gt_boxes) - shared
-    return 1 - shared / covered.clamp(min=LEAST)
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    # What both cover lies in either area, and counts once.
+    pred_area = (pred_boxes[:, 2:] - pred_boxes[:, :2]).prod(dim=1)
+    gt_area = (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(dim=1)
+    covered = pred_area + gt_area - shared
+    return 1 - shared / covered.clamp(min=1e-7)  # boxes without area do no harm
 
 
 # ---- what is asked ----
@@ -74,6 +72,12 @@ def _hand(pred: list, gt: list, wanted: list[float]) -> tuple[Tensor, Tensor, Te
 
 
 # ---- wrong answers ----
+
+LEAST = 1e-7  # of what is divided by
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
 
 
 def _shared(pred: Tensor, gt: Tensor, limit: float = 0) -> Tensor:
