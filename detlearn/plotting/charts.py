@@ -131,12 +131,14 @@ def plot_groups(
         The panels, an array of Axes in the order of the groups.
 
     Raises:
-        ValueError: if a curve is in no group, or none is there.
+        ValueError: if a curve is in no group, or no group has one.
     """
     members = {title: [name for name in names if name in curves] for title, names in groups.items()}
     members = {title: names for title, names in members.items() if names}
+    if not members:
+        raise ValueError(f"no curve to plot: got {sorted(curves)}, and groups of other names")
     homeless = set(curves).difference(*members.values())
-    if homeless or not members:
+    if homeless:
         raise ValueError(f"every curve needs a group to be seen in; in none: {sorted(homeless)}")
 
     rows = -(-len(members) // 2)  # two panels side by side, rounded up
@@ -159,10 +161,12 @@ def plot_groups(
                 ax.plot(*zip(*points), **FAINT)
         for look, name in zip(line_looks(len(names)), names):
             ax.plot(*zip(*curves[name]), label=name, marker=marker, **look)
+
         # Above the panel, where no line runs through the names.
         ax.legend(
             title=title, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.6
         )
+
         # On a phone the panels stand one below the other, so that each needs words and numbers.
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.tick_params(labelleft=True, labelbottom=True)
