@@ -604,3 +604,31 @@ def test_a_thread_has_time_to_say_why_it_ends(seconds, monkeypatch):
     state.restore(before)
     assert state.differences(before) == []
     assert reported == ([True] if seconds < state.PATIENCE_WITH_THREADS / 2 else [])
+
+
+def test_a_thread_is_waited_for_though_a_join_was_interrupted():
+    """After that `join` and `is_alive` say that it has ended, while it runs on."""
+
+    def ends_slowly():
+        try:
+            while True:
+                pass
+        finally:
+            time.sleep(0.15)
+
+    def interrupt(*_):
+        raise InterruptedError
+
+    before = state._read_threads()
+    thread = threading.Thread(target=ends_slowly)
+    others = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        thread.start()
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(InterruptedError):
+            thread.join()
+    finally:
+        signal.signal(signal.SIGALRM, others)
+
+    state._end_threads(before)
+    assert thread.ident not in sys._current_frames()
