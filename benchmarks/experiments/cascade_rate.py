@@ -1,9 +1,8 @@
 """Trains Cascade R-CNN on the mixture of the failure-mode matrix with half of its learning rate.
 
-One of the matrix's three trainings of it fell: its mean AP is a tenth of the others'. Is the
+One of the matrix's three trainings of it fell: its mean AP is far below the others'. Is the
 learning rate too high? All but the rate is as there: scenes, steps, seeds, and what is measured, so
-that these runs stand beside those of ``comparison_matrix``. Besides, "proposal_loss": the mean loss
-of the proposals' boxes in the last tenth of the training.
+that these runs stand beside those of ``comparison_matrix``.
 
     python benchmarks/experiments/cascade_rate.py              # all: three trainings
     python benchmarks/experiments/cascade_rate.py --seeds 1    # some
@@ -37,11 +36,9 @@ def run(variant: str, seed: int) -> dict:
     cells = comparison_matrix.measure(
         model, DETECTOR, FULL.scenario_test, comparison_matrix.SCENARIO_NAMES, worst=False
     )
-    last = history.losses["loss_rpn_box_reg"][-len(history.steps) // 10 :]
     return {
         "mean_ap": round(fmean(cell["ap"] for cell in cells.values()), 4),
         "scenarios": {scenario: {"ap": cell["ap"]} for scenario, cell in cells.items()},
-        "proposal_loss": round(fmean(last), 4),
         "lr": how.lr,
         "steps": len(history.steps),
         "seconds": round(history.seconds, 1),
