@@ -186,6 +186,7 @@ class FailureMatrix:
 
         colour = BELOW if found.mean < 1 else ABOVE
         depth = DEEPEST * min(abs(found.mean - 1), 1)
+        # Closer than in other tables: there are nine of them beside the name, on a phone, too.
         look = f"{NUMBER}; padding: 0.3em 0.1em; background-color: rgba({colour}, {depth:.2f})"
         about = "one seed" if math.isnan(found.low) else f"{found.low:.2f} to {found.high:.2f}"
         return f'<td style="{look}" title="{about}">{found.mean:.2f}</td>'

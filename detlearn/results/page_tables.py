@@ -11,5 +11,8 @@ NUMBER = f"{WHOLE}; text-align: right"
 
 
 def breakable(name: str) -> str:
-    """Return a name for a page, where it may go on in the next line after an underscore."""
+    """Return a name or a heading for a page, with the places at which a line may end in it.
+
+    After an underscore; and in the one long word of the headings, with a hyphen.
+    """
     return html.escape(name).replace("_", "_<wbr>").replace("parameters", "para&shy;meters")
