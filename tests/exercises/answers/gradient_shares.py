@@ -125,7 +125,7 @@ def of_the_largest(gradients):
     return lengths / lengths.max() if lengths.max() > 0 else lengths, _cosines(gradients)
 
 
-@wrong("0 divided by 0")
+@wrong("so are the shares")
 def undefined(gradients):
     lengths = gradients.norm(dim=1)
     directions = gradients / lengths[:, None]
