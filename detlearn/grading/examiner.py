@@ -247,7 +247,7 @@ def one_line(verdict: Verdict) -> str:
     """Return a verdict on one line, for a cell of a table."""
     if verdict.status == "right":
         return ""
-    if verdict.status == "todo":
+    if verdict.status == "todo" and not verdict.hint:  # with a hint, a hunt's cause is missing
         return NOT_ATTEMPTED
 
     parts = [verdict.text, verdict.hint and f"hint: {verdict.hint}", verdict.line, verdict.shown]

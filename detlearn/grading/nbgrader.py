@@ -65,7 +65,7 @@ class Stub:
     """An exercise as a chapter states it."""
 
     exercise: Exercise
-    text: str  # the Markdown before it
+    text: str  # the Markdown from its heading on
     source: str  # of the function
     needs: tuple[str, ...]  # statements that must run before it
 
@@ -145,8 +145,7 @@ def read_chapter(path: Path) -> Chapter:
     stubs = []
     for index, statement in enumerate(notebook.statements):
         if exercise := _stated_by(statement.node):
-            before = reversed(cells[: statement.cell])
-            text = next((source for kind, source in before if kind == "markdown"), "")
+            text = _text_before(cells[: statement.cell], exercise)
             source = _source(notebook, statement)
             stubs.append(Stub(exercise, text, source, _needs(notebook, index)))
 
@@ -158,6 +157,13 @@ def _stated_by(node: ast.stmt) -> Exercise | None:
         return None
     raised = [n for n in node.body if isinstance(n, ast.Raise) and "NotImplemented" in ast.dump(n)]
     return EXERCISES[node.name] if raised else None
+
+
+def _text_before(cells: list[tuple[str, str]], exercise: Exercise) -> str:
+    """The Markdown from the exercise's heading to its stub; without one, the last cell of it."""
+    texts = [source for kind, source in cells if kind == "markdown"]
+    _, heading, text = "\n\n".join(texts).rpartition(f"### Exercise {exercise.number}:")
+    return heading + text if heading else "".join(texts[-1:])
 
 
 def _source(notebook: Notebook, statement: Statement) -> str:

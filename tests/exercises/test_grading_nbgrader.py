@@ -77,6 +77,13 @@ class TestExports:
                 "pretrained", ""
             ).replace("training", "")
             compile(solved(stub), "stub", "exec")
+
+            # The text begins at the exercise's heading; a hunt's has the broken function, too.
+            number, name = stub.exercise.number, stub.exercise.name
+            assert stub.text.startswith(f"### Exercise {number}:")
+            assert stub.text.count("### Exercise") == 1
+            if number.startswith("8."):
+                assert f"def {name}(" in stub.text
         names = [stub.exercise.name for stub in stubs]
         assert names and len(names) == len(set(names))
 

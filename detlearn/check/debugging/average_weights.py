@@ -69,6 +69,8 @@ def _with(kept: Callable[[int, float], float]) -> Function:
     return function
 
 
+SMALLER = (0.5, 0.9, 0.95, 0.98, 0.99, 0.995)  # decays that one tries instead of 0.999
+
 MISCONCEPTIONS = (
     Misconception(
         "that is the broken function still: after how many steps does half of the average come "
@@ -118,6 +120,12 @@ MISCONCEPTIONS = (
         ),
     ),
     Misconception(
+        "a smaller decay that stays the same mends this training and spoils a long one, whose "
+        "average is to remember more steps: d has to grow with the steps, up to `decay`",
+        *(_with(lambda step, decay, fixed=fixed: fixed) for fixed in SMALLER),
+        *(_with(lambda step, decay, fixed=fixed: min(decay, fixed)) for fixed in SMALLER),
+    ),
+    Misconception(
         "this divides by 1 − decay^(step + 1), as Adam does with an average that began at 0; this "
         "one began at the first weights",
         lambda average, weights, step, decay: (
@@ -140,13 +148,13 @@ AVERAGE_WEIGHTS = Hunt(
     counted="weights",
     cause="averaged weights",
     causes=against(
-        annotations="the loss falls, and on the training images; ask more than one set of weights "
-        "what they find there",
+        annotations="the loss falls on what is read from these files; ask the network that is "
+        "evaluated for its loss on a batch of them",
         augmentation="nothing is augmented here",
         targets="the loss falls as in a training that ends well, so what is to be learnt is learnt",
         loss="it falls as in a training that ends well: compare the two curves",
         learning_rate="the weights do move: compare the loss of the first and of the last step",
-        decoding="two networks go through the same decoding: one finds objects, one does not",
+        decoding="give it the outputs of the chapter's own detector: its objects come out",
         evaluation="the objects themselves, given in as detections, have an AP of 1",
     ),
 )

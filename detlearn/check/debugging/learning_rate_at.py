@@ -103,8 +103,14 @@ MISCONCEPTIONS = (
         _schedule(progress=lambda s, n, w: s / n),
     ),
     Misconception(
-        "t is 1 at the last step of all: it is divided by the steps after the rise, steps − warmup",
+        "t is 1 at step `steps`: it is divided by the steps after the rise, steps − warmup",
         _schedule(progress=lambda s, n, w: (s - w) / n),
+    ),
+    Misconception(
+        "t is 1 at step `steps`, which is one behind the last; yours is 1 at the last step already",
+        _schedule(progress=lambda s, n, w: (s - w) / (n - w - 1)),
+        _schedule(progress=lambda s, n, w: (s - w) / max(1, n - w - 1)),
+        _schedule(progress=lambda s, n, w: (s - w + 1) / (n - w)),
     ),
     Misconception(
         "this falls along a line; a cosine is asked for",

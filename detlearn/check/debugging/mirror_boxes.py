@@ -139,13 +139,13 @@ MIRROR_BOXES = Hunt(
     returns=("boxes",),
     cause="augmentation",
     causes=against(
-        annotations="the same files train well where images come as they are: compare the two runs",
-        targets="with the samples as they lie in the file, every object has its places; count the "
-        "positives of both runs",
-        loss="eight images that come as they are are learnt by heart with this very loss",
-        learning_rate="both runs have the same steps, and one of them ends well",
-        averaged_weights="nothing is averaged in either run",
-        decoding="the other run's outputs go through the same decoding and are found",
+        annotations="the eight images come from the same files, and the boxes that are found in "
+        "them fit",
+        targets="eight images are learnt by heart, so the right places learn their objects",
+        loss="eight images are learnt by heart with this very loss",
+        learning_rate="both trainings have the same steps and the same rates",
+        averaged_weights="nothing is averaged in either training",
+        decoding="what is learnt by heart goes through the same decoding and is found",
         evaluation="the objects themselves, given in as detections, have an AP of 1",
     ),
 )

@@ -78,8 +78,11 @@ class Hunt(Exercise):
         *faults, wrong_cause = asked.faults
         about_cause = self._about_cause(asked) if wrong_cause else ""
 
+        if not any(faults) and not self._choice(asked):
+            text = "the cure mends it; what is left is to choose the cause"
+            return Verdict("todo", self.number, self.name, text, hint=about_cause)
         if not any(faults):
-            text = f"the cure mends it, but the cause is {self._chosen_instead(asked)}"
+            text = "the cure mends it, but the cause is another"
             return Verdict("wrong", self.number, self.name, text, hint=about_cause)
 
         # The cure alone, as any exercise.
@@ -104,9 +107,6 @@ class Hunt(Exercise):
         chosen = int(answer.values[0]) if answer.values and answer.values[0].numel() == 1 else -1
         names = list(self.causes)
         return names[chosen] if 0 <= chosen < len(names) else ""
-
-    def _chosen_instead(self, asked: Asked) -> str:
-        return "another" if self._choice(asked) else "none of the list"
 
     def _about_cause(self, asked: Asked) -> str:
         """What speaks against the cause that was chosen."""

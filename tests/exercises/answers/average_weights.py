@@ -102,3 +102,14 @@ def product(average, weights, step, decay):
 def right_cure_for_another_cause(average, weights, step, decay):
     d = min(decay, (1 + step) / (10 + step))
     return d * average + (1 - d) * weights
+
+
+@wrong("spoils a long one")
+def a_smaller_decay(average, weights, step, decay):
+    return 0.95 * average + 0.05 * weights
+
+
+@wrong("spoils a long one")
+def at_most_a_smaller_decay(average, weights, step, decay):
+    d = min(decay, 0.9)
+    return d * average + (1 - d) * weights

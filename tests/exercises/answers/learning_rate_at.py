@@ -137,3 +137,15 @@ def right_cure_for_another_cause(step, steps, warmup, peak):
     t = (step - warmup) / (steps - warmup)
     fall = 0.5 * (1 + torch.cos(torch.pi * t))
     return peak * torch.where(step < warmup, (step + 1) / warmup, fall)
+
+
+@wrong("one behind the last")
+def nought_at_the_last_step(step, steps, warmup, peak):
+    t = (step - warmup) / max(1, steps - 1 - warmup)
+    return made((step + 1) / warmup, (1 + torch.cos(math.pi * t)) / 2, step, warmup, peak)
+
+
+@wrong("one behind the last")
+def counted_from_one(step, steps, warmup, peak):
+    t = (step + 1 - warmup) / (steps - warmup)
+    return made((step + 1) / warmup, (1 + torch.cos(math.pi * t)) / 2, step, warmup, peak)
