@@ -245,10 +245,17 @@ def plain_pixels(path, size):
     return pixels / 255
 
 
+def plain_pairs(pairs):
+    """An object of the file; which of two equal keys is meant, nobody knows."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise GiveUp
+    return dict(pairs)
+
+
 def plain_read(root, path, on_bad, skip_bad_images):
     """[(image id, picture, size, objects)], class names, annotations left out."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=plain_pairs)
         lists = [content[key] for key in ("images", "categories", "annotations")]
     except Exception as error:
         raise GiveUp from error

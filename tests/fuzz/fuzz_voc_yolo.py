@@ -466,7 +466,7 @@ def naive_yolo_pictures(root: Path, places: list[str]) -> list[str]:
 
     files: list[str] = []
     for place in places:
-        place = place.replace("\\", "/").rstrip("/")
+        place = re.sub(r"[/\\]+", "/", place).rstrip("/")
         if place.split("/")[-1] == "train.txt" and ".." not in place:
             for line in naive_lines(read_file(root / "train.txt")):
                 last = re.split(r"[/\\]", line)[-1]
@@ -474,7 +474,7 @@ def naive_yolo_pictures(root: Path, places: list[str]) -> list[str]:
                 if len(same) != 1:
                     raise Fault("no such picture")
                 files += same
-        elif re.fullmatch(r"(.*/)?images/train", place):
+        elif re.fullmatch(r"(.*/)?images(/train)?", place):  # with all that lies below
             for label in (root / "labels" / "train").glob("*.txt"):
                 if label.stem not in stems:
                     raise Fault("labels without a picture")
