@@ -154,6 +154,7 @@ class TestTrain:
         words = ["train", "--data", f"voc:{data}", "--steps", 2, "--batch-size", 2, "--out", out]
         text, _ = said(capsys, *words)
         assert "2 steps" in text and f"detector: {out / 'detector.safetensors'}" in text
+        assert "--resume-with and a larger --epochs or --steps makes it longer" in text
         after = load_tensors(out / "detector.safetensors")[0]
         assert all(torch.equal(before[name], after[name]) for name in before)
 

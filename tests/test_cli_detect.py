@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 
 from detlearn import models, plotting
 from detlearn.cli import detect, main
+from detlearn.cli.findings import check_free, write_findings
 from detlearn.plotting import fonts
 from detlearn.pretrained import save_detector
 
@@ -238,6 +240,75 @@ class TestFolders:
         assert f"note: {photos / 'a.png'}: cannot be read as a picture" in err
         assert "1 of 2 pictures could not be read" in err.splitlines()[-1]
         assert sorted(os.listdir(tmp_path / "out")) == ["b.json", "b.png"]
+
+
+class TestTwoAtOnce:
+    def test_each_drawing_has_its_own_numbers(self, tmp_path):
+        """Two that find something else in the same picture: the last one's pair stays."""
+        drawings = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+
+        def write(which):
+            for _ in range(25):
+                write_findings(tmp_path, "a", [{"found": which}], drawings[which])
+
+        threads = [threading.Thread(target=write, args=[which]) for which in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        check_free(tmp_path, ["a"])  # the pair is known as one that was written together
+        assert sorted(os.listdir(tmp_path)) == ["a.json", "a.png"]
+        (row,) = json.loads((tmp_path / "a.json").read_text())
+        with Image.open(tmp_path / "a.png") as drawing:
+            assert drawing.getpixel((4, 4)) == drawings[row["found"]].getpixel((4, 4))
+
+    def test_the_same_command_twice(self, run, tmp_path, monkeypatch):
+        """One starts, and ends, while the other draws: the same files as of one."""
+        photo = picture(tmp_path / "photo.png")
+        run(photo, "--out", tmp_path / "alone")
+        draw = detect.draw
+
+        def late(*arguments):
+            monkeypatch.setattr(detect, "draw", draw)
+            run(photo, "--out", tmp_path / "out")
+            return draw(*arguments)
+
+        monkeypatch.setattr(detect, "draw", late)
+        run(photo, "--out", tmp_path / "out")
+        for name in ("photo.json", "photo.png"):
+            files = [tmp_path / folder / name for folder in ("alone", "out")]
+            assert files[0].read_bytes() == files[1].read_bytes()
+        assert len(os.listdir(tmp_path / "out")) == 2
+
+    def test_results_that_another_has_written_meanwhile_stay(self, run, tmp_path, monkeypatch):
+        photo, results = picture(tmp_path / "photo.png"), tmp_path / "results.json"
+        read = detect._detect
+
+        def late(*arguments):
+            results.write_text("of another")
+            return read(*arguments)
+
+        monkeypatch.setattr(detect, "_detect", late)
+        _, err = run(photo, "--json", results, status=2)
+        assert f"{results} is there already" in err and results.read_text() == "of another"
+
+
+@pytest.mark.parametrize("size", [None, 10**15])
+def test_a_full_memory_is_one_sentence(run, tmp_path, monkeypatch, size):
+    """Of a GPU, as torch says it, and of the machine itself, asked for more than any has."""
+
+    def full(model, images, sizes=None):
+        if size is None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+        return torch.empty(size)
+
+    monkeypatch.setattr(models.PointDetector, "predict", full)
+    _, err = run(picture(tmp_path / "a.png"), "--out", tmp_path / "out", status=2)
+    last = err.splitlines()[-1]
+    assert last.startswith("detlearn detect: the memory is full (") and "Traceback" not in err
+    assert last.endswith("): try --device cpu")
+    assert os.listdir(tmp_path) == ["a.png"]
 
 
 class TestOddPictures:

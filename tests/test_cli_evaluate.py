@@ -344,6 +344,24 @@ class TestDetector:
         message = run("evaluate", tmp_path / "nowhere", "--data", word, status=2)
         assert "no such folder; expected the --out of a training" in message
 
+    @pytest.mark.parametrize("size", [None, 10**15])
+    def test_a_full_memory_is_one_sentence(self, tmp_path, run, monkeypatch, size):
+        """Of a GPU, as torch says it, and of the machine itself, asked for more than any has."""
+
+        def full(model, images, sizes=None):
+            if size is None:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return torch.empty(size)
+
+        word = write_set(tmp_path / "set", [[(0, 10, 10, 30, 30)], [(1, 60, 20, 40, 40)]])
+        model = models.create("point", 2)
+        save_detector(tmp_path / "detector.safetensors", model, "point", ["cat", "dog"])
+        monkeypatch.setattr(models.PointDetector, "predict", full)
+        err = run("evaluate", tmp_path, "--data", word, status=2)
+        last = err.splitlines()[-1]
+        assert last.startswith("detlearn evaluate: the memory is full (") and "Traceback" not in err
+        assert last.endswith("): try a smaller --batch-size or --device cpu")
+
     def test_classes_in_another_order(self, tmp_path, run):
         """By name: the same detector has the same AP on a file with other ids."""
         rows = [[(0, 10, 10, 30, 30), (1, 60, 20, 40, 40)], [(1, 3, 3, 50, 50)]]

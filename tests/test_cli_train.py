@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -370,7 +371,27 @@ class TestLonger:
 
         # Again: it is that long already.
         monkeypatch.setattr(loop.Trainer, "step", None)
-        train(*words, "--epochs", 2, "--resume-with")
+        text, _ = train(*words, "--epochs", 2, "--resume-with")
+        assert text.startswith("has taken all of its 4 steps already\n")
+
+    @pytest.mark.parametrize(
+        ("length", "advice"),
+        [
+            ("--steps", "--resume-with and a larger --epochs or --steps makes it longer"),
+            ("--minutes", "--weights {out} with another --out goes on from its weights"),
+        ],
+    )
+    def test_of_a_finished_one_it_is_said_how(self, train, tmp_path, monkeypatch, length, advice):
+        out = tmp_path / "out"
+        words = ["--data", coco(tmp_path / "data"), "--out", out]
+        words += [length, 1 if length == "--steps" else 0.001]
+        assert "nothing was trained" not in train(*words)[0]
+
+        steps = load_tensors(out / "training.safetensors")[1]["steps_done"]
+        monkeypatch.setattr(loop.Trainer, "step", None)
+        last = train(*words)[0].splitlines()[-1]
+        advice = advice.format(out=out)
+        assert last == f"nothing was trained, for all {steps} steps were taken before; {advice}"
 
     def test_what_is_refused_changes_nothing(self, train, tmp_path):
         """Another batch size is another training: it is not made longer half-way."""
@@ -439,15 +460,53 @@ def test_the_notes_of_another_detector_stay(train, tmp_path, monkeypatch):
     assert load(out, "cpu").class_names == ["cat", "dog"]
 
 
-def test_a_full_memory_is_one_sentence(train, tmp_path, monkeypatch):
-    def full(trainer, *batch):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore.")
+def test_two_at_once_in_one_folder(train, tmp_path, monkeypatch):
+    """The second is refused in one sentence, and the first goes on as if nothing had been."""
+    data, step, said = coco(tmp_path / "data"), loop.Trainer.step, []
 
+    def starts_another(trainer, *batch):
+        step(trainer, *batch)
+        if trainer.steps_done == 1:
+            other = ["--data", data, "--steps", 3, "--classes", "dog", "cat"]
+            said.append(train(*other, "--out", tmp_path / "out", status=2)[1])
+
+    train("--data", data, "--steps", 2, "--out", tmp_path / "alone")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "step", starts_another)
+        train("--data", data, "--steps", 2, "--out", tmp_path / "out")
+
+    (err,) = said
+    assert err.splitlines()[-1] == (
+        f"detlearn train: another training runs in {tmp_path / 'out'} at this moment: wait for its "
+        "end, or give another --out"
+    )
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(os.listdir(tmp_path / "alone"))
+    for name in ("detector.safetensors", "detector.json", "command.json"):
+        files = [tmp_path / folder / name for folder in ("alone", "out")]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+
+
+def full_gpu(*arguments):
+    """What torch raises in the place of a step where a GPU is full."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore.")
+
+
+def full_cpu(*arguments):
+    """What torch itself raises where the main memory is full: more than any machine has."""
+    torch.empty(10**15)
+
+
+@pytest.mark.parametrize(
+    ("full", "words"),
+    [(full_gpu, "CUDA out of memory"), (full_cpu, "can't allocate memory|not enough memory")],
+)
+def test_a_full_memory_is_one_sentence(train, tmp_path, monkeypatch, full, words):
     monkeypatch.setattr(loop.Trainer, "step", full)
-    words = ["--data", coco(tmp_path / "data"), "--steps", 1, "--out", tmp_path / "out"]
-    _, err = train(*words, status=2)
+    options = ["--data", coco(tmp_path / "data"), "--steps", 1, "--out", tmp_path / "out"]
+    _, err = train(*options, status=2)
     last = err.splitlines()[-1]
-    assert "the memory is full (CUDA out of memory" in last and "--batch-size" in last
+    assert re.match(rf"detlearn train: the memory is full \(.*({words}).*\): try a smaller", last)
+    assert "--batch-size" in last and "--min-size" in last and "Traceback" not in err
 
 
 class TestCtrlC:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detlearn.cli.detector import load
-from detlearn.cli.findings import KEY, check_free, write_findings
+from detlearn.cli.findings import (
+    KEY,
+    check_free,
+    check_results_free,
+    write_findings,
+    write_results,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write what is found in each image as a picture and as JSON, or all in one file."""
-    from detlearn.machine.checkpoints import write_atomically
     from detlearn.machine.progress import progress_bar
 
     if options.like is not None and options.json is None:
@@ -89,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
     _check_files(paths)
     if folder is not None:
         check_free(folder, [path.stem for path in paths])
-    if options.json is not None and os.path.lexists(options.json):
-        raise ValueError(f"{options.json} is there already: give another --json, or move it away")
+    if options.json is not None:
+        check_results_free(options.json)
 
     saved = load(options.folder, options.device)
     names = drawable_names(saved.class_names)
@@ -129,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
             bar.update()
 
     if options.json is not None:
-        write_atomically(options.json, json.dumps(results, indent=0).encode())
+        write_results(options.json, results)
         print(f"{len(results)} detections in {len(paths) - broken} pictures → {options.json}")
     if broken:
         raise ValueError(

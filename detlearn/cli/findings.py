@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 KEY = "detlearn detect"
 SHEET_KEY = "detlearn data"
 
+LOCK_FILE = ".detect.lock"  # there while a pair of files is written
+
 
 def check_free(folder: Path, stems: Sequence[str]) -> None:
     """Check that results can be written without losing anything.
@@ -61,6 +63,7 @@ def write_findings(folder: Path, stem: str, rows: Sequence[dict[str, Any]], draw
     from PIL.PngImagePlugin import PngInfo
 
     from detlearn.machine.checkpoints import write_atomically
+    from detlearn.machine.locks import hold
 
     numbers = json.dumps(rows, indent=1).encode()
     signature = PngInfo()
@@ -68,16 +71,46 @@ def write_findings(folder: Path, stem: str, rows: Sequence[dict[str, Any]], draw
     picture = io.BytesIO()
     drawing.save(picture, format="PNG", pnginfo=signature)
 
-    # Once more, for what has appeared meanwhile.
-    check_free(folder, [stem])
-
-    # Stopped at any point, this leaves nothing that the next call takes for somebody's: numbers
-    # never stand beside a drawing that was signed for others.
+    # Of two commands that write the same pair, one waits: a drawing of the one beside the numbers
+    # of the other would be nobody's.
     drawing_path, numbers_path = _paths(folder, stem)
-    numbers_path.unlink(missing_ok=True)
-    write_atomically(drawing_path, picture.getvalue())
-    write_atomically(numbers_path, numbers)
+    with hold(folder / LOCK_FILE, wait=True):
+        check_free(folder, [stem])  # once more, for what has appeared meanwhile
+
+        # Stopped at any point, this leaves nothing that the next call takes for somebody's: numbers
+        # never stand beside a drawing that was signed for others.
+        numbers_path.unlink(missing_ok=True)
+        write_atomically(drawing_path, picture.getvalue())
+        write_atomically(numbers_path, numbers)
     return drawing_path
+
+
+def check_results_free(path: Path) -> None:
+    """Check that a file of results can be written without losing anything.
+
+    Raises:
+        ValueError: if there is one already.
+    """
+    if os.path.lexists(path):
+        raise ValueError(f"{path} is there already: give another --json, or move it away")
+
+
+def write_results(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one file with all detections.
+
+    Args:
+        path: of the file; missing folders are made.
+        rows: one dictionary a detection.
+
+    Raises:
+        ValueError: as `check_results_free`.
+    """
+    from detlearn.machine.checkpoints import write_atomically
+    from detlearn.machine.locks import hold
+
+    with hold(path.parent / LOCK_FILE, wait=True):
+        check_results_free(path)  # once more, for what has appeared meanwhile
+        write_atomically(path, json.dumps(rows, indent=0).encode())
 
 
 def check_sheet_free(path: Path, *, overwrite: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from detlearn.cli.evaluate import class_table
 from detlearn.cli.sources import DATA_HELP, add_reading_arguments, open_source
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from torch.utils.data import Dataset
 
@@ -50,6 +52,7 @@ given again; with --resume-with and another length it becomes longer."""
 AUGMENTATIONS = ("hflip", "vflip", "color", "crop")
 COMMAND_FILE = "command.json"
 VALIDATION_FILE = "validation.json"
+LOCK_FILE = ".training.lock"  # there while a training runs
 VALIDATIONS = 10  # in a training, unless --val-every says otherwise
 VALIDATION_SEED = 2 * 10**6  # of ToyTown's scenes: one that neither training nor `evaluate` uses
 VALIDATION_SCENES = 200
@@ -190,20 +193,33 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     _fill_in(options)
 
-    import torch
-
-    from detlearn import models
-    from detlearn.pretrained import save_detector, take_weights
-    from detlearn.training import fit
-
     settings = fit_settings(options)
     device = choose_device(options.device)
     train = open_source(options, options.data, options.split, seed=options.seed, num_images=2000)
     val = _open_validation(options, train.class_names)
     start = None if options.weights is None else load(options.weights, "cpu")
     _set_size(options, train, start)
-    check_same_command(options)
 
+    with _only_training_in(options.out):
+        return _train(options, settings, device, train, val, start)
+
+
+def _train(
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    device: torch.device,
+    train: Dataset,
+    val: Dataset | None,
+    start: SavedDetector | None,
+) -> int:
+    """Train on data that are there, in a folder that no other training has now."""
+    import torch
+
+    from detlearn import models
+    from detlearn.pretrained import save_detector, take_weights
+    from detlearn.training import fit
+
+    check_same_command(options)
     torch.manual_seed(options.seed)
     model = models.create(
         options.model,
@@ -226,6 +242,7 @@ def run(options: argparse.Namespace) -> int:
         settings["after_step"] = Validation(val, every, options.out / VALIDATION_FILE)
     if _is_first_process():
         write_info(options.out, model, options.model, train.class_names)
+    steps_before = _steps_when_finished(options.out)
     try:
         history = fit(
             model,
@@ -245,6 +262,8 @@ def run(options: argparse.Namespace) -> int:
         save_detector(path, model, options.model, train.class_names)
         print(history)
         print(f"detector: {path}")
+        if steps_before is not None and not options.resume_with:
+            print(_how_to_go_on(options, steps_before))
         if val is not None:
             _print_validation(model, val)
     return 0
@@ -495,6 +514,29 @@ def _print_validation(model: nn.Module, val: Dataset) -> None:
 # ---- the folder
 
 
+@contextmanager
+def _only_training_in(out: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder while the block runs.
+
+    Two of one folder would take each other's notes and checkpoints for their own.
+
+    Raises:
+        ValueError: another one runs in this folder.
+    """
+    from detlearn.machine.locks import hold
+
+    with ExitStack() as stack:
+        if _is_first_process():  # which holds it for all of them
+            try:
+                stack.enter_context(hold(out / LOCK_FILE, wait=False))
+            except BlockingIOError:
+                raise ValueError(
+                    f"another training runs in {out} at this moment: wait for its end, or give "
+                    "another --out"
+                ) from None
+        yield
+
+
 def check_same_command(options: argparse.Namespace) -> None:
     """Check that a folder holds one training, and note which.
 
@@ -516,6 +558,26 @@ def check_same_command(options: argparse.Namespace) -> None:
 
     if _is_first_process():
         write_atomically(notes, json.dumps(asked, indent=1).encode())
+
+
+def _steps_when_finished(out: Path) -> int | None:
+    """Return how many steps the training in a folder took; None if it has not come to its end."""
+    from detlearn.machine.checkpoints import load_tensors
+
+    checkpoint = out / CHECKPOINT_FILE
+    if not checkpoint.exists():
+        return None
+    info = load_tensors(checkpoint)[1]
+    return info["steps_done"] if info.get("finished") else None
+
+
+def _how_to_go_on(options: argparse.Namespace, steps: int) -> str:
+    """Say that there was nothing to do, and what would be something."""
+    if options.minutes is not None:  # `longer_in_words` says why
+        advice = f"--weights {options.out} with another --out goes on from its weights"
+    else:
+        advice = "--resume-with and a larger --epochs or --steps makes it longer"
+    return f"nothing was trained, for all {steps} steps were taken before; {advice}"
 
 
 def _what_is_kept(out: Path) -> str:

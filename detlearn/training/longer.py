@@ -39,6 +39,8 @@ def longer_in_words(checkpoint: str | Path, steps: int) -> str:
         )
     if steps < done:
         raise ValueError(f"the training in {checkpoint} has done {done} steps: {steps} are fewer")
+    if steps == done:
+        return f"has taken all of its {steps} steps already"
 
     before = lr_factor(done, done / planned, settings["lr_warmup"])
     after = lr_factor(done, done / steps, settings["lr_warmup"])
