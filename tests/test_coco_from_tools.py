@@ -711,6 +711,16 @@ def test_a_picture_that_is_cut_off_is_found_before_the_first_step(tmp_path, name
     assert data.target(2)["boxes"].tolist() == CORNERS
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (40, 5), (7, 7)])
+def test_a_small_jpeg_passes_the_check(tmp_path, size):
+    """An eighth of its size, at which the check decodes it, is less than a pixel."""
+    Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "p.jpg")
+    reading.check_picture(tmp_path / "p.jpg", size, decode=True)
+    (tmp_path / "p.jpg").write_bytes((tmp_path / "p.jpg").read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"p\.jpg: cannot be read as a picture"):
+        reading.check_picture(tmp_path / "p.jpg", size, decode=True)
+
+
 def test_a_missing_picture_is_said_or_left_out_with_its_objects(tmp_path):
     path = write(tmp_path, standard(), (PLAIN[0], PLAIN[2], PLAIN[3]))
     with pytest.raises(
@@ -982,14 +992,24 @@ def test_annotations_alone(tmp_path):
 # ------------------------------------------------------------------ files changed at random
 
 
+def fuzz_script(name):
+    path = Path(__file__).parent / "fuzz" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_files_changed_at_random_are_read_as_a_second_reader_reads_them():
     """A hundred cases; the script runs thousands."""
-    path = Path(__file__).parent / "fuzz" / "fuzz_coco.py"
-    spec = importlib.util.spec_from_file_location("fuzz_coco", path)
-    fuzz = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fuzz)
-    counts, wrong = fuzz.run(num_cases=100, seed=1)
+    counts, wrong = fuzz_script("fuzz_coco").run(num_cases=100, seed=1)
     assert wrong == [] and min(counts.values()) > 30
+
+
+def test_damaged_pictures_are_read_or_refused_and_the_check_knows_it(capfd):
+    """Two hundred cases; the script runs thousands. Decoders in C write what they think of them."""
+    counts, wrong = fuzz_script("fuzz_pictures").run(num_cases=200, seed=1, decodes_twice=False)
+    assert wrong == [] and min(counts[kind] for kind in ("whole", "read", "refused")) > 20
 
 
 # ------------------------------------------------------------------------- ties, with pycocotools

@@ -400,6 +400,40 @@ def test_lines_that_are_refused_with_file_and_line(tmp_path, case):
         YOLODetection(tmp_path, "train")
 
 
+# --------------------------------------------------- what lies in the place of a file at times
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>404 Not Found", "but a page of the web"),
+        (
+            b"\xef\xbb\xbf\n <HTML><head><title>Sign in</title></head></HTML>",
+            "but a page of the web",
+        ),
+        (b"", "but an empty file"),
+        (b" \n\n", "but an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "'git lfs pull'"),
+        (b"PK\x03\x04\x14\0\0\0", "an archive: unpack it"),
+        (b"\x1f\x8b\x08\0", "an archive: unpack it"),
+    ],
+)
+def test_what_is_no_annotation_file_is_called_what_it_is(tmp_path, content, said):
+    files = {"JSON": "ann.json", "XML": "train/p.xml", "YAML": "data.yaml"}
+    save_picture(tmp_path / "train" / "p.png")
+    for file in files.values():
+        (tmp_path / file).write_bytes(content)
+
+    readers = {
+        "JSON": lambda: CocoDetection(tmp_path, tmp_path / "ann.json"),
+        "XML": lambda: VOCDetection(tmp_path, "train"),
+        "YAML": lambda: YOLODetection(tmp_path, "train"),
+    }
+    for kind, read in readers.items():
+        with pytest.raises(ValueError, match=f"{tmp_path / files[kind]}: no {kind}, .*{said}"):
+            read()
+
+
 # ---------------------------------------------------------------------------------- pictures
 
 

@@ -576,7 +576,8 @@ def test_a_tag_given_twice_is_a_fault_of_the_object(tmp_path, tag):
 
 
 NO_ANNOTATIONS = {  # well-formed content → the message
-    "a page": ("<html><body>404 Not Found</body></html>", "its root is <html>, expected <annot"),
+    "a page": ("<html><body>404 Not Found</body></html>", "no XML, but a page of the web"),
+    "a page of another kind": ("<rss><item/></rss>", "its root is <rss>, expected <annotation>"),
     "another format": ("<annotations><image id='0'/></annotations>", "its root is <annotations>"),
     "objects in a list": (f"<annotation><objects>{WHOLE}</objects></annotation>", "does not stand"),
     "a box alone": ("<annotation><bndbox/></annotation>", "does not stand"),

@@ -507,7 +507,7 @@ def check_picture(path: Path, size: tuple[int, int] | None, *, decode: bool) -> 
         if decode:
             # A JPEG may be decoded at an eighth of its size, which takes a fraction of the time and
             # reads the whole file nevertheless. Other formats ignore this.
-            picture.draft(None, (picture.width // 8, picture.height // 8))
+            picture.draft(None, (max(1, picture.width // 8), max(1, picture.height // 8)))
             _rgb_pixels(picture)
 
     _check_size(path, found, size)
@@ -747,14 +747,42 @@ def read_json(path: Path) -> object:
         ValueError: it is malformed; or an object has a key twice, of which Python keeps the last
             and says nothing. The message names the file.
     """
+    content = path.read_bytes()
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_without_doubled_keys)
+        return json.loads(content, object_pairs_hook=_without_doubled_keys)
     except BadAnnotation as fault:
         raise ValueError(f"{path}: {fault}") from None
     except (ValueError, RecursionError) as error:
+        other = something_else(content)
+        if other is not None:
+            raise ValueError(f"{path}: no JSON, but {other}") from None
         raise ValueError(
             f"{path}: malformed JSON ({error}). Was the file cut off while copying?"
         ) from error
+
+
+def something_else(content: bytes) -> str | None:
+    """Say what a file is that was taken for annotations, and what then helps.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        Some words; None if it is none of the things that often lie in the place of a file.
+    """
+    start = content[:1000].decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n").lower()
+    if not start:
+        return "an empty file: copy or export it again"
+    if start.startswith(("<!doctype html", "<html")):
+        return (
+            "a page of the web, as a server sends it that asks to log in or does not have the "
+            "file: download it again, and look at what comes"
+        )
+    if start.startswith("version https://git-lfs"):
+        return "the note that Git LFS leaves in its place: 'git lfs pull' fetches the file itself"
+    if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return "an archive: unpack it, and give the file in it"
+    return None
 
 
 def _without_doubled_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -58,6 +58,7 @@ from detlearn.data.reading import (
     path_inside,
     picture_endings,
     picture_size,
+    something_else,
     text_lines,
 )
 
@@ -537,8 +538,13 @@ def _parse(path: Path) -> ElementTree.Element:
     if not os.path.isfile(path):
         raise MissingAnnotation("no annotation file", str(path), "no such file")
 
+    content = path.read_bytes()
+    other = something_else(content)
+    if other is not None:
+        raise BadAnnotation("no VOC annotation", str(path), f"no XML, but {other}")
+
     try:
-        text = _decoded(path.read_bytes(), str(path))
+        text = _decoded(content, str(path))
         if "<!ENTITY" in text:
             raise BadAnnotation("malformed XML", str(path), "declares XML entities; take them out")
         tree = ElementTree.fromstring(text)

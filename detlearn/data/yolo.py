@@ -66,6 +66,7 @@ from detlearn.data.reading import (
     path_inside,
     picture_endings,
     picture_size,
+    something_else,
     text_lines,
 )
 
@@ -256,8 +257,13 @@ def _read_yaml(path: Path) -> dict:
     if path.suffix.lower() == DARKNET_ENDING:
         return _read_darknet(path)
 
+    text = path.read_bytes()
+    other = something_else(text)
+    if other is not None:
+        raise ValueError(f"{path}: no YAML, but {other}")
+
     try:
-        content = yaml.load(path.read_bytes(), Loader=_StrictLoader)
+        content = yaml.load(text, Loader=_StrictLoader)
     except Exception as error:  # the parser raises whatever damaged text provokes
         raise ValueError(f"{path}: malformed YAML ({error})") from error
 
