@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -517,6 +518,87 @@ class TestOneMachine:
         run = {"variant": "point", "seed": 0, "hardware": here}
         results.store("comparison", dict(part.settings), [run], command="c")
         comparison.refuse_other_hardware(part)
+
+
+class TestPartsThatAreComplete:
+    ELSEWHERE = "a computer of 1970"
+
+    @pytest.fixture
+    def comparison(self, scripts, monkeypatch):
+        """The script with every run of every part stored elsewhere, and a list of what is made."""
+        comparison = scripts("comparison")
+        for part in comparison.PARTS:
+            self.store(comparison, part, leave_out=None)
+
+        comparison.made = []
+        monkeypatch.setattr(comparison, "work", lambda parts, sizes: comparison.made.extend(parts))
+        monkeypatch.setattr(comparison, "share", lambda part, *rest: comparison.made.append(part))
+        return comparison
+
+    def store(self, comparison, part, leave_out):
+        one = comparison.experiment(part, comparison.FULL)
+        runs = [
+            {"variant": variant, "seed": seed, "hardware": self.ELSEWHERE}
+            for variant, seeds in one.seeds.items()
+            for seed in seeds
+            if (variant, seed) != leave_out
+        ]
+        results.store(one.name, one.settings, runs, command="c")
+
+    def test_with_everything_stored_elsewhere_nothing_is_made(self, comparison, capsys):
+        assert comparison.main([]) is None  # which the shell sees as 0
+        assert comparison.made == []
+        said = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in said] == list(comparison.ORDER)
+        assert said[1] == "live: complete in comparison_live, made on a computer of 1970"
+        assert "weights: not needed, comparison_speed is complete" in said
+
+    def test_a_gpu_is_no_hindrance_where_nothing_is_timed(self, comparison, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        comparison.main([])
+        assert comparison.made == []
+
+    def test_a_missing_run_is_not_added_to_those_of_another_machine(self, comparison, capsys):
+        self.store(comparison, "table", leave_out=("fcos", 2))
+        with pytest.raises(SystemExit) as ended:
+            comparison.main([])
+        assert ended.value.code != 0 and comparison.made == []
+        assert "comparison holds runs of a computer of 1970" in capsys.readouterr().err
+
+        # The other parts are as complete as before.
+        comparison.main(["--parts", "live", "matrix", "labels"])
+        assert comparison.made == []
+
+    def test_what_is_missing_altogether_is_made_here(self, comparison):
+        """No speed: the weights that it reads are wanted as well, and nothing else."""
+        (stored.FOLDER / "comparison_speed.json").unlink()
+        comparison.main([])
+        assert comparison.made == ["weights", "speed"]
+
+    def test_other_settings_are_refused_though_every_run_is_there(self, comparison, capsys):
+        result = results.load("comparison_matrix")
+        results.store("comparison_matrix", {"seconds": 1}, result["runs"], command="c")
+        with pytest.raises(SystemExit):
+            comparison.main(["--parts", "matrix"])
+        assert "the stored comparison_matrix has the settings" in capsys.readouterr().err
+
+
+def test_the_stored_parts_are_complete_and_of_the_machines_that_the_script_names(
+    root, monkeypatch, capsys
+):
+    """With the book's own results: the command finds nothing to do on any machine."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks" / "experiments"))
+    monkeypatch.delenv("DETLEARN_FAST", raising=False)
+    comparison = importlib.import_module("comparison")
+    assert comparison.main([]) is None
+    assert len(capsys.readouterr().out.splitlines()) == len(comparison.ORDER)
+
+    for part in comparison.PARTS:
+        result = results.load(comparison.experiment(part, comparison.FULL).name)
+        (machine,) = result.hardware()
+        assert result["provenance"]["command"] == f"python {SCRIPT} --parts {part}"
+        row = rf"^{part} +{result['name']}\.json +{re.escape(machine)}$"
+        assert re.search(row, comparison.__doc__, re.MULTILINE), part
 
 
 def test_it_goes_on_however_many_threads_it_is_called_with(scripts, monkeypatch):

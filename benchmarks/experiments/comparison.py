@@ -9,16 +9,32 @@
     python benchmarks/experiments/comparison.py --parts labels     # 100 and 500 labelled images
     python benchmarks/experiments/comparison.py --parts weights    # that have stayed elsewhere
     python benchmarks/experiments/comparison.py --parts speed      # latency and memory, alone
-    python benchmarks/experiments/comparison.py --check            # three cells, trained anew
+    python benchmarks/experiments/comparison.py --check            # three cells, anew, stored
 
 Trainings run two at a time, one thread each (``--at-a-time``); what is timed runs alone. Killed at
 any time and started again, it goes on at the last checkpoint of each training. The machine's times
 decide nothing but the first part: later parts, and a repetition, take the steps that it stored.
 
-A result must come from one machine: on another one the command refuses to add to it. Trainings are
-the same work on every machine (float32, the stored steps), so a GPU may do them, several at a time;
+A part whose runs are all stored is passed over, wherever they were made. The results of a part
+must come from one machine: on another one the command refuses to add to them. Trainings are the
+same work on every machine (float32, the stored steps), so a GPU may do them, several at a time;
 ``steps`` and ``speed`` measure the time of a CPU and must come from the same one. Do not narrow the
 cores (taskset): their number is part of the machine's description.
+
+What is stored was made by the commands above, of each part its own, on these machines (each run
+says so itself; the files are those of ``detlearn/results``):
+
+=========  ============================  =====================================
+part       stored as                     made on
+=========  ============================  =====================================
+steps      comparison_steps.json         2 cores of AMD EPYC (AVX2), 1 thread
+live       comparison_live.json          NVIDIA H100 80GB HBM3
+matrix     comparison_matrix.json        2 cores of AMD EPYC (AVX2), 1 thread
+table      comparison.json               NVIDIA H100 80GB HBM3
+peers      comparison_peers.json         2 cores of AMD EPYC (AVX2), 1 thread
+labels     comparison_labels.json        NVIDIA H100 80GB HBM3
+speed      comparison_speed.json         2 cores of AMD EPYC (AVX2), 1 thread
+=========  ============================  =====================================
 
 ``--tiny FOLDER`` tries everything out in a minute or two, on sizes that teach nothing, and stores
 into FOLDER.
@@ -86,6 +102,25 @@ def refuse_other_hardware(part: runner.Experiment) -> None:
         )
 
 
+def incomplete(parts: Sequence[str], sizes: Sizes) -> list[str]:
+    """Return the parts that have something left to make; of the others, say so in a line each.
+
+    Raises:
+        ValueError: if runs with other settings are stored.
+    """
+    to_do = []
+    for part in parts:
+        one = experiment("speed" if part == WEIGHTS else part, sizes)
+        if runner.missing_runs(one):
+            to_do.append(part)
+        elif part == WEIGHTS:
+            print(f"{part}: not needed, {one.name} is complete")
+        else:
+            machines = " and ".join(results.load(one.name).hardware())
+            print(f"{part}: complete in {one.name}, made on {machines}")
+    return to_do
+
+
 def work(parts: Sequence[str], sizes: Sizes) -> None:
     """Make in this process what is missing of some parts, one run after the other."""
     for part in parts:
@@ -136,12 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if training.is_shortened():
         parser.error("unset DETLEARN_FAST: shortened trainings must not be stored")
-    timed = [part for part in ALONE if part in options.parts]
-    if torch.cuda.is_available() and timed:
-        parser.error(
-            f"{' and '.join(timed)} measure the time of a CPU: set CUDA_VISIBLE_DEVICES= for them, "
-            "or choose other --parts"
-        )
     if options.at_a_time < 1:
         parser.error(f"--at-a-time is {options.at_a_time}: expected at least 1")
 
@@ -157,7 +186,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.check:
             sys.exit(0 if comparison_check.check(sizes) else 1)
-        for part in (part for part in ORDER if part in options.parts):
+
+        to_do = incomplete([part for part in ORDER if part in options.parts], sizes)
+        timed = [part for part in ALONE if part in to_do]
+        if torch.cuda.is_available() and timed:
+            parser.error(
+                f"{' and '.join(timed)} measure the time of a CPU: set CUDA_VISIBLE_DEVICES= for "
+                "them, or choose other --parts"
+            )
+
+        for part in to_do:
             if options.at_a_time == 1 or part in ALONE:
                 work([part], sizes)
             else:

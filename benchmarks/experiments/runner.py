@@ -95,18 +95,7 @@ def run_missing(
     Raises:
         ValueError: if runs with other settings are stored.
     """
-    wanted = [
-        (variant, seed)
-        for variant in variants or experiment.seeds
-        for seed in experiment.seeds[variant]
-        if seeds is None or seed in seeds
-    ]
-
-    # All variants of one seed before the next: an experiment that is broken off has few seeds of
-    # all variants, not all seeds of few. (The order of variants stays: sort is stable.)
-    wanted.sort(key=lambda pair: pair[1])
-
-    for variant, seed in wanted:
+    for variant, seed in missing_runs(experiment, variants, seeds):
         with lock(f"{experiment.name} {variant} {seed}", wait=False) as is_ours:
             # Asked under the lock: the other process may just have finished this run.
             if is_ours and (variant, seed) not in _stored_pairs(experiment):
@@ -115,6 +104,38 @@ def run_missing(
                 if experiment.forget is not None:
                     experiment.forget(variant, seed)
                 print(f"{experiment.name}: {variant}, seed {seed}: {_short(numbers)}", flush=True)
+
+
+def missing_runs(
+    experiment: Experiment,
+    variants: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[tuple[str, int]]:
+    """Return the runs that are wanted and not stored yet.
+
+    Args:
+        experiment: what there is to run.
+        variants: some of its variants; all by default.
+        seeds: some of its seeds; all by default.
+
+    Returns:
+        Their (variant, seed), in the order in which they are to be made.
+
+    Raises:
+        ValueError: if runs with other settings are stored.
+    """
+    stored_pairs = _stored_pairs(experiment)
+    missing = [
+        (variant, seed)
+        for variant in variants or experiment.seeds
+        for seed in experiment.seeds[variant]
+        if (seeds is None or seed in seeds) and (variant, seed) not in stored_pairs
+    ]
+
+    # All variants of one seed before the next: an experiment that is broken off has few seeds of
+    # all variants, not all seeds of few. (The order of variants stays: sort is stable.)
+    missing.sort(key=lambda pair: pair[1])
+    return missing
 
 
 def add_run(experiment: Experiment, variant: str, seed: int, numbers: dict[str, Any]) -> Path:
