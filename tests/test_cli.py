@@ -173,7 +173,8 @@ class TestTrain:
             patch.setattr(loop.Trainer, "step", stops)
             _, err = said(capsys, *words, "--out", tmp_path, status=130)
             assert "training.safetensors holds 1 steps; the same command goes on from there" in err
-        said(capsys, *words, "--out", tmp_path)
+        text, _ = said(capsys, *words, "--out", tmp_path)
+        assert "2 steps" in text and "nothing was trained" not in text
         wanted = load_tensors(out / "detector.safetensors")[0]
         found = load_tensors(tmp_path / "detector.safetensors")[0]
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
