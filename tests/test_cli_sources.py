@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import os
+import sys
 import warnings
 
 import pytest
@@ -274,6 +276,25 @@ class TestErrors:
         monkeypatch.setenv("DETLEARN_TRACEBACK", "1")
         with pytest.raises(RuntimeError):
             main(["doctor"])
+
+    @pytest.mark.parametrize("text", ["a line", "a line\n" * 100_000])
+    def test_who_reads_the_output_may_have_enough(self, capsys, monkeypatch, text):
+        """As ``head`` has, before or behind what the pipe itself holds."""
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "w") as output:
+            monkeypatch.setattr(sys, "stdout", output)
+            monkeypatch.setattr(parser.doctor, "run", lambda options: print(text))
+            assert main(["doctor"]) == 141
+        assert capsys.readouterr().err == ""
+
+    def test_another_broken_pipe_is_an_error(self, capsys, monkeypatch):
+        def fail(options):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        monkeypatch.setattr(parser.doctor, "run", fail)
+        assert main(["doctor"]) == 2
+        assert "Broken pipe" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "said"), [([], ""), (["step 5 is kept"], ": step 5 is kept")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from detlearn.cli.errors import explain, shows_traceback
 
 # Where words go that stand behind an option, and as what; argparse takes them in one row only.
 MORE_WORDS = {"data": ("words", str), "detect": ("images", Path)}
+
+OUTPUT_CLOSED = 141  # the exit status that a shell knows for it
 
 COMMANDS = {
     "data": data,
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 after an error that was said in one sentence (as after a word that is
         not understood), 130 after Ctrl-C, which ends `grade` at once instead. `doctor` and `grade`
-        return 1 for what they found.
+        return 1 for what they found, and any command 141 where nobody reads what it writes.
     """
     options = parse(arguments)
 
@@ -45,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Errors of the package are written for readers, and torch's are explained; any other one
         # is ours and is shown whole.
         try:
-            return options.run(options)
+            status = options.run(options)
+            sys.stdout.flush()
+            return status
         except (
             ValueError,
             TypeError,
@@ -54,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             MemoryError,
             RuntimeError,
         ) as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return OUTPUT_CLOSED
             if shows_traceback():
                 raise
             print(f"detlearn {options.command}: {explain(error, options.command)}", file=sys.stderr)
@@ -62,6 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What can be gone on with, only the command knows.
             print(": ".join([f"detlearn {options.command}: stopped", *stop.args]), file=sys.stderr)
             return 130
+
+
+def _nobody_reads() -> bool:
+    """Return whether who read the output has enough of it, as in ``detlearn data … | head``.
+
+    What is still to be written then goes nowhere, or Python would complain at its end.
+    """
+    try:
+        print(flush=True)  # a write that failed leaves nothing to flush
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
