@@ -8,7 +8,7 @@
 #   make notebooks       run the notebooks from top to bottom and store their outputs in place
 #   make bench           print the tables behind what is said about speed
 #   make comparison      train and measure all detectors side by side: hours, goes on after a kill
-#   make comparison-check   train three cells of its failure matrix anew and compare them
+#   make comparison-check   train three cells of its failure matrix anew, compare, store what came
 #   make lint            ruff: check and formatting
 #   make clean           remove what the build left (the environment .venv stays)
 #

@@ -1,6 +1,7 @@
 """The comparison's scripts: who is found, Soft-NMS, equal time, and what a kill leaves."""
 
 import dataclasses
+import datetime
 import importlib
 import json
 import re
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -618,6 +620,105 @@ def test_it_goes_on_however_many_threads_it_is_called_with(scripts, monkeypatch)
     finally:
         torch.set_num_threads(before)
     assert shared == [("table", 2, None)]
+
+
+class TestCheckOfThreeCells:
+    """Seeds of point .40, .42, of yolov8 .34, .36, of fcos .48, .50 on each of their scenarios.
+
+    All variances are .0002, so s = .0141 with 3 degrees of freedom: half is 3.1824 · s · √1.5 =
+    .0551. Expected: .3549 to .4651, .2949 to .4051, .4349 to .5451.
+    """
+
+    @pytest.fixture
+    def check(self, scripts, monkeypatch):
+        """A function: the AP that each detector will have → whether all agree; `asked` of it."""
+        script = scripts("comparison_check")
+        trainings = scripts("comparison_trainings")
+        seeds = {"point": (0.40, 0.42), "yolov8": (0.34, 0.36), "fcos": (0.48, 0.50)}
+        runs = [
+            {
+                "variant": name,
+                "seed": seed,
+                "steps": 90 + len(name),
+                "scenarios": {scenario: {"ap": ap} for scenario in ("tiny", "crowd", "nested")},
+            }
+            for name, aps in seeds.items()
+            for seed, ap in enumerate(aps)
+        ]
+        results.store("comparison_matrix", {}, runs, command="c")
+        asked = []
+
+        def train(name, detector, seed, how, scenes):
+            asked.append((name, detector, seed, how.steps, len(scenes)))
+            return detector, None, None
+
+        def of(**aps):
+            def measure(model, detector, scenes, names, worst):
+                return {name: {"ap": aps[detector]} for name in names}
+
+            monkeypatch.setattr(trainings, "train", train)
+            monkeypatch.setattr(scripts("comparison_matrix"), "measure", measure)
+            sizes = dataclasses.replace(scripts("comparison_sizes").TINY, detectors=tuple(seeds))
+            return script.check(sizes, "python check.py")
+
+        of.asked = asked
+        return of
+
+    def test_what_came_is_stored_beside_what_was_expected(self, check, capsys):
+        assert check(point=0.3550, yolov8=0.4050, fcos=0.49) is True
+        assert check.asked == [
+            ("comparison_check", "point", 7, 95, 27),
+            ("comparison_check", "yolov8", 7, 96, 27),
+            ("comparison_check", "fcos", 7, 94, 27),
+        ]
+        assert "point on tiny: AP 0.355, expected 0.355 to 0.465: agrees" in capsys.readouterr().out
+
+        stored_check = results.load("comparison_check")
+        first, second, third = stored_check["runs"]
+        assert [first["scenario"], second["scenario"], third["scenario"]] == [
+            "tiny",
+            "crowd",
+            "nested",
+        ]
+        assert first["expected"] == [0.3549, 0.4651] and first["ap"] == 0.355
+        assert second["expected"] == [0.2949, 0.4051] and third["expected"] == [0.4349, 0.5451]
+        assert all(run["agrees"] for run in stored_check["runs"])
+        assert (
+            datetime.date.fromisoformat(first["day"]) <= datetime.datetime.now(datetime.UTC).date()
+        )
+        assert stored_check.hardware() == [results.provenance("", [])["hardware"]]
+        assert stored_check["provenance"]["command"] == "python check.py"
+
+    def test_one_that_does_not_agree_is_stored_as_well(self, check, capsys):
+        check(point=0.41, yolov8=0.35, fcos=0.49)
+        assert check(point=0.41, yolov8=0.4052, fcos=0.4347) is False
+        said = capsys.readouterr().out
+        assert said.count("DISAGREES") == 2 and "1 of 3 cells agree" in said
+        # The later check takes the place of the earlier.
+        assert [run["agrees"] for run in results.load("comparison_check")["runs"]] == [
+            True,
+            False,
+            False,
+        ]
+
+    def test_a_fallen_training_is_noticed_before_anything_is_trained(self, check):
+        matrix = results.load("comparison_matrix")
+        for cell in matrix["runs"][-1]["scenarios"].values():
+            cell["ap"] = 0.1
+        results.store("comparison_matrix", {}, matrix["runs"], command="c")
+        with pytest.raises(ValueError, match="of fcos the training with seed 1 reached less"):
+            check(point=0.41, yolov8=0.35, fcos=0.49)
+        assert check.asked == []
+
+    def test_the_command_hands_on_what_came(self, scripts, monkeypatch):
+        comparison = scripts("comparison")
+        for agree, code in ((True, 0), (False, 1)):
+            check = Mock(return_value=agree)
+            monkeypatch.setattr(comparison.comparison_check, "check", check)
+            with pytest.raises(SystemExit) as ended:
+                comparison.main(["--check"])
+            assert ended.value.code == code
+            check.assert_called_once_with(comparison.FULL, f"python {SCRIPT} --check")
 
 
 def test_shortened_trainings_are_refused(scripts, monkeypatch, capsys):

@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         if options.check:
-            sys.exit(0 if comparison_check.check(sizes) else 1)
+            sys.exit(0 if comparison_check.check(sizes, f"python {SCRIPT} --check") else 1)
 
         to_do = incomplete([part for part in ORDER if part in options.parts], sizes)
         timed = [part for part in ALONE if part in to_do]

@@ -42,6 +42,7 @@ from detlearn.models.base import Detector
 from detlearn.nms import soft_nms
 from detlearn.samples import Detections, Target
 
+NAME = "comparison_matrix"
 SCENARIO_NAMES = ("default", *(name for name in SCENARIOS if name != "default"))
 WITHOUT_NMS = ("centernet", "detr", "deformable_detr", NMS_FREE)
 SOFT_NMS_ON = ("crowd", "group")
@@ -234,12 +235,11 @@ def train_row(sizes: Sizes, name: str, variant: str, seed: int, seconds: float):
 
 def matrix(sizes: Sizes, command: str) -> runner.Experiment:
     """Return the experiment of the matrix."""
-    name = "comparison_matrix"
 
     def run(variant: str, seed: int) -> dict[str, Any]:
-        model, history, _ = train_row(sizes, name, variant, seed, sizes.matrix_seconds)
+        model, history, _ = train_row(sizes, NAME, variant, seed, sizes.matrix_seconds)
         if seed == sizes.seeds[0]:
-            comparison_trainings.keep_weights(name, variant, variant, model)
+            comparison_trainings.keep_weights(NAME, variant, variant, model)
         cells = measure(
             model,
             variant,
@@ -256,12 +256,12 @@ def matrix(sizes: Sizes, command: str) -> runner.Experiment:
         }
 
     return runner.Experiment(
-        name=name,
+        name=NAME,
         command=command,
         settings=matrix_settings(sizes, sizes.matrix_seconds),
         seeds=dict.fromkeys(sizes.variants_of_matrix(), sizes.seeds),
         run=run,
-        forget=partial(comparison_trainings.forget, name),
+        forget=partial(comparison_trainings.forget, NAME),
     )
 
 

@@ -235,13 +235,37 @@ def failure_matrix(result: Result | None = None, key: str = "ap") -> FailureMatr
     return FailureMatrix(tuple(numbers), tuple(scenarios), numbers, source)
 
 
+def fallen_trainings(result: Result) -> list[tuple[str, int]]:
+    """Return the trainings that reached less than half of what their detector's best seed reached.
+
+    Args:
+        result: with "scenarios" in each run; what counts is the mean of their AP.
+
+    Returns:
+        (detector, seed) of each, in the order in which they are stored.
+    """
+    fallen = []
+    for detector in result.variants():
+        reached = {
+            run["seed"]: statistics.fmean(cell["ap"] for cell in run["scenarios"].values())
+            for run in result.runs(detector)
+        }
+        best = max(reached.values())
+        fallen += [(detector, seed) for seed, ap in reached.items() if ap < best / 2]
+    return fallen
+
+
 def expected_range(result: Result, detector: str, scenario: str) -> tuple[float, float]:
     """Return the range in which one more seed's AP is expected, 95 times of 100.
 
-    The spread of a cell is known badly from three seeds, so it is pooled: the mean of the variances
-    of all detectors on this scenario. For a new number beside the mean of n the range is
-    mean ± t · s · √(1 + 1/n), t Student's for the pooled degrees of freedom. Detectors may have
-    different numbers of seeds; where these are equal it is `new_seed_range`.
+    Three seeds alone know their spread so badly that t is 4.3, and a cell may well owe a small s
+    to luck; so the variances of all detectors on this scenario are pooled, with their degrees of
+    freedom. A detector of which a training fell (`fallen_trainings`) is left out: a fall is no
+    scatter, and a single one would make the ranges of all others several times as wide.
+
+    For a new number beside the mean of n the range is mean ± t · s · √(1 + 1/n), t Student's for
+    the pooled degrees of freedom. Detectors may have different numbers of seeds; where these are
+    equal and none fell it is `new_seed_range`.
 
     Args:
         result: with "scenarios" in each run.
@@ -251,12 +275,22 @@ def expected_range(result: Result, detector: str, scenario: str) -> tuple[float,
         The two ends.
 
     Raises:
-        ValueError: if no detector has two seeds, which a spread takes.
+        ValueError: if a training of this detector fell, so that its mean says little, or if no
+            other detector has two seeds, which a spread takes.
     """
+    fallen = fallen_trainings(result)
+    own = [seed for name, seed in fallen if name == detector]
+    if own:
+        raise ValueError(
+            f"{result['name']}: of {detector} the training with seed {own[0]} reached less than "
+            "half of the best; ask for the range of a detector whose seeds agree"
+        )
+
     squares, freedom = 0.0, 0
+    left_out = {name for name, _ in fallen}
     for name in result.variants():
         aps = [run["scenarios"][scenario]["ap"] for run in result.runs(name)]
-        if len(aps) > 1:
+        if len(aps) > 1 and name not in left_out:
             squares += statistics.variance(aps) * (len(aps) - 1)
             freedom += len(aps) - 1
     if freedom == 0:
