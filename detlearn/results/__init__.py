@@ -22,7 +22,13 @@ from detlearn.results.failure_matrix import (
 from detlearn.results.latency import relative_latency
 from detlearn.results.machines import one_machine
 from detlearn.results.pictures import Picture, figure, store_picture
-from detlearn.results.published import Published, PublishedTable, published_detectors
+from detlearn.results.published import (
+    Published,
+    PublishedTable,
+    YardstickTable,
+    one_yardstick,
+    published_detectors,
+)
 from detlearn.results.stored import Result, as_tensors, load, provenance, store
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "Published",
     "PublishedTable",
     "Result",
+    "YardstickTable",
     "as_tensors",
     "compare",
     "cost_front",
@@ -46,6 +53,7 @@ __all__ = [
     "load",
     "new_seed_range",
     "one_machine",
+    "one_yardstick",
     "provenance",
     "published_detectors",
     "relative_interval",

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detlearn.results.page_tables import FITS, NARROW, WHOLE
+from detlearn.results.page_tables import FITS, NARROW, NUMBER, WHOLE
 
 FILE = Path(__file__).parent / "detectors.json"
+YARDSTICK_FILE = Path(__file__).parent / "one_yardstick.json"
 NOT_FOUND = "not found"
 
 
@@ -132,3 +133,115 @@ def _html_row(row: Published) -> str:
         f'<tr><th scope="row" style="{WHOLE}; border-bottom: none">{first}</th>{body}</tr>'
         f'<tr><td style="{NARROW}" colspan="{len(COLUMNS)}">{below}</td></tr>'
     )
+
+
+# ---- one source, one yardstick -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One detector of a table that one source measured.
+
+    Attributes:
+        method: its name, as the source writes it.
+        ap: COCO AP in percent.
+        ap50: the same at an IoU of .5.
+        ms: milliseconds an image.
+        parameters: in millions.
+        input_size: side of the square image, in pixels.
+        own: AP that `published_detectors` gives from the method's own source; None where it has no
+            row of this size.
+    """
+
+    method: str
+    ap: float
+    ap50: float
+    ms: float
+    parameters: float
+    input_size: int
+    own: float | None
+
+
+YARDSTICK_COLUMNS = {
+    "AP": lambda row: f"{row.ap:.1f}",
+    "AP by its own source": lambda row: "" if row.own is None else f"{row.own:.1f}",
+    "AP50": lambda row: f"{row.ap50:.1f}",
+    "ms": lambda row: f"{row.ms:.1f}",
+    "para\u00admeters, M": lambda row: f"{row.parameters:.1f}",
+    "side, pixels": lambda row: str(row.input_size),
+}
+
+
+class YardstickTable:
+    """Detectors that one source measured in one way; shows itself in a notebook.
+
+    Args:
+        rows: in the order in which they are shown.
+        source: the page.
+        url: of the page.
+        method: how all of them were measured.
+        note: what else has to be known.
+    """
+
+    def __init__(self, rows: list[Measured], source: str, url: str, method: str, note: str) -> None:
+        self.rows = rows
+        self.source = source
+        self.url = url
+        self.method = method
+        self.note = note
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Measured]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        lines = [f"{row.method}: AP {row.ap:.1f} in {row.ms:.1f} ms" for row in self.rows]
+        return "\n".join([*lines, f"{self.source}: {self.method}; {self.note}"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        titles = "".join(
+            f'<th scope="col" style="{NUMBER}">{html.escape(title)}</th>'
+            for title in YARDSTICK_COLUMNS
+        )
+        body = ""
+        for row in self.rows:
+            cells = "".join(
+                f'<td style="{NUMBER}">{written(row)}</td>'
+                for written in YARDSTICK_COLUMNS.values()
+            )
+            body += (
+                f'<tr><th scope="row" style="{WHOLE}">{html.escape(row.method)}</th>{cells}</tr>'
+            )
+
+        source = f'<a href="{html.escape(self.url)}">{html.escape(self.source)}</a>'
+        return (
+            f'<div class="yardstick"><table style="{FITS}">'
+            f'<thead><tr><th scope="col" style="{WHOLE}">method</th>{titles}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+            f"<p>Source: {source}. {html.escape(self.method)}; {html.escape(self.note)}.</p>"
+        )
+
+
+def one_yardstick() -> YardstickTable:
+    """Return what one source measured of several families, with one method on one GPU.
+
+    Beside its AP stands that of the method's own source, where `published_detectors` has it: what
+    another yardstick makes of a number.
+
+    Returns:
+        The table, in the order of its file: one family after the other, the small sizes first.
+    """
+    found = json.loads(YARDSTICK_FILE.read_text(encoding="utf-8"))
+    published_ap = {row.method: row.ap for row in published_detectors()}
+
+    rows = []
+    for row in found["rows"]:
+        # The file names the other table's row, so that its number stands in one place.
+        if row["own"] is not None:
+            row["own"] = published_ap[row["own"]]
+        rows.append(Measured(**row))
+    return YardstickTable(rows, found["source"], found["url"], found["method"], found["note"])
