@@ -205,6 +205,35 @@ def test_coco_files_that_are_refused(tmp_path, case):
         CocoDetection(tmp_path / "img", tmp_path / "ann.json")
 
 
+# What programs keep for themselves: JSON, but none that this package reads.
+OWN_FORMATS = {
+    "labelme": {"version": "5.0", "shapes": [{"label": "thing"}], "imagePath": "p.png"},
+    "Label Studio": [{"id": 1, "annotations": [{"result": []}], "data": {"image": "p.png"}}],
+    "VGG Image Annotator": {"p.png400": {"filename": "p.png", "regions": []}},
+    "Supervisely": {"size": {"width": 96, "height": 64}, "tags": [], "objects": []},
+    "CVAT, Datumaro": {"info": {}, "categories": {"label": {"labels": []}}, "items": []},
+    "createML": [{"image": "p.png", "annotations": [{"label": "thing", "coordinates": {}}]}],
+    "VoTT": {"name": "p", "assets": {"a": {"asset": {}, "regions": []}}, "tags": []},
+}
+
+
+@pytest.mark.parametrize("program", OWN_FORMATS)
+def test_what_a_program_keeps_for_itself_is_to_be_exported(tmp_path, program):
+    path = tmp_path / "ann.json"
+    path.write_text(json.dumps(OWN_FORMATS[program]))
+    with pytest.raises(ValueError, match=r"ann\.json: no list 'images'.* export it there as COCO"):
+        CocoDetection(tmp_path, path)
+
+
+def test_one_value_a_line_is_another_format(tmp_path):
+    """As Hugging Face's folders of pictures have it."""
+    path = tmp_path / "metadata.jsonl"
+    line = json.dumps({"file_name": "p.png", "objects": {"bbox": [SQUARE], "categories": [0]}})
+    path.write_text(f"{line}\n{line}\n")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl: .*Extra data.*, one a line, are"):
+        CocoDetection(tmp_path, path)
+
+
 def test_boxes_over_the_border_and_of_one_pixel(tmp_path):
     """COCO counts continuously, so that a pixel is a box of its own; VOC's must be two wide."""
     save_picture(tmp_path / "p.png")

@@ -196,7 +196,8 @@ def _read_lists(path: Path) -> tuple[list, list, list]:
     for key in keys:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(
-                f"{path}: no list {key!r}; a COCO file holds the lists {', '.join(keys)}"
+                f"{path}: no list {key!r}; a COCO file holds the lists {', '.join(keys)}. If this "
+                "is the own format of the program that wrote it, export it there as COCO"
             )
 
     return content["images"], content["categories"], content["annotations"]

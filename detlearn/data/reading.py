@@ -756,9 +756,10 @@ def read_json(path: Path) -> object:
         other = something_else(content)
         if other is not None:
             raise ValueError(f"{path}: no JSON, but {other}") from None
-        raise ValueError(
-            f"{path}: malformed JSON ({error}). Was the file cut off while copying?"
-        ) from error
+        advice = "Was the file cut off while copying?"
+        if "Extra data" in str(error):
+            advice = "Expected is one value; several, one a line, are another format"
+        raise ValueError(f"{path}: malformed JSON ({error}). {advice}") from error
 
 
 def something_else(content: bytes) -> str | None:
