@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import threading
 
 import numpy as np
@@ -292,6 +293,27 @@ class TestTwoAtOnce:
         monkeypatch.setattr(detect, "_detect", late)
         _, err = run(photo, "--json", results, status=2)
         assert f"{results} is there already" in err and results.read_text() == "of another"
+
+
+def test_a_full_disk(run, tmp_path):
+    """A limit on the size of files stops a write in the middle, as a full disk does."""
+    photo, out = picture(tmp_path / "a.jpg"), tmp_path / "out"
+    run(photo, "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        _, err = run(photo, "--out", out, status=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    last = err.splitlines()[-1]
+    assert "File too large" in last and str(out / "a.png") in last
+    assert os.listdir(out) == ["a.png"] and (out / "a.png").read_bytes() == before["a.png"]
+
+    # With room again, the same command leaves the same files.
+    run(photo, "--out", out)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
 @pytest.mark.parametrize("size", [None, 10**15])

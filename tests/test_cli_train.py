@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -484,6 +485,27 @@ def test_two_at_once_in_one_folder(train, tmp_path, monkeypatch):
     for name in ("detector.safetensors", "detector.json", "command.json"):
         files = [tmp_path / folder / name for folder in ("alone", "out")]
         assert files[0].read_bytes() == files[1].read_bytes(), name
+
+
+def test_a_full_disk(train, tmp_path):
+    """A limit on the size of files stops the first checkpoint, as a full disk does."""
+    words = ["--data", coco(tmp_path / "data"), "--steps", 2, "--out"]
+    train(*words, tmp_path / "whole")
+
+    out, limits = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        _, err = train(*words, out, status=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    last = err.splitlines()[-1]
+    assert "File too large" in last and str(out / "training.safetensors") in last
+    assert sorted(os.listdir(out)) == ["command.json", "detector.json"]
+
+    # With room again, the same command comes to the same end.
+    train(*words, out)
+    files = [tmp_path / folder / "detector.safetensors" for folder in ("whole", "out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def full_gpu(*arguments):
