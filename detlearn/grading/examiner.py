@@ -22,7 +22,7 @@ from detlearn.grading import inside, wire
 from detlearn.grading.box import Limits, Outcome
 from detlearn.grading.pieces import home
 from detlearn.grading.slicing import Place
-from detlearn.grading.submissions import Submission
+from detlearn.grading.submissions import MAX_BYTES, Submission
 from detlearn.grading.view import make_view
 
 Run = Callable[[Any, Mapping[str, str], int], Outcome]
@@ -32,7 +32,7 @@ NOT_ATTEMPTED = "not attempted: the function raises NotImplementedError"
 BROKEN = "what came back from the function's process cannot be read: {why}"
 
 TEXTS = 4_000_000  # bytes for all that is no tensor
-SURVEY = 1_000_000  # bytes
+SURVEY = MAX_BYTES  # of the code of all notebooks, and of what each exercise needs of it
 FEWEST = 256  # numbers that may come back, of an answer that has fewer
 SPARE = 8  # tensors that may come back beyond those that are expected
 
@@ -151,12 +151,12 @@ class Examiner:
         needed = {other for name in names for other in earlier.get(name, ())}
         points: dict[str, int] = {}
         for name in EXERCISES:
-            if name in found.handed_in and (name in names or name in needed):
+            if name in found.places and (name in names or name in needed):
                 # As in the reading flow, the name of a wrong function means the package's from
                 # then on. Of a later chapter the book has none yet, and it might hold this answer.
                 given = [other for other in earlier[name] if points.get(other) == 0]
-                notebook = submission.notebooks[found.handed_in[name]]
-                graded = self._grade(name, notebook, found.places[name], given, run)
+                place = found.places[name]
+                graded = self._grade(name, found.cells[place["notebook"]], place, given, run)
                 points[name] = graded.points
                 if name in names:
                     row.points[name], row.hints[name] = graded.points, graded.hint
@@ -166,15 +166,17 @@ class Examiner:
     def _grade(
         self,
         name: str,
-        notebook: tuple[str, bytes],
+        cells: list[str],
         place: Place,
         given: Collection[str],
         run: Run,
     ) -> _Graded:
         """Grade an exercise that was handed in."""
         sheet = self.sheet(name)
+        ahead = cells[: place["at"][0] + 1]
+        wanted = {cell for cell, _ in [*place["needed"], place["at"]]}
         questions = inside.Questions(
-            notebook=notebook,
+            cells=[source if i in wanted else "" for i, source in enumerate(ahead)],
             place=place,
             exercise=name,
             exercises=tuple(EXERCISES),
@@ -187,7 +189,7 @@ class Examiner:
 
         # If what defines its names is not enough, the whole notebook up to its check may be.
         if graded.again:
-            questions = replace(questions, whole=True)
+            questions = replace(questions, cells=ahead, whole=True)
             other = self._judge(sheet, run(questions, view, sheet.bytes))
             graded = other if other.asked else graded
         return graded

@@ -38,7 +38,7 @@ import torch
 from detlearn.check.engine import ask
 from detlearn.check.engine.cases import Case
 from detlearn.check.engine.sandbox import OutOfTime, Watch
-from detlearn.check.engine.state import usual_settings
+from detlearn.check.engine.state import set_usual, snapshot
 from detlearn.grading.calls import Forbidden
 from detlearn.grading.loader import Texts
 from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
@@ -106,14 +106,14 @@ class Survey:
     """What a submission holds.
 
     Attributes:
-        handed_in: exercise → index of the notebook; of several the last counts.
-        places: exercise → its place in that notebook, found once for all tasks.
+        places: exercise → where it is handed in; of several notebooks the last counts.
+        cells: notebook → the source of each code cell, or "" where that is no Python.
         notes: exercise → the sentence on a cell that is no Python and speaks of it.
         remarks: what is wrong with notebooks.
     """
 
-    handed_in: dict[str, int] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    cells: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -133,7 +133,7 @@ class Look:
     def do(self, limits: Limits) -> bytes:
         """Return the survey; nothing of the learner's runs."""
         found = Survey()
-        for index, (name, content) in enumerate(self.notebooks):
+        for name, content in self.notebooks:
             # One that cannot be read says nothing against the others.
             try:
                 notebook = parse(name, code_cells(name, content))
@@ -145,8 +145,8 @@ class Look:
                 found.remarks.append(f"{name} cannot be read ({type(error).__name__})")
                 continue
 
-            found.handed_in |= dict.fromkeys(there, index)
             found.places |= there
+            found.cells[name] = notebook.python()
             notes = {exercise: notebook.trouble([exercise]) for exercise in self.exercises}
             found.notes |= {exercise: note for exercise, note in notes.items() if note}
         return pack(vars(found))
@@ -157,7 +157,8 @@ class Questions:
     """A task: ask a learner's function.
 
     Attributes:
-        notebook: (name, content).
+        cells: the sources of a notebook's code cells up to the one that hands in, or "" where
+            nothing of a cell is to run.
         place: of the exercise in it.
         exercise: its name.
         exercises: names of all.
@@ -168,7 +169,7 @@ class Questions:
         whole: whether to run all that stands before the check, not only what defines what it needs.
     """
 
-    notebook: tuple[str, bytes]
+    cells: list[str]
     place: Place
     exercise: str
     exercises: tuple[str, ...]
@@ -185,25 +186,29 @@ class Questions:
             there is a function.
         """
         # Bound before the learner's code runs, which may replace what modules hold.
-        question, encoded, packed = usual_settings()(ask), encode, pack
+        usual, question, encoded, packed = set_usual, ask, encode, pack
 
-        notebook = parse(self.notebook[0], code_cells(*self.notebook))
-        at, needed = self.place["at"], self.place["needed"]
+        notebook = parse(self.place["notebook"], self.cells)
+        at, needed = tuple(self.place["at"]), set(map(tuple, self.place["needed"]))
 
         names, received = self._stand_in_for_check()
         setup = _Setup(notebook, names, limits.seconds * SETUP)
-        for index in range(at) if self.whole else needed:
-            setup.execute(notebook.statements[index], note=index in needed)
-        trouble = notebook.trouble(self.place["undefined"]) or setup.trouble
+        for statement in notebook.statements:
+            if statement.spot == at:
+                break
+            if self.whole or statement.spot in needed:
+                setup.execute(statement, note=statement.spot in needed)
+        trouble = self.place["trouble"] or setup.trouble
 
         # What an earlier check was given has been handed in again.
         received.clear()
-        setup.execute(notebook.statements[at])
+        setup.execute(statement)
         if not received:
             text = trouble or setup.trouble or f"check.{self.exercise} is not reached"
             return packed({"sentence": text})
 
         seconds = limits.seconds
+        usual()
         answers = question(received[-1], self.cases, seconds * BACKSTOP, processor=seconds)
         return encoded(answers, self.most, trouble)
 
@@ -250,16 +255,13 @@ class _Setup:
         self.clock, self.ends = time.monotonic() + seconds * BACKSTOP, time.process_time() + seconds
         self.space = {"__name__": "__main__", "display": _display_nothing, **names}
         self.trouble = ""
-        self.futures = [
-            statement.node
-            for statement in notebook.statements
-            if isinstance(statement.node, ast.ImportFrom) and statement.node.module == "__future__"
-        ]
+        self.futures: list[ast.stmt] = []
 
     def execute(self, statement: Statement, *, note: bool = True) -> None:
         """Run a statement, and maybe note how it fails."""
-        filename = f"<cell {statement.cell + 1} of {self.notebook.name}>"
-        lines = self.notebook.cells[statement.cell].splitlines(keepends=True)
+        cell = statement.spot[0]
+        filename = f"<cell {cell + 1} of {self.notebook.name}>"
+        lines = self.notebook.cells[cell].splitlines(keepends=True)
         linecache.cache[filename] = (0, None, lines, filename)  # for tracebacks
 
         # One that never ends must leave time for those after it.
@@ -270,13 +272,15 @@ class _Setup:
             code = compile(tree, filename, "exec", dont_inherit=True)
             with Watch(clock, processor) as watch, watch.armed():
                 exec(code, self.space)
+            if statement.is_future:
+                self.futures.append(statement.node)
         except BaseException as error:
             if note:
                 self.trouble = self.trouble or self._sentence(error, statement, processor)
 
     def _sentence(self, error: BaseException, statement: Statement, seconds: float) -> str:
         line = statement.node.lineno
-        where = f"code cell {statement.cell + 1} of {self.notebook.name}, line {line}"
+        where = f"code cell {statement.spot[0] + 1} of {self.notebook.name}, line {line}"
 
         if isinstance(error, NameError) and error.name:
             return f"{where}: {error.name} is not defined by any cell before the check"
@@ -315,9 +319,12 @@ def keep(control: Connection) -> None:
     home = os.getcwd()
     os.chmod(home, PRIVATE)
 
+    # What is loaded when it is first looked at, as NumPy's generator is, is loaded once.
+    snapshot()
     # A collection in a child then leaves these pages alone, and shared.
     gc.collect()
     gc.freeze()
+    gc.enable()
     control.send_bytes(b"ready")
 
     while _is_as_new(home):

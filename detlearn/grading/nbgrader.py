@@ -145,7 +145,7 @@ def read_chapter(path: Path) -> Chapter:
     stubs = []
     for index, statement in enumerate(notebook.statements):
         if exercise := _stated_by(statement.node):
-            text = _text_before(cells[: statement.cell], exercise)
+            text = _text_before(cells[: statement.spot[0]], exercise)
             source = _source(notebook, statement)
             stubs.append(Stub(exercise, text, source, _needs(notebook, index)))
 
@@ -169,13 +169,13 @@ def _text_before(cells: list[tuple[str, str]], exercise: Exercise) -> str:
 def _source(notebook: Notebook, statement: Statement) -> str:
     node = statement.node
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    return "\n".join(notebook.cells[statement.cell].split("\n")[first - 1 : node.end_lineno])
+    return "\n".join(notebook.cells[statement.spot[0]].split("\n")[first - 1 : node.end_lineno])
 
 
 def _needs(notebook: Notebook, index: int) -> tuple[str, ...]:
     """The imports of the chapter so far, and what the stub's signature reads."""
     installs = [i for i, cell in enumerate(notebook.cells) if BOOTSTRAP in cell]
-    before = [s for s in notebook.statements[:index] if s.cell not in installs]
+    before = [s for s in notebook.statements[:index] if s.spot[0] not in installs]
 
     needed, _ = needed_before(before, notebook.statements[index].reads)
     both = [s for i, s in enumerate(before) if i in needed or isinstance(s.node, IMPORTS)]

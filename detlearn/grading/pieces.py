@@ -66,7 +66,7 @@ def _read(file: Path) -> Module:
         if isinstance(node, IMPORTS):
             module.imports.update(_imported(node))
             continue
-        statement = Statement(0, node)
+        statement = Statement((0, 0), node)
         for bound in statement.binds:
             module.parts.setdefault(bound, []).append(statement)
     return module

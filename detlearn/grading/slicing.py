@@ -34,12 +34,14 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 ANEW = (*DEFINITIONS, *IMPORTS, ast.Assign, ast.AnnAssign)
 TOO_DEEP = (RecursionError, MemoryError, ValueError, SyntaxError)
 
+Spot = tuple[int, int]  # the index of a code cell, and that of a statement in it
+
 
 @dataclass(frozen=True)
 class Statement:
     """A top-level statement; a function's local names, a class's attributes do not count."""
 
-    cell: int  # index of its code cell
+    spot: Spot
     node: ast.stmt
 
     @cached_property
@@ -77,7 +79,12 @@ class Statement:
         if isinstance(self.node, (*ANEW, ast.AugAssign)):
             return self.binds
         below = [node for node in ast.walk(self.node) if isinstance(node, DEFINITIONS + IMPORTS)]
-        return set().union(*(Statement(self.cell, node).binds for node in below))
+        return set().union(*(Statement(self.spot, node).binds for node in below))
+
+    @property
+    def is_future(self) -> bool:
+        """Whether it says how all code after it is read."""
+        return isinstance(self.node, ast.ImportFrom) and self.node.module == "__future__"
 
     @cached_property
     def reads(self) -> set[str]:
@@ -108,6 +115,10 @@ class Notebook:
     statements: list[Statement] = field(default_factory=list)  # of all cells, in order
     # cell → (line, what is wrong), where a cell is no Python
     broken: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+    def python(self) -> list[str]:
+        """Return the source of each cell, or "" where that is no Python."""
+        return ["" if i in self.broken else cell for i, cell in enumerate(self.cells)]
 
     def trouble(self, words: Collection[str]) -> str:
         """Return the sentence on a cell that is no Python and has one of some words, or ""."""
@@ -140,7 +151,8 @@ def parse(name: str, cells: Sequence[str]) -> Notebook:
         if isinstance(tree, SyntaxError):
             notebook.broken[index] = (tree.lineno or 1, tree.msg or "invalid syntax")
         else:
-            notebook.statements += [Statement(index, node) for node in tree.body]
+            spots = ((index, position) for position in range(len(tree.body)))
+            notebook.statements += map(Statement, spots, tree.body)
 
     return notebook
 
@@ -153,13 +165,18 @@ def _parse_cell(source: str) -> tuple[str, ast.Module | SyntaxError]:
         source = source.replace(first, "pass", 1) if python else ""
 
     # A line of Python may begin with % too, inside brackets or a long string: so as it is, first.
-    blanked = "\n".join(map(_blank_if_shell, source.split("\n")))
-    for text in (source, blanked):
-        try:
-            return text, ast.parse(text)
-        except TOO_DEEP as error:  # null bytes and absurd nesting are no SyntaxError
-            trouble = error if isinstance(error, SyntaxError) else SyntaxError(str(error))
-    return blanked, trouble
+    tree = _tree(source)
+    if isinstance(tree, SyntaxError):
+        source = "\n".join(map(_blank_if_shell, source.split("\n")))
+        tree = _tree(source)
+    return source, tree
+
+
+def _tree(source: str) -> ast.Module | SyntaxError:
+    try:
+        return ast.parse(source)
+    except TOO_DEEP as error:  # null bytes and absurd nesting are no SyntaxError
+        return error if isinstance(error, SyntaxError) else SyntaxError(str(error))
 
 
 def _blank_if_shell(line: str) -> str:
@@ -188,17 +205,19 @@ def check_names(notebook: Notebook, exercises: Collection[str]) -> dict[str, str
     return names
 
 
-def handed_in(notebook: Notebook, exercises: Collection[str]) -> dict[str, int]:
+def handed_in(
+    notebook: Notebook, names: dict[str, str], exercises: Collection[str]
+) -> dict[str, int]:
     """Find where each exercise is handed in; of several calls the last counts.
 
     Args:
         notebook: as parsed.
-        exercises: names.
+        names: of `check` in it.
+        exercises: names of all.
 
     Returns:
         exercise → index of the statement that calls ``check.<exercise>(…)``.
     """
-    names = check_names(notebook, exercises)
     found = {}
     for index, statement in enumerate(notebook.statements):
         for node in _outside_functions(statement.node):
@@ -223,19 +242,21 @@ def _exercise(function: ast.expr, names: dict[str, str], exercises: Collection[s
 
 def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the node and all below it that run when it runs."""
-    yield node
-    if not isinstance(node, (*FUNCTIONS, ast.Lambda)):
-        for child in ast.iter_child_nodes(node):
-            yield from _outside_functions(child)
+    ahead = [node]
+    for node in ahead:  # it grows meanwhile
+        yield node
+        if not isinstance(node, (*FUNCTIONS, ast.Lambda)):
+            ahead += ast.iter_child_nodes(node)
 
 
 class Place(TypedDict):
-    """Where an exercise stands in its notebook."""
+    """Where an exercise stands; such as JSON can hold it."""
 
-    at: int  # index of the statement that hands it in
-    needed: list[int]  # indices of the statements that this one needs
+    notebook: str  # its name
+    at: Spot  # of the statement that hands it in
+    needed: list[Spot]  # of the statements that this one needs
     earlier: list[str]  # exercises that are handed in by these
-    undefined: list[str]  # names that nobody defines for it
+    trouble: str  # the sentence on a cell that is no Python and has a name that nobody defines
     checks: list[str]  # names under which the notebook knows `check`
 
 
@@ -249,16 +270,21 @@ def places(notebook: Notebook, exercises: Collection[str]) -> dict[str, Place]:
     Returns:
         exercise → its place.
     """
-    names, there = check_names(notebook, exercises), handed_in(notebook, exercises)
+    names = check_names(notebook, exercises)
+    there = handed_in(notebook, names, exercises)
+    statements = notebook.statements
+
     found = {}
     for exercise, at in there.items():
-        reads = notebook.statements[at].reads - names.keys()
-        needed, undefined = needed_before(notebook.statements[:at], reads)
+        reads = statements[at].reads - names.keys()
+        needed, undefined = needed_before(statements[:at], reads)
+        indices = set(needed)
         found[exercise] = Place(
-            at=at,
-            needed=needed,
-            earlier=[other for other, index in there.items() if index in needed],
-            undefined=sorted(undefined - set(dir(builtins))),
+            notebook=notebook.name,
+            at=statements[at].spot,
+            needed=[statements[index].spot for index in needed],
+            earlier=[other for other, index in there.items() if index in indices],
+            trouble=notebook.trouble(undefined - set(dir(builtins))),
             checks=[name for name, what in names.items() if what == "check"],
         )
     return found
@@ -281,7 +307,7 @@ def needed_before(
         taken: list[int] = []
         needed = wanted
         for index, statement in reversed(list(enumerate(statements))):
-            if needed & statement.defines or "*" in statement.defines:
+            if needed & statement.defines or "*" in statement.defines or statement.is_future:
                 taken.append(index)
                 forgotten = statement.binds if isinstance(statement.node, ANEW) else set()
                 needed = (needed - forgotten) | statement.reads

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -68,7 +69,6 @@ def encode(answers: Sequence[Answer], most: Sequence[int], sentence: str = "") -
         # What cannot be packed spoils this answer, not the others.
         try:
             trouble, own = _packable(answer, largest)
-            save(own)
         except Exception:
             trouble, own = Trouble("type", "your function returns an unusual kind of tensor"), {}
 
@@ -91,10 +91,14 @@ def _packable(answer: Answer, most: int) -> tuple[Trouble | None, dict[str, Tens
     tensors = {str(j): value for j, value in enumerate(answer.values)}
     if answer.gradient is not None:
         tensors["gradient"] = answer.gradient
-    return answer.trouble, {
-        name: value.detach().as_subclass(Tensor).cpu().contiguous().clone()
-        for name, value in tensors.items()
-    }
+    return answer.trouble, {name: _ordinary(value) for name, value in tensors.items()}
+
+
+def _ordinary(value: Tensor) -> Tensor:
+    """A tensor of its own for the same numbers; raises if they do not lie one beside the other."""
+    if value.layout != torch.strided:
+        raise TypeError(f"{value.layout}")
+    return value.detach().as_subclass(Tensor).cpu().contiguous().clone()
 
 
 def decode(

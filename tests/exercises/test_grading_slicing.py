@@ -1,6 +1,7 @@
 """Of a notebook, only the statements that an exercise needs."""
 
 import ast
+import builtins
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from detlearn.check import EXERCISES
 from detlearn.grading.nbgrader import read_chapter
-from detlearn.grading.slicing import handed_in, needed_before, parse, places
+from detlearn.grading.slicing import check_names, handed_in, needed_before, parse, places
 
 NAMES = ("giou_loss", "box_iou", "nms")
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
@@ -16,8 +17,16 @@ CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 
 def needed(notebook, exercise="nms", exercises=NAMES):
     """The statements before a check that it needs, and the names that nobody defines."""
+    names = check_names(notebook, exercises)
+    at = handed_in(notebook, names, exercises)[exercise]
+    statements = notebook.statements
+    indices, undefined = needed_before(statements[:at], statements[at].reads - names.keys())
+
+    found = [statements[index] for index in indices]
     place = places(notebook, exercises)[exercise]
-    return [notebook.statements[index] for index in place["needed"]], set(place["undefined"])
+    assert place["needed"] == [statement.spot for statement in found]
+    assert place["at"] == statements[at].spot
+    return found, undefined - set(dir(builtins))
 
 
 def taken(*cells, exercise="nms"):
@@ -67,6 +76,11 @@ def nms(loss, *, k=lambda x: x):
     assert not {"loss = train()", "self = train()"} & set(lines) and "loss" not in undefined
 
 
+def calls(notebook):
+    """exercise → index of the statement that hands it in."""
+    return handed_in(notebook, check_names(notebook, NAMES), NAMES)
+
+
 def test_star_imports_may_bind_anything():
     assert taken("from torch import *\nx = 1", "check.nms(lambda: ones)")[0] == [
         "from torch import *"
@@ -96,7 +110,7 @@ def test_a_name_that_a_block_imports_is_defined():
 )
 def test_ways_to_hand_in(call):
     notebook = parse("a.ipynb", ["def f(): pass", call])
-    assert handed_in(notebook, NAMES) == {"nms": len(notebook.statements) - 1}
+    assert calls(notebook) == {"nms": len(notebook.statements) - 1}
 
 
 @pytest.mark.parametrize(
@@ -104,11 +118,11 @@ def test_ways_to_hand_in(call):
     ["nms(f)", "check.nms", "check.nms()", "check.other(f)", "other.nms(f)", "# check.nms(f)"],
 )
 def test_what_hands_nothing_in(call):
-    assert handed_in(parse("a.ipynb", ["def f(): pass", call]), NAMES) == {}
+    assert calls(parse("a.ipynb", ["def f(): pass", call])) == {}
 
 
 def test_a_call_inside_a_function_does_not_count():
-    assert handed_in(parse("a.ipynb", ["def f():\n    check.nms(f)"]), NAMES) == {}
+    assert calls(parse("a.ipynb", ["def f():\n    check.nms(f)"])) == {}
 
 
 def test_the_last_call_counts():
@@ -118,7 +132,7 @@ def test_the_last_call_counts():
 
 def test_a_check_as_a_decorator():
     cells = ("@check.box_iou\ndef f(): pass", "@check.nms\n@twice\ndef nms(): return f")
-    assert handed_in(parse("a.ipynb", cells), NAMES) == {"box_iou": 0, "nms": 1}
+    assert calls(parse("a.ipynb", cells)) == {"box_iou": 0, "nms": 1}
 
 
 @pytest.mark.parametrize(
@@ -152,12 +166,30 @@ def test_cells_that_are_no_python():
     assert said.startswith("code cell 2 of a.ipynb has a syntax error in line 1 (")
     assert said.endswith("; helper is needed from it")
     assert notebook.trouble({"help"}) == ""
+    assert places(notebook, NAMES)["nms"]["trouble"] == said
+    assert notebook.python() == ["x = 1", "", "", "check.nms(lambda: helper(x))"]
 
 
-@pytest.mark.parametrize("source", ["(" * 50_000, "-" * 200_000 + "1", "x" + ".y" * 20_000])
-def test_absurd_nesting_is_survived(source):
-    notebook = parse("a.ipynb", [source, "check.nms(lambda: y)"])
-    assert needed(notebook)[1] == {"y"}
+@pytest.mark.parametrize(
+    "source",
+    ["(" * 50_000, "-" * 200_000 + "1", "x" + ".y" * 20_000, "x = a" + ".b" * 2_000],
+)
+def test_absurd_nesting_costs_its_statement_alone(source):
+    notebook = parse("a.ipynb", [source, "z = 1", "check.nms(lambda: (y, z))"])
+    statements, undefined = needed(notebook)
+    assert undefined == {"y"} and [ast.unparse(s.node) for s in statements] == ["z = 1"]
+
+
+def test_a_place_is_told_by_cell_and_statement():
+    cells = ["k = 1\nx = 2", "%%bash\nls", "import os\ndef f(): return k\ncheck.nms(f)"]
+    place = places(parse("a.ipynb", cells), NAMES)["nms"]
+    assert place["notebook"] == "a.ipynb" and place["checks"] == ["check"]
+    assert place["needed"] == [(0, 0), (2, 1)] and place["at"] == (2, 2)
+
+
+def test_what_says_how_the_rest_is_read_is_always_needed():
+    cells = ("from __future__ import annotations", "def f(a: nobody): return 1", "check.nms(f)")
+    assert taken(*cells)[0] == [cells[0], "def f(a: nobody):"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -177,7 +209,7 @@ def test_no_name_of_a_chapter_takes_a_students_helper_away(path):
         answer = f"def {name}(): return {', '.join(f'{helper}()' for helper in names)}"
         changed = [*sources[:at], "\n".join([*helpers, answer]), *sources[at + 1 :]]
         statements, _ = needed(parse(path.name, changed), name, EXERCISES)
-        assert {statement.cell for statement in statements} <= {at}
+        assert {statement.spot[0] for statement in statements} <= {at}
         assert len(statements) >= len(names)
 
 

@@ -124,12 +124,17 @@ def usual_settings() -> Iterator[None]:
     """What the exercises are made for, whatever the reader's notebook has set."""
     before = snapshot()
     try:
-        torch.set_default_dtype(torch.float32)
-        torch.set_default_device(None)
-        torch.set_grad_enabled(True)
+        set_usual()
         yield
     finally:
         restore(before)
+
+
+def set_usual() -> None:
+    """Set the same for good."""
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
 
 
 # ---- when two values are the same ----
