@@ -50,6 +50,7 @@ FLOORS = {
     "explore": 5,
     "check": 5,
     "grading": 5,
+    "nbgrader": 5,
     "cli": 5,
 }
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the folder and print what was written."""
-    from detlearn.grading.nbgrader import write_course
+    from detlearn.nbgrader.course import write_course
 
     chapters = options.chapters or _default_chapters()
     for path in write_course(options.course, chapters, options.seed):

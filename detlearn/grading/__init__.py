@@ -1,4 +1,4 @@
-"""For instructors: grade a folder of submissions, and export the exercises to graders.
+"""For instructors: grade a folder of submissions.
 
 - submissions.py reads what was handed in, slicing.py finds the few statements of it to run.
 - box.py builds a sandbox for them, loader.py brings the package there, calls.py forbids what would
@@ -7,5 +7,4 @@
   missing.py in place of everything else.
 - examiner.py compares one submission's answers, grader.py works through a folder, journal.py
   remembers, tables.py writes the results.
-- nbgrader.py makes courses for nbgrader, whose test cells call strict.py.
 """

@@ -62,15 +62,10 @@ REFUSED = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task.
+    """What came of a task."""
 
-    Attributes:
-        said: all that the child wrote.
-        ended: why it did not end by itself, as a sentence without its full stop, or "".
-    """
-
-    said: bytes = b""
-    ended: str = ""
+    said: bytes = b""  # all that the child wrote
+    ended: str = ""  # why it did not end by itself, as a sentence without its full stop
 
 
 class Lost(Exception):

@@ -39,34 +39,21 @@ SPARE = 8  # tensors that may come back beyond those that are expected
 
 @dataclass(frozen=True)
 class Settings:
-    """How a class is graded.
+    """How a class is graded."""
 
-    Attributes:
-        seed: of the cases.
-        exercises: names, in the order of the columns.
-        limits: for each exercise of a submission.
-    """
-
-    seed: int
-    exercises: tuple[str, ...]
-    limits: Limits = field(default_factory=Limits)
+    seed: int  # of the cases
+    exercises: tuple[str, ...]  # names, in the order of the columns
+    limits: Limits = field(default_factory=Limits)  # for each exercise of a submission
 
 
 @dataclass
 class Row:
-    """What a submission earned.
+    """What a submission earned."""
 
-    Attributes:
-        points: exercise → points.
-        hints: exercise → what is wrong, or "".
-        remark: what is wrong with the submission as a whole, or "".
-        lost: the grader itself failed here; another try may help.
-    """
-
-    points: dict[str, int] = field(default_factory=dict)
-    hints: dict[str, str] = field(default_factory=dict)
-    remark: str = ""
-    lost: bool = False
+    points: dict[str, int] = field(default_factory=dict)  # exercise → points
+    hints: dict[str, str] = field(default_factory=dict)  # exercise → what is wrong, or ""
+    remark: str = ""  # what is wrong with the submission as a whole
+    lost: bool = False  # the grader itself failed here; another try may help
 
 
 class Sheet:
@@ -230,19 +217,12 @@ def _survey(submission: Submission, run: Run) -> tuple[inside.Survey, str]:
 
 @dataclass(frozen=True)
 class _Graded:
-    """What an exercise earned.
-
-    Attributes:
-        points: for it.
-        hint: what is wrong, or "".
-        asked: its function answered, so the hint is about its answers.
-        again: the function may be right after cells that were not run.
-    """
+    """What an exercise earned."""
 
     points: int = 0
-    hint: str = ""
-    asked: bool = False
-    again: bool = False
+    hint: str = ""  # what is wrong
+    asked: bool = False  # its function answered, so the hint is about its answers
+    again: bool = False  # the function may be right after cells that were not run
 
 
 def one_line(verdict: Verdict) -> str:

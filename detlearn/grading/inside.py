@@ -61,17 +61,11 @@ PRIVATE = 0o700  # mode of the sandbox's folder
 
 @dataclass(frozen=True)
 class Limits:
-    """What one exercise of a submission may use.
+    """What one exercise of a submission may use."""
 
-    Attributes:
-        seconds: of processor time for a function; the cells around it get SETUP of that more.
-        megabytes: of memory beyond what Python and torch hold.
-        disk_megabytes: that lie in its folder.
-    """
-
-    seconds: float = 10.0
-    megabytes: int = 2048
-    disk_megabytes: int = 64
+    seconds: float = 10.0  # of processor time; the cells around the function get SETUP of it more
+    megabytes: int = 2048  # of memory beyond what Python and torch hold
+    disk_megabytes: int = 64  # that lie in its folder
 
     @property
     def processor(self) -> float:
@@ -86,49 +80,33 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """What the keeper knows of a task.
+    """What the keeper knows of a task."""
 
-    Attributes:
-        most: bytes that its child may say.
-        limits: for the child.
-        data: bytes of data that the keeper itself holds.
-        space: bytes of its addresses, among them memory that is shared and counts as no data.
-    """
-
-    most: int
-    limits: Limits
-    data: int
-    space: int
+    most: int  # bytes that its child may say
+    limits: Limits  # for the child
+    data: int  # bytes of data that the keeper itself holds
+    space: int  # bytes of its addresses, among them memory that is shared and counts as no data
 
 
 @dataclass
 class Survey:
-    """What a submission holds.
+    """What a submission holds."""
 
-    Attributes:
-        places: exercise → where it is handed in; of several notebooks the last counts.
-        cells: notebook → the source of each code cell, or "" where that is no Python.
-        notes: exercise → the sentence on a cell that is no Python and speaks of it.
-        remarks: what is wrong with notebooks.
-    """
-
+    # Exercise → where it is handed in; of several notebooks the last counts.
     places: dict[str, Place] = field(default_factory=dict)
+    # Notebook → the source of each code cell, or "" where that is no Python.
     cells: dict[str, list[str]] = field(default_factory=dict)
+    # Exercise → the sentence on a cell that is no Python and speaks of it.
     notes: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # what is wrong with notebooks
 
 
 @dataclass
 class Look:
-    """A task: find what was handed in.
+    """A task: find what was handed in."""
 
-    Attributes:
-        notebooks: (name, content) of each.
-        exercises: names of all.
-    """
-
-    notebooks: tuple[tuple[str, bytes], ...]
-    exercises: tuple[str, ...]
+    notebooks: tuple[tuple[str, bytes], ...]  # name and content of each
+    exercises: tuple[str, ...]  # names of all
 
     def do(self, limits: Limits) -> bytes:
         """Return the survey; nothing of the learner's runs."""
@@ -154,29 +132,20 @@ class Look:
 
 @dataclass
 class Questions:
-    """A task: ask a learner's function.
+    """A task: ask a learner's function."""
 
-    Attributes:
-        cells: the sources of a notebook's code cells up to the one that hands in, or "" where
-            nothing of a cell is to run.
-        place: of the exercise in it.
-        exercise: its name.
-        exercises: names of all.
-        cases: without expected answers and notes.
-        most: for each case, the largest number of elements of a tensor that is sent back whole.
-        given: earlier exercises that were wrong → (module, name) of the package's function, which
-            `check` gives for these, as in the reading flow.
-        whole: whether to run all that stands before the check, not only what defines what it needs.
-    """
-
+    # The sources of a notebook's code cells up to the one that hands in, or "" where nothing of a
+    # cell is to run.
     cells: list[str]
-    place: Place
-    exercise: str
-    exercises: tuple[str, ...]
-    cases: list[Case]
-    most: list[int]
+    place: Place  # of the exercise in it
+    exercise: str  # its name
+    exercises: tuple[str, ...]  # names of all
+    cases: list[Case]  # without expected answers and notes
+    most: list[int]  # for each case, the largest number of elements of a tensor that is sent back
+    # Earlier exercises that were wrong → (module, name) of the package's function, which `check`
+    # gives for these, as in the reading flow.
     given: dict[str, tuple[str, str]] = field(default_factory=dict)
-    whole: bool = False
+    whole: bool = False  # run all that stands before the check, not only what it needs
 
     def do(self, limits: Limits) -> bytes:
         """Run what the function needs, then ask it.

@@ -17,7 +17,7 @@ from pathlib import Path
 from detlearn.grading.slicing import DEFINITIONS, IMPORTS, Statement, bound_by
 
 PACKAGE = Path(__file__).parents[1]
-OUT = ("check", "cli", "grading")  # rooms that are no part of any answer
+OUT = ("check", "cli", "grading", "nbgrader")  # rooms that are no part of any answer
 IN = "check/debugging"  # but this one: a page imports its list of causes
 
 Part = tuple[str, str]  # a module and one of its names

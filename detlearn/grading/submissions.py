@@ -19,17 +19,11 @@ MAX_NOTEBOOKS, MAX_ENTRIES, MAX_DEPTH = 50, 10_000, 20  # of one submission
 
 @dataclass(frozen=True)
 class Submission:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: of the file or folder.
-        notebooks: (name, content as it lies on the disk) of each, in the order of their names.
-        trouble: what cannot be read, or "".
-    """
-
-    name: str
-    notebooks: tuple[tuple[str, bytes], ...] = ()
-    trouble: str = ""
+    name: str  # of the file or folder
+    notebooks: tuple[tuple[str, bytes], ...] = ()  # name and content of each, sorted by name
+    trouble: str = ""  # what cannot be read
 
     def digest(self) -> str:
         """Return a digest of the content; the name of the submission does not count."""

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from detlearn.check.engine import Hunt
-from detlearn.grading.nbgrader import read_chapter, solved
+from detlearn.nbgrader.course import read_chapter, solved
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 

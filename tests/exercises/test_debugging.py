@@ -9,7 +9,7 @@ from detlearn.check.debugging import CAUSES
 from detlearn.check.debugging.causes import against
 from detlearn.check.engine import Hunt, NotSolved, handed_in
 from detlearn.check.engine import exercise as engine
-from detlearn.grading.strict import require
+from detlearn.nbgrader.strict import require
 
 HUNTS = [exercise for exercise in EXERCISES.values() if isinstance(exercise, Hunt)]
 EACH = pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.name)

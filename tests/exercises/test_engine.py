@@ -29,7 +29,7 @@ from detlearn.check.engine.cases import (
 )
 from detlearn.check.engine.display import Verdict, picture
 from detlearn.check.engine.signs import BORDERS, drawn_sign
-from detlearn.grading.nbgrader import read_chapter
+from detlearn.nbgrader.course import read_chapter
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
 

@@ -14,9 +14,9 @@ from grading_samples import RIGHT, WRONG, notebook
 from detlearn.boxes import box_area
 from detlearn.check import EXERCISES, NotSolved
 from detlearn.cli import main
-from detlearn.grading.nbgrader import BOOTSTRAP, assignment, read_chapter, solved, write_course
 from detlearn.grading.pieces import code, home
-from detlearn.grading.strict import require
+from detlearn.nbgrader.course import BOOTSTRAP, assignment, read_chapter, solved, write_course
+from detlearn.nbgrader.strict import require
 
 HAS_NBGRADER = importlib.util.find_spec("nbgrader") is not None
 CHAPTER = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from detlearn.check import EXERCISES
-from detlearn.grading.nbgrader import read_chapter
 from detlearn.grading.slicing import check_names, handed_in, needed_before, parse, places
+from detlearn.nbgrader.course import read_chapter
 
 NAMES = ("giou_loss", "box_iou", "nms")
 CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))

@@ -22,8 +22,8 @@ from detlearn import boxes, nms
 from detlearn.check import EXERCISES
 from detlearn.grading import pieces, view
 from detlearn.grading.missing import WRITE_IT, Missing, NotYours, anything
-from detlearn.grading.nbgrader import read_chapter
 from detlearn.grading.view import make_view, visible_packages
+from detlearn.nbgrader.course import read_chapter
 
 # One whose solution has pieces that are allowed, and one that lies in check.
 SAMPLE = ("giou_loss", "mirror_boxes")

@@ -16,9 +16,9 @@ from detlearn.check import EXERCISES
 from detlearn.check.boxes import random_boxes
 from detlearn.check.engine import Own, ask, judge
 from detlearn.coders import LARGEST_STRETCH, BoxCoder, decode_deltas, encode_deltas
-from detlearn.grading.strict import _calls_noted
 from detlearn.matching import Matcher, match_anchors
 from detlearn.models.rpn import RegionProposalNetwork, propose
+from detlearn.nbgrader.strict import _calls_noted
 from detlearn.roi import bilinear_sample, roi_align
 
 IMAGES = [(80, 100), (65, 70), (100, 40)]

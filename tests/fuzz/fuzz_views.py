@@ -6,6 +6,8 @@
 Ends with exit code 1 if something is found, or a right answer is not right beside its view.
 """
 
+import argparse
+import inspect
 import sys
 import tempfile
 from pathlib import Path
@@ -19,9 +21,18 @@ from detlearn.check import EXERCISES
 
 def main() -> int:
     """Look at the views of the exercises that are named, or of all."""
+    parser = argparse.ArgumentParser(
+        description=inspect.getdoc(inspect.getmodule(main)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("exercises", nargs="*", help="names (default: all)")
+    names = parser.parse_args().exercises
+    if unknown := set(names) - EXERCISES.keys():
+        parser.error(f"no exercise is called {min(unknown)!r}; there are: {', '.join(EXERCISES)}")
+
     failed = False
     with tempfile.TemporaryDirectory() as folder, Beside(Path(folder)) as beside:
-        for name in sys.argv[1:] or EXERCISES:
+        for name in names or EXERCISES:
             said = trouble(name, Path(folder), beside)
             failed |= bool(said)
             print(name, "✓" if not said else "\n    ".join(["", *said]), flush=True)

@@ -51,7 +51,7 @@ def _solution():
 {name} = _solution()
 ### END SOLUTION"""
 TEST = """\
-from detlearn.grading.strict import require
+from detlearn.nbgrader.strict import require
 
 require("{name}", {name})
 ### BEGIN HIDDEN TESTS

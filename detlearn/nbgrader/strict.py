@@ -21,7 +21,7 @@ HINT = (
     "your function calls detlearn's or torchvision's own {names}; write it yourself, with the "
     "operations of torch"
 )
-HARMLESS = ("check/engine/", "check/debugging/causes.py", "data/", "grading/", "samples.py")
+HARMLESS = ("check/engine/", "check/debugging/causes.py", "data/", "nbgrader/", "samples.py")
 
 
 @usual_settings()

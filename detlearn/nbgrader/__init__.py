@@ -1,0 +1,1 @@
+"""For instructors who grade by nbgrader: course.py writes a course, whose tests call strict.py."""
