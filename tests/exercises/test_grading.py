@@ -187,9 +187,59 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         assert "detlearn's own paired_iou" in row.hints["box_iou"]
 
     def test_what_fails_around_a_wrong_function_is_its_hint(self, room):
-        cells = (START, "EPS = 1 / 0", WRONG.replace("1e-7", "EPS"), HAND_IN)
+        cells = (START, "EPS = 1\nEPS = 1 / 0", WRONG.replace("1e-7", "EPS"), HAND_IN)
         row = grade(room, *cells, exercises=["giou_loss"])
-        assert row.points == {"giou_loss": 0} and "ZeroDivisionError" in row.hints["giou_loss"]
+        said = "code cell 2 of one.ipynb, line 2: the code that your function needs raises ZeroDiv"
+        assert row.points == {"giou_loss": 0} and row.hints["giou_loss"].startswith(said)
+
+    def test_only_the_cells_in_which_something_runs_are_sent(self, room):
+        """Of a right answer those that it needs; of a wrong one then all up to its check."""
+        for answer in (RIGHT, WRONG):
+            sent = []
+
+            def record(task, modules, most):
+                sent.append(task)  # noqa: B023
+                return room.run(task, modules, most)
+
+            cells = (START, "x = 1", "y = (", answer, HAND_IN, "z = 2")
+            row = room.examiner(["giou_loss"]).examine(submitted("one", *cells), record)
+            assert row.points == {"giou_loss": 10 if answer == RIGHT else 0}
+            few, *more = [questions.cells for questions in sent[1:]]
+            assert few == [START, "", "", answer, HAND_IN]
+            assert more == ([] if answer == RIGHT else [[START, "x = 1", "", answer, HAND_IN]])
+
+    def test_a_very_long_notebook(self, room):
+        """What it holds comes back with the survey."""
+        table = f"TABLE = '{'é' * 1_000_000}'"
+        row = grade(room, START, table, RIGHT, HAND_IN, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10} and not row.remark
+
+    def test_of_several_notebooks_the_last_counts(self, room):
+        right = ("b.ipynb", notebook(START, "x = 1", RIGHT, HAND_IN).encode())
+        wrong = ("a.ipynb", notebook("import torch", START, "", WRONG, HAND_IN).encode())
+        for notebooks, points in (((wrong, right), 10), ((right, wrong), 0)):
+            row = room.grade(Submission("folder", notebooks), ["giou_loss"])
+            assert row.points == {"giou_loss": points}, row.hints
+
+    def test_how_a_notebook_says_that_it_is_read(self, room):
+        """The annotations of all cells after the first, in the second run as well."""
+        future = "from __future__ import annotations"
+        annotated = RIGHT.replace("loss(pred_boxes,", "loss(pred_boxes: Nobody,")
+        row = grade(room, future, START, annotated, HAND_IN, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10}, row.hints
+
+        cells = (future, START, "exec('EPS = 1e-7')", annotated.replace("1e-7", "EPS"), HAND_IN)
+        row = grade(room, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10}, row.hints
+
+        # Not those above it.
+        row = grade(room, START, annotated, future, HAND_IN, exercises=["giou_loss"])
+        assert "Nobody is not defined" in row.hints["giou_loss"]
+
+    def test_what_no_version_of_python_knows_spoils_no_other_cell(self, room):
+        cells = (START, "from __future__ import nothing", RIGHT, HAND_IN)
+        row = grade(room, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 10}, row.hints
 
     @pytest.mark.parametrize(
         "setting", ["torch.set_grad_enabled(False)", "torch.set_default_dtype(torch.float64)"]
@@ -486,8 +536,9 @@ class TestWire:
     def test_unusual_tensors_are_a_trouble(self):
         odd = [torch.rand(2).to_sparse(), torch.rand(2, device="meta")]
         for tensor in odd:
-            (back,) = self.back([Answer((tensor,))])
+            back, other = self.back([Answer((tensor,)), Answer((torch.ones(1),), torch.zeros(2))])
             assert "unusual kind of tensor" in back.trouble.message and back.values == ()
+            assert other.values == (torch.ones(1),)
 
     def test_a_view_of_other_tensors(self):
         base = torch.arange(6.0).view(2, 3)

@@ -435,6 +435,14 @@ class TestWhatComesBack:
         assert [answer.trouble for answer in back] == [answer.trouble for answer in answers]
 
 
+@needs_sandbox
+def test_what_every_child_looks_at_is_loaded_once(room):
+    """NumPy's generator too, which is loaded when it is first used; then garbage is collected."""
+    looks = "import gc, sys\nLOADED, ON = set(sys.modules), gc.isenabled()"
+    row = grade(room, looks, holds("'numpy.random' in LOADED and ON and gc.get_freeze_count()"))
+    assert row.points == {"giou_loss": 10}, row.hints
+
+
 class TestUsedUp:
     """What uses more than it may, and what is no fault of its own."""
 
