@@ -170,6 +170,11 @@ def test_cells_that_are_no_python():
     assert notebook.python() == ["x = 1", "", "", "check.nms(lambda: helper(x))"]
 
 
+def test_what_python_brings_along_is_not_looked_for():
+    notebook = parse("a.ipynb", ["print('no end", "check.nms(lambda x: print(x))"])
+    assert notebook.trouble({"print"}) and places(notebook, NAMES)["nms"]["trouble"] == ""
+
+
 @pytest.mark.parametrize(
     "source",
     ["(" * 50_000, "-" * 200_000 + "1", "x" + ".y" * 20_000, "x = a" + ".b" * 2_000],
