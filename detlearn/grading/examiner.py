@@ -196,10 +196,12 @@ class Examiner:
             why = error if outcome.said else "its process ended too early"
             return _Graded(hint=outcome.ended or BROKEN.format(why=why))
 
-        if sentence and verdict.status == "wrong":
+        # A hunt whose cause is still to be chosen is not wrong, and has a hint.
+        failed = verdict.status == "wrong" or bool(verdict.hint)
+        if sentence and failed:
             return _Graded(hint=sentence, again=True)
         stopped = any(answer.trouble and answer.trouble.kind == "timeout" for answer in answers)
-        again = verdict.status == "wrong" and not stopped
+        again = failed and not stopped
         return _Graded(verdict.points, one_line(verdict), asked=True, again=again)
 
 

@@ -144,6 +144,10 @@ def test_the_grader_wants_both(room):
         "right": (RIGHT, 'mirror_boxes = check.mirror_boxes("augmentation", mirror_boxes)'),
         "by_name": (RIGHT, 'check.mirror_boxes(cause="augmentation", cure=mirror_boxes)'),
         "from_a_variable": (RIGHT, 'mine = "augmentation"\ncheck.mirror_boxes(mine, mirror_boxes)'),
+        "chosen_later": (
+            f'{RIGHT}\nmine = ["?"]\nmine.append("augmentation")',
+            "check.mirror_boxes(mine[-1], mirror_boxes)",
+        ),
         "other_cause": (RIGHT, 'check.mirror_boxes("loss", mirror_boxes)'),
         "no_cause": (RIGHT, "check.mirror_boxes(mirror_boxes)"),
         "broken": (BROKEN, 'check.mirror_boxes("augmentation", mirror_boxes)'),
@@ -162,6 +166,7 @@ def test_the_grader_wants_both(room):
         "right",
         "by_name",
         "from_a_variable",
+        "chosen_later",
     }
     assert "the cause is another" in hints["other_cause"]
     assert "what is left is to choose the cause" in hints["no_cause"]
