@@ -69,13 +69,14 @@ def test_a_file_that_was_removed_meanwhile_is_not_taken(tmp_path, monkeypatch):
 
 
 # Holds a lock, has a fork that lives longer, as a training has those that load its images; waits.
+# The fork is the one that speaks: on a busy machine it may begin to run long after its parent.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
 from detlearn.machine.locks import hold
 
 with hold(Path(sys.argv[1]), wait=False):
-    if os.fork():
+    if not os.fork():
         print("held", flush=True)
     time.sleep(20)
 """
