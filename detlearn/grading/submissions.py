@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_BYTES = 20_000_000  # of one notebook: pictures in the outputs make them large, not this large
+MAX_TOGETHER = 60_000_000  # of all notebooks of a submission
 MAX_NOTEBOOKS, MAX_ENTRIES, MAX_DEPTH = 50, 10_000, 20  # of one submission
 
 
@@ -73,9 +74,11 @@ def read_submission(path: Path) -> Submission:
     except Exception as error:
         return Submission(path.name, trouble=_why(error))
 
+    left = MAX_TOGETHER
     for file in paths:
         try:
-            content = _read(file)
+            content = _read(file, left)
+            left -= len(content)
             name = str(file.relative_to(path)) if file != path else file.name
             notebooks.append((name, content))
         except Exception as error:
@@ -122,7 +125,7 @@ def _notebooks_in(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, left: int) -> bytes:
     # A link could name any file of this machine, and opening a pipe would wait for ever.
     kind = os.lstat(path)
     if not stat.S_ISREG(kind.st_mode):
@@ -135,6 +138,9 @@ def _read(path: Path) -> bytes:
     if kind.st_size > MAX_BYTES:
         size, most = kind.st_size / 1e6, MAX_BYTES / 1e6
         raise NotANotebook(f"{path.name} has {size:.0f} MB; at most {most:.0f} MB are read")
+    if kind.st_size > left:
+        most = MAX_TOGETHER / 1e6
+        raise NotANotebook(f"{path.name} is left out: of a submission {most:.0f} MB are read")
 
     content = path.read_bytes()
     if len(content) != kind.st_size:

@@ -504,6 +504,16 @@ class TestSubmissions:
             "cannot be read: No such"
         )
 
+    def test_many_large_notebooks_are_not_all_held(self, tmp_path):
+        for number in range(5):
+            with open(tmp_path / f"{number}.ipynb", "wb") as file:
+                file.truncate(19_000_000)
+        (tmp_path / "9.ipynb").write_bytes(b"{}")
+
+        found = read_submission(tmp_path)
+        assert [name for name, _ in found.notebooks] == ["0.ipynb", "1.ipynb", "2.ipynb", "9.ipynb"]
+        assert found.trouble.startswith("3.ipynb is left out: of a submission 60 MB are read; 4.")
+
 
 def decode(content, cases, most):
     """The answers in what came back."""

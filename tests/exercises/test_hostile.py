@@ -491,6 +491,34 @@ def test_every_change_of_a_dict_is_counted():
     assert not copied.is_untouched()
 
 
+def test_names_that_nobody_wrote_into_are_copied_once(counted):
+    names = {"a": 1}
+    first = state.Copied.of(names)
+    assert (state.Copied.of(names) is first) == counted
+    names["a"] = 2
+    assert state.Copied.of(names).names == {"a": 2}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["even", "odd"])
+def test_every_draw_of_numpys_generator_is_noticed(kept):
+    """Normal numbers are drawn in pairs: every other one leaves the generator itself alone."""
+    (setting,) = (each for each in state.SETTINGS if each.name == "NumPy's generator")
+    before = state.snapshot()
+    generator = np.random.mtrand._rand
+    generator.seed(5)
+    if kept:
+        generator.normal()
+
+    own = setting.read()
+    assert setting.same(own, setting.look())
+    drawn = generator.normal()
+    assert not setting.same(own, setting.look())
+    setting.write(own)
+    assert setting.same(own, setting.look()) and generator.normal() == drawn
+    state.restore(before)
+    assert state.differences(before) == []
+
+
 @pytest.mark.parametrize("space", [math, torch, torch.Tensor, torch.nn.Module])
 def test_an_exchanged_function_is_noticed_wherever_it_stands(space, counted, monkeypatch):
     before = state.snapshot()

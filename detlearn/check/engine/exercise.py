@@ -25,7 +25,7 @@ from detlearn.check.engine.arguments import parameters, show_arguments
 from detlearn.check.engine.cases import RUNGS, Answer, Case, Fault, Handed, Trouble, fault
 from detlearn.check.engine.diagnosis import Asked, Misconception, diagnose, generic_hint
 from detlearn.check.engine.display import Verdict, show
-from detlearn.check.engine.sandbox import SECONDS, call, call_own, named
+from detlearn.check.engine.sandbox import SECONDS, call, call_own, data_limited, named
 from detlearn.check.engine.state import Snapshot, usual_settings
 
 SEED = 0  # of the cases that a reader sees; graders use others
@@ -182,17 +182,18 @@ def ask(
     answers = []
     settings: Snapshot = []
     deadline, processor_ends = time.monotonic() + seconds, time.process_time() + processor
-    for case in cases:
-        left = max(0.1, deadline - time.monotonic())
-        processor_left = max(0.1, processor_ends - time.process_time())
-        answers.append(call(function, case, left, settings, processor_left))
+    with data_limited():
+        for case in cases:
+            left = max(0.1, deadline - time.monotonic())
+            processor_left = max(0.1, processor_ends - time.process_time())
+            answers.append(call(function, case, left, settings, processor_left))
 
-        trouble = answers[-1].trouble
-        if trouble and trouble.kind == "timeout":
-            given = min(seconds, processor)
-            trouble.message = f"your function was stopped after {given:g} seconds"
-        if trouble and trouble.kind in ("blank", "timeout", "memory", "exit"):
-            break
+            trouble = answers[-1].trouble
+            if trouble and trouble.kind == "timeout":
+                given = min(seconds, processor)
+                trouble.message = f"your function was stopped after {given:g} seconds"
+            if trouble and trouble.kind in ("blank", "timeout", "memory", "exit"):
+                break
 
     return answers
 

@@ -90,7 +90,7 @@ def call(
     answer = Answer()
     watch = Watch(seconds, processor)
 
-    with watch, _output_caught() as printed, _data_limited():
+    with watch, _output_caught() as printed:
         before = snapshot(earlier)
         if earlier is not None:
             earlier[:] = before
@@ -591,7 +591,8 @@ _guard = _Guard()
 
 
 @contextmanager
-def _data_limited() -> Iterator[None]:
+def data_limited() -> Iterator[None]:
+    """Limit what the process may hold, where the system can."""
     try:
         import resource
 

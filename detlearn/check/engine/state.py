@@ -30,7 +30,7 @@ import tracemalloc
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from gc import get_referents  # under a name of ours, which is watched
 from typing import Any
@@ -63,7 +63,8 @@ class Setting:
         write: puts such a value back.
         same: whether a value read now is as good as the one read before.
         look: reads it for `same` alone, where `read` would copy thousands of names for nothing.
-        read_anew: its value now, given an earlier one of which most still holds.
+        read_anew: its value before the next call, given the one before the last; None where that
+            one holds again, since nothing but the call has changed it.
     """
 
     name: str
@@ -81,19 +82,23 @@ def snapshot(earlier: Snapshot | None = None) -> Snapshot:
     """Every piece of global state that can be read here, with its value.
 
     Args:
-        earlier: another snapshot; from one just made, this one takes a third of the time.
+        earlier: a snapshot that was just restored; from it, this one takes a tenth of the time.
     """
     known = {setting.name: value for setting, value in earlier or []}
 
     found = []
     for setting in SETTINGS:
-        # One that this system or this version of torch does not have cannot be changed either.
-        with suppress(Exception):
-            if setting.read_anew and setting.name in known:
+        try:
+            if setting.name not in known:
+                value = setting.read()
+            elif setting.read_anew:
                 value = setting.read_anew(known[setting.name])
             else:
-                value = setting.read()
-            found.append((setting, value))
+                value = known[setting.name]
+        except Exception:
+            # One that this system or this version of torch does not have cannot change either.
+            continue
+        found.append((setting, value))
     return found
 
 
@@ -104,10 +109,12 @@ def restore(before: Snapshot) -> None:
         BUILTINS.update(builtins_before)
 
     for setting, value in before:
-        with suppress(Exception):
+        try:  # `suppress` would take longer than to look
             now = setting.look() if setting.look else setting.read()
             if not setting.same(value, now):
                 setting.write(value)
+        except Exception:
+            continue
 
 
 def differences(before: Snapshot) -> list[str]:
@@ -153,7 +160,9 @@ def same(before: Any, now: Any) -> bool:
         return before == now
 
     if type(before) in (tuple, list):
-        return len(before) == len(now) and all(map(same, before, now))
+        if len(before) != len(now):
+            return False
+        return all(map(operator.is_, before, now)) or all(map(same, before, now))
     if type(before) is dict:
         if _identical(before, now):
             return True
@@ -222,7 +231,16 @@ class Copied:
         self.live = live
         self._count = _count_of_changes(live) if COUNTED else None
         self._counted = self._count.value if self._count else None
-        self.names = dict(live)
+        # Past matplotlib's own reading, which would choose a backend.
+        self.names = dict(live) if type(live) is dict else dict(dict.items(live))
+
+    @classmethod
+    def of(cls, live: Values) -> Copied:
+        """The names of a dict now; a copy that was made before serves again if it still holds."""
+        known = _copies.get(id(live))
+        if known is None or not known.is_untouched():
+            known = _copies[id(live)] = cls(live)
+        return known
 
     def is_untouched(self) -> bool:
         """Whether nothing was written since; False also where Python does not tell."""
@@ -230,7 +248,10 @@ class Copied:
 
     def now(self) -> Copied:
         """The same names now."""
-        return self if self.is_untouched() else Copied(self.live)
+        return self if self.is_untouched() else Copied.of(self.live)
+
+
+_copies: dict[int, Copied] = {}  # by the identity of the dict, which they keep alive
 
 
 # ---- Python's own modules, and torch's: functions that were exchanged ----
@@ -265,8 +286,8 @@ def _dict_of(space: Any) -> Values:
 
 
 def _read_attributes() -> Attributes:
-    modules = Copied(sys.modules)
-    return Attributes(modules, [(space, Copied(_dict_of(space))) for space in _namespaces()])
+    spaces = [(space, Copied.of(_dict_of(space))) for space in _namespaces()]
+    return Attributes(Copied.of(sys.modules), spaces)
 
 
 def _read_attributes_anew(earlier: Attributes) -> Attributes:
@@ -465,14 +486,19 @@ def _write_timers(before: list[tuple]) -> None:
         signal.setitimer(kind, seconds, interval)
 
 
-def _read_limits() -> dict[str, tuple[int, int]]:
-    names = ("AS", "CORE", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
-    return {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+LIMITS = [
+    getattr(resource, f"RLIMIT_{name}")
+    for name in ("AS", "CORE", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
+    if hasattr(resource, f"RLIMIT_{name}")  # not on Windows
+]
 
 
-def _write_limits(before: dict[str, tuple[int, int]]) -> None:
-    for name, (soft, _) in before.items():
-        number = getattr(resource, f"RLIMIT_{name}")
+def _read_limits() -> dict[int, tuple[int, int]]:
+    return {number: resource.getrlimit(number) for number in LIMITS}
+
+
+def _write_limits(before: dict[int, tuple[int, int]]) -> None:
+    for number, (soft, _) in before.items():
         hard = resource.getrlimit(number)[1]
         resource.setrlimit(number, (soft, hard))
 
@@ -567,14 +593,32 @@ def _end_children(before: list[int]) -> None:
 # ---- random numbers ----
 
 
-def _read_numpy() -> tuple:
-    kind, numbers, *rest = np.random.get_state()  # noqa: NPY002 (the learner's may be it)
-    return kind, numbers.tobytes(), *rest
+def _read_numpy() -> tuple[bytes | None, tuple]:
+    return _numpy_memory(), np.random.get_state()  # noqa: NPY002 (the learner's may be it)
 
 
-def _write_numpy(before: tuple) -> None:
-    kind, numbers, *rest = before
-    np.random.set_state((kind, np.frombuffer(numbers, np.uint32), *rest))  # noqa: NPY002
+def _numpy_memory() -> bytes | None:
+    """The numbers of NumPy's generator as they lie in memory; to ask for them takes 50 us."""
+    generator = np.random.get_bit_generator()
+    if type(generator) is not np.random.MT19937:
+        return None
+    return ctypes.string_at(generator.ctypes.state_address, WORDS * 4)
+
+
+WORDS = 624 + 1  # of MT19937: its key, and how much of that is used up
+
+
+def _same_numpy(before: tuple[bytes | None, tuple], _: None) -> bool:
+    memory, (kind, key, *rest) = before
+    kept = rest[1]  # a normal number: they are drawn in pairs, and the second lies elsewhere
+    if memory is not None and not kept:
+        return memory == _numpy_memory()
+    kind_now, key_now, *rest_now = np.random.get_state()  # noqa: NPY002
+    return (kind, key.tobytes(), rest) == (kind_now, key_now.tobytes(), rest_now)
+
+
+def _write_numpy(before: tuple[bytes | None, tuple]) -> None:
+    np.random.set_state(before[1])  # noqa: NPY002
 
 
 def _read_cuda() -> list[Tensor]:
@@ -702,13 +746,20 @@ def _write_numpy_errors(before: tuple) -> None:
 # ---- the figures' ----
 
 
-def _read_matplotlib() -> Values:
-    # Only if it is loaded already, and past its own reading, which would choose a backend.
-    return dict(dict.items(sys.modules["matplotlib"].rcParams))
+def _read_matplotlib() -> Copied:
+    # Only if it is loaded already.
+    return Copied.of(sys.modules["matplotlib"].rcParams)
 
 
-def _write_matplotlib(before: Values) -> None:
-    dict.update(sys.modules["matplotlib"].rcParams, before)
+def _same_matplotlib(before: Copied, _: None) -> bool:
+    now = sys.modules["matplotlib"].rcParams
+    if now is before.live and before.is_untouched():
+        return True
+    return same(before.names, dict(dict.items(now)))
+
+
+def _write_matplotlib(before: Copied) -> None:
+    dict.update(sys.modules["matplotlib"].rcParams, before.names)
 
 
 SETTINGS = (
@@ -727,7 +778,7 @@ SETTINGS = (
     ),
     Setting(
         "modules",
-        lambda: Copied(sys.modules),
+        lambda: Copied.of(sys.modules),
         _write_modules,
         _same_modules,
         look=lambda: None,
@@ -759,18 +810,30 @@ SETTINGS = (
         lambda before: locale.setlocale(locale.LC_ALL, before),
         same,
     ),
-    Setting("signal handlers", _read_handlers, _write_handlers, same),
-    Setting("timers", _read_timers, _write_timers, _same_timers),
+    Setting(
+        "signal handlers",
+        _read_handlers,
+        _write_handlers,
+        same,
+        read_anew=lambda _: _read_handlers(),  # the alarm's
+    ),
+    Setting(
+        "timers",
+        _read_timers,
+        _write_timers,
+        _same_timers,
+        read_anew=lambda _: _read_timers(),
+    ),
     Setting(
         "blocked signals",
         lambda: sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         lambda before: signal.pthread_sigmask(signal.SIG_SETMASK, before),
         same,
     ),
-    Setting("limits of the system", _read_limits, _write_limits, same),
+    Setting("limits of the system", _read_limits, _write_limits, operator.eq),
     # Random numbers.
     Setting("random's generator", random.getstate, random.setstate, operator.eq),
-    Setting("NumPy's generator", _read_numpy, _write_numpy, same),
+    Setting("NumPy's generator", _read_numpy, _write_numpy, _same_numpy, look=lambda: None),
     Setting("torch's generator", torch.get_rng_state, torch.set_rng_state, same),
     Setting("torch's generators on GPUs", _read_cuda, _write_cuda, same),
     # torch and NumPy.
@@ -787,5 +850,12 @@ SETTINGS = (
     Setting("torch's printing", _read_printing, _write_printing, same),
     Setting("NumPy's printing", np.get_printoptions, lambda b: np.set_printoptions(**b), same),
     Setting("NumPy's errors", _read_numpy_errors, _write_numpy_errors, same),
-    Setting("matplotlib's settings", _read_matplotlib, _write_matplotlib, same),
+    Setting(
+        "matplotlib's settings",
+        _read_matplotlib,
+        _write_matplotlib,
+        _same_matplotlib,
+        look=lambda: None,
+        read_anew=Copied.now,
+    ),
 )
