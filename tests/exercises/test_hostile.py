@@ -555,6 +555,33 @@ def test_a_snapshot_made_of_an_earlier_one_is_as_good(counted, monkeypatch):
 
 
 @pytest.mark.alone
+def test_each_call_has_its_own_alarm_when_what_was_put_back_is_read_again():
+    """A hook runs while the answer is read, after what the function left behind was put back."""
+    alarms, left = [], []
+
+    def look(gradient):
+        alarms.append(signal.getsignal(signal.SIGALRM).__self__)
+        left.append(signal.getitimer(signal.ITIMER_PROF)[0])
+        return gradient
+
+    def takes_its_time(numbers):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        ends = time.process_time() + 0.5
+        while time.process_time() < ends:
+            pass
+        answer = 2 * numbers
+        answer.register_hook(look)
+        return answer
+
+    asked = [Case("gradient", (torch.ones(2),), "numbers", gradient=True) for _ in range(3)]
+    answers = engine.ask(takes_its_time, asked, processor=5.0)
+    assert [answer.trouble for answer in answers] == [None] * 3
+    assert len(set(alarms)) == 3
+    assert 5.1 > left[0] > left[1] + 0.4 > left[2] + 0.8
+
+
+@pytest.mark.alone
 def test_a_warning_that_was_shown_once_is_shown_again(monkeypatch, capsys):
     """Python keeps what it decided by the learner's filters until it is told that they are gone."""
     shown = []
@@ -585,6 +612,7 @@ def test_other_objects_are_noticed_and_none_of_their_methods_is_called():
     one, other = Liar(), Liar()
     assert state.same({"a": [one, 1]}, {"a": [one, 1]})
     assert not state.same({"a": [one, 1]}, {"a": [other, 1]})
+    assert state.same([one, 10**9], [one, int("1000000000")])
     assert not state.same([1], [True])
     assert not state.same([1, 2], [1])
     assert not state.same({"a": 1}, {"b": 1})
