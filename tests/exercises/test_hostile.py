@@ -18,6 +18,7 @@ import time
 import tracemalloc
 import types
 import warnings
+import weakref
 
 import hostile
 import matplotlib
@@ -497,6 +498,23 @@ def test_names_that_nobody_wrote_into_are_copied_once(counted):
     assert (state.Copied.of(names) is first) == counted
     names["a"] = 2
     assert state.Copied.of(names).names == {"a": 2}
+
+
+def test_an_exception_that_python_keeps_is_not_kept_longer(monkeypatch):
+    """Its frames may hold a network and its batch."""
+
+    class Kept(Exception):
+        pass
+
+    error = Kept()
+    gone = weakref.ref(error)
+    monkeypatch.setattr(sys, "last_value", error, raising=False)
+    state.snapshot(state.snapshot())
+    monkeypatch.setattr(sys, "last_value", None)
+    monkeypatch.undo()
+    del error
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["even", "odd"])

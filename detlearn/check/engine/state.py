@@ -248,7 +248,7 @@ class Copied:
 
     def now(self) -> Copied:
         """The same names now."""
-        return self if self.is_untouched() else Copied.of(self.live)
+        return self if self.is_untouched() else Copied(self.live)
 
 
 _copies: dict[int, Copied] = {}  # by the identity of the dict, which they keep alive
@@ -286,8 +286,12 @@ def _dict_of(space: Any) -> Values:
 
 
 def _read_attributes() -> Attributes:
-    spaces = [(space, Copied.of(_dict_of(space))) for space in _namespaces()]
-    return Attributes(Copied.of(sys.modules), spaces)
+    found = []
+    for space in _namespaces():
+        # A copy of `sys` is not kept: there is the last exception, with all that its frames hold.
+        copied = Copied if space is sys else Copied.of
+        found.append((space, copied(_dict_of(space))))
+    return Attributes(Copied.of(sys.modules), found)
 
 
 def _read_attributes_anew(earlier: Attributes) -> Attributes:
