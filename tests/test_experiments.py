@@ -192,6 +192,7 @@ def test_shortened_trainings_are_not_stored(runner, monkeypatch, capsys):
             "two_stage",
         ),
         *("yolo_cells", "yolo_preview", "yolo_multi_scale", "yolo_fastest_photo", "detr_ladder"),
+        "detr_longer",
     ],
 )
 def test_each_script_continues_what_is_committed(runner, root, monkeypatch, name):
