@@ -437,9 +437,10 @@ class TestWhatComesBack:
 
 @needs_sandbox
 def test_what_every_child_looks_at_is_loaded_once(room):
-    """NumPy's generator too, which is loaded when it is first used; then garbage is collected."""
+    """Of NumPy too what is loaded when it is first used; then garbage is collected."""
     looks = "import gc, sys\nLOADED, ON = set(sys.modules), gc.isenabled()"
-    row = grade(room, looks, holds("'numpy.random' in LOADED and ON and gc.get_freeze_count()"))
+    lazy = "{'numpy.random', 'numpy.ctypeslib'} <= LOADED"
+    row = grade(room, looks, holds(f"{lazy} and ON and gc.get_freeze_count()"))
     assert row.points == {"giou_loss": 10}, row.hints
 
 

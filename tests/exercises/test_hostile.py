@@ -500,6 +500,48 @@ def test_names_that_nobody_wrote_into_are_copied_once(counted):
     assert state.Copied.of(names).names == {"a": 2}
 
 
+def test_what_was_just_put_back_is_not_read_again(monkeypatch):
+    reads = []
+    once = state.Setting("once", lambda: reads.append("once"), print, state.same)
+    anew = state.Setting("anew", lambda: 0, print, state.same, read_anew=lambda value: value + 1)
+    monkeypatch.setattr(state, "SETTINGS", (once, anew))
+    later = state.snapshot(state.snapshot())
+    assert reads == ["once"] and later == [(once, None), (anew, 1)]
+
+
+def test_other_settings_of_matplotlib_in_place_of_the_first_are_noticed(monkeypatch):
+    before = state.snapshot()
+    smaller = {**dict(dict.items(matplotlib.rcParams)), "font.size": 3.0}
+    monkeypatch.setattr(matplotlib, "rcParams", smaller)
+    assert state.differences(before) == ["matplotlib's settings"]
+    state.restore(before)
+    assert state.differences(before) == [] and smaller["font.size"] != 3.0
+
+
+def test_to_look_at_matplotlibs_settings_chooses_no_backend(monkeypatch):
+    """To ask for it in matplotlib's own way would, for good."""
+    undecided = matplotlib.rcsetup._auto_backend_sentinel
+    own = dict.__getitem__(matplotlib.rcParams, "backend")
+    dict.__setitem__(matplotlib.rcParams, "backend", undecided)
+    try:
+        state.restore(state.snapshot())
+        assert dict.__getitem__(matplotlib.rcParams, "backend") is undecided
+    finally:
+        dict.__setitem__(matplotlib.rcParams, "backend", own)
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_all_calls_of_a_check_share_one_limit_on_memory():
+    def takes(numbers):
+        return torch.empty(5 * 2**30, dtype=torch.uint8)
+
+    asked = [Case("random", (torch.ones(2),), "numbers")]
+    (answer,) = engine.ask(takes, asked)
+    assert answer.trouble.kind == "memory"
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
 def test_an_exception_that_python_keeps_is_not_kept_longer(monkeypatch):
     """Its frames may hold a network and its batch."""
 
