@@ -143,6 +143,18 @@ def box_iou(boxes1, boxes2, small=1e-9):
             row = grade(room, *cells, exercises=["giou_loss"])
             assert row.points == {"giou_loss": 10}, row.hints
 
+    def test_a_failure_that_the_function_does_not_need_is_not_its_reason(self, room):
+        """A wrong function is asked again after all cells, of which any may fail; that counts."""
+        before = "    if SCALE[0] == 1: raise ValueError\n    top_left"
+        wrong = RIGHT.replace("shared / (union", "SCALE[0] * shared / (union")
+        wrong = wrong.replace("    top_left", before, 1)
+        setup = ("SCALE = [1]", "SCALE[0] = 2", "scores = open('scores.csv')")
+        cells = (START, *setup, wrong, HAND_IN)
+        row = grade(room, *cells, exercises=["giou_loss"])
+        assert row.points == {"giou_loss": 0}
+        assert "expected" in row.hints["giou_loss"]
+        assert not {"ValueError", "scores.csv"} & {*re.findall(r"[\w.]+", row.hints["giou_loss"])}
+
     def test_what_a_stub_says_is_at_hand(self, room):
         """Exercise 2.7, with the package's functions that its text names, as chapter 2 imports."""
         imports = (
