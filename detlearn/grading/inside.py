@@ -288,7 +288,8 @@ def keep(control: Connection) -> None:
     home = os.getcwd()
     os.chmod(home, PRIVATE)
 
-    # What is loaded when it is first looked at, as NumPy's generator is, is loaded once.
+    # What is loaded when it is first needed, as NumPy's generator is and what safetensors wants of
+    # NumPy, is loaded once.
     snapshot()
     pack({}, {"number": torch.zeros(1)})
     # A collection in a child then leaves these pages alone, and shared.
