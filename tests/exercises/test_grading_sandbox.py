@@ -460,6 +460,12 @@ class TestUsedUp:
             row = grade(room, takes.format(number))
             assert row.points == {"giou_loss": points}, row.hints
 
+    def test_what_the_chapters_import_fits_beside_an_answer(self, room):
+        imports = "import matplotlib.pyplot as plt\nimport scipy.ndimage, scipy.optimize"
+        uses = body("plt.figure(), scipy.optimize.linear_sum_assignment([[1, 2], [3, 4]])")
+        row = grade(room, imports, uses)
+        assert row.points == {"giou_loss": 10}, row.hints
+
     def test_waiting_is_no_work(self, hasty):
         """A second of processor time is not used up by a second and a half on the clock."""
         waits = body("if not slept: slept.append(time.sleep(1.5))")

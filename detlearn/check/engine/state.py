@@ -596,6 +596,8 @@ def _end_children(before: list[int]) -> None:
 
 # ---- random numbers ----
 
+WORDS = 624 + 1  # of NumPy's MT19937: its key, and how much of that is used up
+
 
 def _read_numpy() -> tuple[bytes | None, tuple]:
     return _numpy_memory(), np.random.get_state()  # noqa: NPY002 (the learner's may be it)
@@ -607,9 +609,6 @@ def _numpy_memory() -> bytes | None:
     if type(generator) is not np.random.MT19937:
         return None
     return ctypes.string_at(generator.ctypes.state_address, WORDS * 4)
-
-
-WORDS = 624 + 1  # of MT19937: its key, and how much of that is used up
 
 
 def _same_numpy(before: tuple[bytes | None, tuple], _: None) -> bool:
