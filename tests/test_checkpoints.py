@@ -183,6 +183,34 @@ def test_what_was_read_does_not_hang_on_the_file(tmp_path):
         assert str(path) not in Path("/proc/self/maps").read_text()
 
 
+# Stores one checkpoint after the other, each of another size, until it is killed.
+STORING = """
+import itertools, sys, torch
+from detlearn.machine.checkpoints import save_tensors
+
+for k in itertools.count():
+    save_tensors(sys.argv[1], {"a": torch.full((1 + k % 3 * 100,), float(k))}, {"k": k})
+"""
+
+
+def test_reading_while_a_training_stores_the_next_one(tmp_path):
+    """Every reader has one checkpoint, the last or the next, and never parts of both."""
+    path = tmp_path / "state"
+    process = subprocess.Popen([sys.executable, "-c", STORING, path])
+    try:
+        while not path.exists():
+            assert process.poll() is None
+        seen = set()
+        for _ in range(4000):
+            tensors, info = load_tensors(path)
+            assert tensors["a"].unique().tolist() == [info["k"]]
+            seen.add(info["k"])
+    finally:
+        process.kill()
+        process.wait()
+    assert len(seen) > 10, "too few were stored in that time to say anything"
+
+
 # -------------------------------------------------------------------- killed, and out of space
 
 # Writes half of the content, says so, and waits to be killed.

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 try:
@@ -196,14 +196,18 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
 
+    # All bytes at once, from one open file. `safetensors.safe_open` opens the path twice, for the
+    # header and for the numbers: a training that stores its next checkpoint in between would mix
+    # the two. It also maps the file into memory, and Windows lets nobody replace a mapped file.
+    content = Path(path).read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Cloned: a tensor that lies in the file would keep it open, and Windows does not let
-            # an open file be replaced by the next checkpoint.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-    except SafetensorError as error:
+        tensors = load(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: numbers of a type unknown to torch
         raise _no_checkpoint(path, f"{error}") from error
+
+    # The file starts with the length of its header, in eight bytes, and the header, in JSON.
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
 
     if "detlearn" not in metadata:
         raise _no_checkpoint(path, "its header has no entry 'detlearn'")
