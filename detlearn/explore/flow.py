@@ -550,8 +550,8 @@ def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 0) -> 
     else:
         encoder = ("encoder, 1 layer", "each token reads 32 points")
         encoder_in_words = (
-            "In the encoder, of one layer, each token reads 32 points, four in each of four heads "
-            "on each of two levels."
+            "In the encoder, of one layer, codes of row, column and level are added to queries; "
+            "each token reads 32 points, four in each of four heads on each of two levels."
         )
 
     flow = Flow(
@@ -559,11 +559,11 @@ def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 0) -> 
         762,
         "Data flow of the two-stage Deformable DETR. An image of 3 × 128 × 128 goes through three "
         "maps of the backbone, of stride 4, 8 and 16. The maps of stride 8 and 16 become 256 and "
-        "64 tokens, 320 in all, of 128 numbers each; codes of row, column and level are added to "
-        f"queries. {encoder_in_words} Each token proposes a box; the {num_queries} best proposals "
-        "are the queries. In the decoder, of three layers, each query reads 32 points in and near "
-        "its box and corrects the box. Each gives scores of ten classes and a box, the detections, "
-        "without NMS. An object is learnt by one query, as in DETR, and by four proposals.",
+        f"64 tokens, 320 in all, of 128 numbers each. {encoder_in_words} Each token proposes a "
+        f"box; the {num_queries} best proposals are the queries. In the decoder, of three layers, "
+        "each query reads 32 points in and near its box and corrects the box. Each gives scores of "
+        "ten classes and a box, the detections, without NMS. An object is learnt by one query, as "
+        "in DETR, and by four proposals.",
     )
     maps = (("4", 48, 32), ("8", 64, 16), ("16", 96, 8))
     draw_backbone(flow, "Deformable DETR, 2021", maps)
@@ -575,8 +575,9 @@ def deformable_detr_flow(num_queries: int = 20, num_encoder_layers: int = 0) -> 
         flow.line((237, y + 22), (252, y + 22))
     flow.arrow((252, 162), (252, 296), (196, 296), (196, 339))
     flow.text((188, 318), "320 × 128", anchor="end")
-    flow.box((4, 274, 104, 44), ("positions", "and the level"), "image")
-    flow.arrow((56, 319), (56, 339))
+    if num_encoder_layers > 0:  # nobody but the encoder asks where a token stands
+        flow.box((4, 274, 104, 44), ("positions", "and the level"), "image")
+        flow.arrow((56, 319), (56, 339))
 
     draw_transformer(
         flow,

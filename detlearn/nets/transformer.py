@@ -3,8 +3,8 @@
 A map of features becomes a list of tokens, one a location. Every token asks all others and takes
 from those that answer it (attention); what it takes is what they *are*, and whom it asks depends
 also on where they *stand*. The encoder lets the map's tokens ask each other. The decoder starts
-from a fixed number of queries, empty lists that will be filled: they ask each other, so that two do
-not take one object, and then the map.
+from a fixed number of queries, zeros that will be filled: they ask each other, so that two do not
+take one object, and then the map.
 
 Shapes: B images; C channels, the same everywhere; a map of H × W locations is S = H · W tokens, row
 by row; Q queries; C / heads channels of each head. `padding` is true where a location lies in the

@@ -85,9 +85,9 @@ def _by_hand() -> list[Case]:
         return Case("by hand", args, note, torch.tensor(units * ln2))
 
     return [
-        of(table, (1 + 0.1 + 0.2) / 1.2, "the three queries of the text"),
-        of((*table, 0.5), (1 + 0.5 + 1) / 2, "the three of the text, no_object_weight = 0.5"),
-        of((*table, 1.0), (1 + 1 + 2) / 3, "the three of the text, no_object_weight = 1"),
+        of(table, (1 + 0.1 + 0.2) / 1.2, "three queries, one with an object"),
+        of((*table, 0.5), (1 + 0.5 + 1) / 2, "the same three, no_object_weight = 0.5"),
+        of((*table, 1.0), (1 + 1 + 2) / 3, "the same three, no_object_weight = 1"),
         of(other, (1 + 2 + 2 + 0.2) / 3.1, "three queries with an object and one without"),
         of(images, (1 + 0.1 + 0.2 + 0.1) / 1.3, "two images, one of them without an object"),
     ]
