@@ -17,9 +17,9 @@ from detlearn.check.engine import Own, judge
 from detlearn.check.engine.cases import Answer, Case
 from detlearn.check.engine.display import Verdict
 from detlearn.check.engine.forms import tensors_in
-from detlearn.check.engine.sandbox import call_own
+from detlearn.check.engine.sandbox import OutOfTime, Watch, call_own
 from detlearn.grading import inside, wire
-from detlearn.grading.box import Limits, Outcome
+from detlearn.grading.box import Limits, Lost, Outcome
 from detlearn.grading.pieces import home
 from detlearn.grading.slicing import Place
 from detlearn.grading.submissions import MAX_BYTES, Submission
@@ -35,6 +35,7 @@ TEXTS = 4_000_000  # bytes for all that is no tensor
 SURVEY = MAX_BYTES  # of the code of all notebooks, and of what each exercise needs of it
 FEWEST = 256  # numbers that may come back, of an answer that has fewer
 SPARE = 8  # tensors that may come back beyond those that are expected
+JUDGING = 120.0  # seconds, for what takes a fraction of one: nobody else's answers wait for ever
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,13 @@ class Sheet:
 
         Raises:
             Garbled: if they cannot be compared.
+            Lost: if there is no end to it.
         """
         try:
-            return judge(self.exercise, self.cases, answers, self.own)
+            with Watch(JUDGING) as watch, watch.armed():
+                return judge(self.exercise, self.cases, answers, self.own)
+        except OutOfTime:
+            raise Lost from None
         except Exception as error:  # tensors that no comparison was written for
             why = f"the answers cannot be compared ({type(error).__name__})"
             raise wire.Garbled(why) from error

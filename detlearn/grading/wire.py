@@ -83,7 +83,7 @@ def encode(answers: Sequence[Answer], most: Sequence[int], sentence: str = "") -
 def _packable(answer: Answer, most: int) -> tuple[Trouble | None, dict[str, Tensor]]:
     """An answer's trouble, and by name its tensors as ordinary ones."""
     for value in answer.values:
-        if value.numel() > most:
+        if _too_large(value, most):
             shape = tuple(value.shape)
             text = f"your function returned a tensor of shape {shape}, more than any answer needs"
             return Trouble("type", text), {}
@@ -92,6 +92,11 @@ def _packable(answer: Answer, most: int) -> tuple[Trouble | None, dict[str, Tens
     if answer.gradient is not None:
         tensors["gradient"] = answer.gradient
     return answer.trouble, {name: _ordinary(value) for name, value in tensors.items()}
+
+
+def _too_large(value: Tensor, most: int) -> bool:
+    """Whether a tensor has too many numbers, or a side that is too long, as an empty one may."""
+    return max([value.numel(), *value.shape]) > most
 
 
 def _ordinary(value: Tensor) -> Tensor:
@@ -149,7 +154,7 @@ def _answer(
 
     values = tuple(tensors[f"{index}.{j}"] for j in range(number))
     for value in values:
-        if value.dtype not in DTYPES or value.numel() > most:
+        if value.dtype not in DTYPES or _too_large(value, most):
             raise ValueError("a tensor that is too large, or not one of real numbers")
 
     # A gradient has the form of what it belongs to, and nothing else is compared with it.

@@ -113,10 +113,11 @@ def test_the_order_of_different_scores_is_compared():
         (torch.zeros(1, 2, 4), torch.zeros(1, 3), torch.zeros(1, 3)),
         (torch.zeros(4), torch.zeros(()), torch.zeros(())),
         (torch.zeros(1, 2, 4),),
+        (torch.zeros(3, 0, 4), torch.zeros(3, 0), torch.zeros(3, 0).long()),
         (),
     ],
 )
-def test_an_answer_of_another_form_keeps_it(values):
+def test_an_answer_of_another_form_or_without_numbers_keeps_it(values):
     case = EXERCISES["decode_detections"].ladder(0)[0]
     assert _summary(case, values) is values
 

@@ -593,6 +593,16 @@ class TestWire:
         with pytest.raises(wire.Garbled):
             decode(content, self.CASES[:1], [5])
 
+    @pytest.mark.parametrize("shape", [(2**40, 0, 4), (0, 2**40), (0, 100)])
+    def test_an_empty_tensor_has_no_endless_side(self, shape):
+        """Whoever goes along it would never come to the end."""
+        answer = Answer((torch.zeros(shape),), torch.zeros(2))
+        (back,) = self.back([answer])
+        assert back.values == () and f"of shape {shape}, more than" in back.trouble.message
+        with pytest.raises(wire.Garbled):
+            decode(wire.encode([answer], [2**41]), self.CASES[:1], self.MOST)
+        assert self.back([Answer((torch.zeros(99, 0), torch.ones(())), torch.zeros(2))])
+
     @pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 2), (0,), ()])
     def test_a_gradient_has_the_shape_of_its_argument(self, shape):
         with pytest.raises(wire.Garbled):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +39,8 @@ from detlearn.check import EXERCISES
 from detlearn.check.engine.cases import Answer
 from detlearn.check.engine.sandbox import call_own
 from detlearn.cli import main
-from detlearn.grading import box, grader, inside, view, wire
-from detlearn.grading.box import Box, Limits
+from detlearn.grading import box, examiner, grader, inside, view, wire
+from detlearn.grading.box import Box, Limits, Lost
 from detlearn.grading.examiner import Examiner, Row, Settings, Sheet
 from detlearn.grading.grader import grade_folder
 from detlearn.grading.journal import Journal
@@ -424,6 +425,29 @@ class TestWhatComesBack:
         said = "returned a tensor of shape (3000, 3000), more than any answer needs"
         assert row.points == {"giou_loss": 0} and said in row.hints["giou_loss"]
 
+    def test_an_empty_answer_that_is_endless(self, room):
+        """It has no numbers, and judging it would count its images."""
+        endless = (
+            "def decode_detections(heatmap, wh, offset, k=100, *, stride=4):\n"
+            "    images = 2**40\n"
+            "    boxes, scores = torch.zeros(images, 0, 4), torch.zeros(images, 0)\n"
+            "    return boxes, scores, scores.long()"
+        )
+        cells = (START, endless, "check.decode_detections(decode_detections)")
+        row = room.grade(submitted("endless", *cells), ["decode_detections"])
+        said = "returned a tensor of shape (1099511627776, 0, 4), more than any answer needs"
+        assert row.points == {"decode_detections": 0} and said in row.hints["decode_detections"]
+
+    def test_who_judges_without_end_is_stopped(self, monkeypatch):
+        def endless(*_):
+            while True:
+                time.sleep(0.01)
+
+        monkeypatch.setattr(examiner, "judge", endless)
+        monkeypatch.setattr(examiner, "JUDGING", 0.1)
+        with ThreadPoolExecutor(1) as threads, pytest.raises(Lost):
+            threads.submit(Sheet("box_iou", 5).verdict, []).result()
+
     @pytest.mark.parametrize("name", EXERCISES)
     def test_every_right_answer_fits(self, name):
         sheet = Sheet(name, 5)
@@ -701,7 +725,7 @@ class TestRefused:
         write_class(tmp_path / "in", ["right", "wrong"])
         waited, ends = [], threading.Event()
 
-        def grades(submission, examiner, in_container):
+        def grades(submission, *_, **__):
             if submission.name == "wrong.ipynb":
                 waited.append(ends.wait(60))
             return Row()
@@ -782,8 +806,8 @@ class TestIslands:
             raise RecursionError("too deep")
 
         monkeypatch.setattr(Examiner, "examine", fails)
-        examiner = Examiner(Settings(0, ("giou_loss",)))
-        row = grader.grade(Submission("a", (("a.ipynb", b"{}"),)), examiner)
+        grades = Examiner(Settings(0, ("giou_loss",)))
+        row = grader.grade(Submission("a", (("a.ipynb", b"{}"),)), grades)
         assert row.remark == "the grader fails on it (RecursionError: too deep)"
         assert not row.points and not row.lost
 

@@ -33,7 +33,8 @@ def _summary(case: Case, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     boxes, scores, labels = values
     if boxes.shape != (*scores.shape, 4) or labels.shape != scores.shape or scores.ndim != 2:
         return values
-    if any(value.is_complex() for value in values):
+    # What is empty may be as long as it likes, and has nothing to put in order.
+    if any(value.is_complex() for value in values) or not scores.numel():
         return values
 
     # Of what is no score nothing is known.
