@@ -80,9 +80,12 @@ class Box:
         in_container: do without a sandbox.
     """
 
+    works = False  # one has been built, so that a failure is a passing one
+
     def __init__(self, limits: Limits, *, in_container: bool = False) -> None:
         self.limits, self.in_container = limits, in_container
         self.process: subprocess.Popen | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
 
     def run(self, task: Any, modules: Mapping[str, str], most: int) -> Outcome:
         """Do a task in a child of the sandbox's first process.
@@ -97,18 +100,20 @@ class Box:
 
         Raises:
             Lost: if the sandbox is gone, and so are the next ones.
-            OSError: if none can be built.
+            OSError: if none can be built, and never could.
         """
         for _ in range(TRIES):
-            if self.process is None:
-                self._start()
             try:
+                if self.process is None:
+                    self._start()
                 self._control.send_bytes(pickle.dumps(Job(most, self.limits, *self._held)))
                 self._control.send_bytes(pickle.dumps((task, modules)))
                 ended = self._received().decode()
                 return Outcome(self._received(), ended)
             except (EOFError, OSError):
                 self.close()
+                if not Box.works:
+                    raise
         raise Lost
 
     def _received(self) -> bytes:
@@ -124,20 +129,24 @@ class Box:
             self.process.wait()
             self.process = None  # from now on the number may be another process's
             self._control.close()
-            self._folder.cleanup()
+            if self._folder is not None:
+                self._folder.cleanup()
 
     def _start(self) -> None:
         words = [] if self.in_container else sandbox(self.limits.disk_megabytes)
         program = Path(loader.__file__).read_text(encoding="utf-8") + START
         self._control, theirs = Pipe()
-        # The working folder where there is no sandbox.
-        self._folder = tempfile.TemporaryDirectory(prefix="detlearn-", ignore_cleanup_errors=True)
+        folder = "/"
+        if self.in_container:
+            options = {"prefix": "detlearn-", "ignore_cleanup_errors": True}
+            self._folder = tempfile.TemporaryDirectory(**options)
+            folder = self._folder.name
 
         with tempfile.TemporaryFile() as log:
             self.process = subprocess.Popen(
                 [*words, _python(), "-I", "-c", program],
-                cwd=self._folder.name,
-                env=environment(self._folder.name) if self.in_container else None,
+                cwd=folder,
+                env=environment(folder) if self.in_container else None,
                 stdin=theirs,
                 stdout=log,
                 stderr=log,
@@ -158,6 +167,7 @@ class Box:
         # The grader itself holds more, the more processors there are.
         pid = self.process.pid
         self._held = _held_by(pid if self.in_container else _first_inside(pid))
+        Box.works = True
 
 
 def _first_inside(pid: int) -> int:

@@ -27,20 +27,13 @@ FORBIDDEN = {
         *("bpf", "io_uring_setup", "perf_event_open", "userfaultfd"),
         # Another program.
         *("execve", "execveat"),
+        # The keeper's priority and processors, which it leaves to the next child.
+        *("setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setparam"),
+        "sched_setscheduler",
     ),
     # Another process or thread. Without clone3 clone is used.
     errno.EAGAIN: ("fork", "vfork", "clone"),
     errno.ENOSYS: ("clone3",),
-}
-# The argument that names a process, which may only be 0: this one.
-OF_THIS_PROCESS = {
-    "prlimit64": 0,
-    "setpriority": 1,
-    "ioprio_set": 1,
-    "sched_setaffinity": 0,
-    "sched_setattr": 0,
-    "sched_setparam": 0,
-    "sched_setscheduler": 0,
 }
 
 
@@ -77,9 +70,9 @@ class Forbidden:
         for number, names in FORBIDDEN.items():
             for name in names:
                 self._refuse(rules, name, number)
-        for name, argument in OF_THIS_PROCESS.items():
-            self._refuse(rules, name, errno.EPERM, _Condition(argument, NOT_EQUAL, 0, 0))
 
+        # The limits of another process than this one, which is 0.
+        self._refuse(rules, "prlimit64", errno.EPERM, _Condition(0, NOT_EQUAL, 0, 0))
         no_unix = _Condition(0, NOT_EQUAL, socket.AF_UNIX, 0)
         self._refuse(rules, "socket", errno.EAFNOSUPPORT, no_unix)
 

@@ -31,7 +31,6 @@ NOT_HANDED_IN = "not handed in: no check.{name}(…) was found in a code cell"
 NOT_ATTEMPTED = "not attempted: the function raises NotImplementedError"
 BROKEN = "what came back from the function's process cannot be read: {why}"
 
-TEXTS = 4_000_000  # bytes for all that is no tensor
 SURVEY = MAX_BYTES  # of the code of all notebooks, and of what each exercise needs of it
 FEWEST = 256  # numbers that may come back, of an answer that has fewer
 SPARE = 8  # tensors that may come back beyond those that are expected
@@ -69,7 +68,7 @@ class Sheet:
         # A wrong answer may be somewhat larger than the right one and still be shown.
         sizes = [self._sizes(case) for case in self.cases]
         self.most = [max(FEWEST, 2 * largest) for largest, _ in sizes]
-        self.bytes = TEXTS + sum(
+        self.bytes = wire.TEXTS + sum(
             8 * most * (number + SPARE) for most, (_, number) in zip(self.most, sizes)
         )
 
@@ -215,7 +214,7 @@ def _survey(submission: Submission, run: Run) -> tuple[inside.Survey, str]:
     task = inside.Look(submission.notebooks, tuple(EXERCISES))
     outcome = run(task, {}, SURVEY)
     try:
-        said, _ = wire.unpack(outcome.said)
+        said, _ = wire.unpack(outcome.said, SURVEY)
         found = inside.Survey(**said)
     except (wire.Garbled, TypeError) as error:
         return inside.Survey(), f"it cannot be read: {outcome.ended or error}"

@@ -14,6 +14,7 @@ from detlearn.grading.examiner import Examiner, Row, Settings
 from detlearn.grading.journal import Journal, key_of
 from detlearn.grading.submissions import Submission, find_submissions, read_submission
 from detlearn.grading.tables import csv_table, gradescope_results
+from detlearn.grading.wire import clean
 from detlearn.machine.checkpoints import write_atomically
 from detlearn.machine.progress import progress_bar
 
@@ -60,7 +61,7 @@ def grade_folder(
     Raises:
         FileNotFoundError: if there is no such folder.
         ValueError: if an exercise is not known, there is nothing to grade, the table would lie
-            among the submissions, or another grader is writing it.
+            among the submissions or is a folder, or another grader is writing it.
         OSError: if no sandbox can be built, or a file cannot be written.
     """
     names = chosen_exercises(exercises)
@@ -69,6 +70,8 @@ def grade_folder(
     # A submission could bring a table, or a journal with points, of its own.
     if folder.resolve() in out.resolve().parents:
         raise ValueError(f"{out} lies among the submissions in {folder}; name another place")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; name a file for the table, as in grades.csv")
     if not paths:
         raise ValueError(f"{folder} holds no submissions")
     if not in_container:
@@ -119,9 +122,7 @@ def grade_one(
         path: of the submission.
         results: the ``results.json`` to write.
         seed: of the cases.
-        exercises: names; None grades all.
-        limits: for each exercise.
-        in_container: grade without a sandbox, on a machine that is thrown away afterwards.
+        exercises, limits, in_container: as for `grade_folder`.
 
     Returns:
         What it earned.
@@ -140,15 +141,12 @@ def grade_one(
 
 
 def grade(submission: Submission, examiner: Examiner, *, in_container: bool = False) -> Row:
-    """Grade one submission in a sandbox of its own.
+    """Return a submission's row, whatever happens on it, from a sandbox of its own.
 
     Args:
         submission: what was handed in.
         examiner: grades it; several threads may share one.
         in_container: do without a sandbox.
-
-    Returns:
-        Its row, whatever happens on it.
 
     Raises:
         OSError: if no sandbox can be built.
@@ -161,7 +159,7 @@ def grade(submission: Submission, examiner: Examiner, *, in_container: bool = Fa
         except OSError:  # the machine's fault, not the submission's
             raise
         except Exception as error:
-            why = f"the grader fails on it ({type(error).__name__}: {error})"
+            why = clean(f"the grader fails on it ({type(error).__name__}: {error})")
             return Row(remark=f"{submission.trouble}; {why}".removeprefix("; "))
 
 

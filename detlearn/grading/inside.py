@@ -28,6 +28,7 @@ import signal
 import stat
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from multiprocessing.connection import Connection
@@ -43,7 +44,7 @@ from detlearn.grading.calls import Forbidden
 from detlearn.grading.loader import Texts
 from detlearn.grading.slicing import Notebook, Place, Statement, parse, places
 from detlearn.grading.submissions import NotANotebook, code_cells
-from detlearn.grading.wire import encode, pack
+from detlearn.grading.wire import clean, encode, pack
 
 PR_SET_DUMPABLE = 4
 PIPE = 3  # the child's file descriptor
@@ -53,6 +54,7 @@ TICK = 0.05  # seconds between two looks at a child
 SETUP = 0.5  # of the time is added for the cells around a function
 BACKSTOP = 6  # seconds on the clock for each of processor time: other programs may be busy
 GRACE = 2.0  # seconds more: the child itself stops a slow function, and says where
+LIBRARIES = 256 * 2**20  # bytes of the addresses of all that a notebook may import, beside its data
 FILE_BYTES, OPEN_FILES = 1_000_000, 128
 MOST_FILES = 1_000
 STOPPED = "it was stopped after {:g} seconds"
@@ -244,8 +246,8 @@ class _Setup:
             if statement.is_future:
                 self.futures.append(statement.node)
         except BaseException as error:
-            if note:
-                self.trouble = self.trouble or self._sentence(error, statement, processor)
+            if note and not self.trouble:
+                self.trouble = self._sentence(error, statement, processor)
 
     def _sentence(self, error: BaseException, statement: Statement, seconds: float) -> str:
         line = statement.node.lineno
@@ -260,7 +262,11 @@ class _Setup:
             return f"{needed} calls exit()"
         if isinstance(error, MemoryError):
             return f"{needed} asks for more memory than there is"
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+        # Its text is the learner's code, too, and may be as long as it likes.
+        text = type(error).__name__
+        with suppress(BaseException):
+            text = f"{text}: {said}" if (said := clean(str(error))) else text
         return f"{needed} raises {text}"
 
 
@@ -385,7 +391,8 @@ def _limit(job: Job) -> None:
     more = job.limits.megabytes * 2**20
     limits = {
         resource.RLIMIT_DATA: job.data + more,
-        resource.RLIMIT_AS: job.space + 2 * more,
+        # Memory that is shared, or may only be read, is no data: it counts here.
+        resource.RLIMIT_AS: job.space + more + LIBRARIES,
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CPU: math.ceil(job.limits.processor + GRACE),
@@ -421,18 +428,16 @@ def _listen(pipe: FileIO, job: Job, control: Connection, home: str) -> tuple[byt
             return b"", "the grader was stopped"
         if time.monotonic() > deadline:
             return b"", STOPPED.format(job.limits.seconds)
-        if _holds_more(home, job.limits.disk_megabytes):
-            size = f"{job.limits.disk_megabytes} MB"
-            return b"", f"it wrote more than {size}, or {MOST_FILES} files"
+        if _holds_more_files(home):
+            return b"", f"it wrote more than {MOST_FILES} files"
 
 
-def _holds_more(home: str, megabytes: int) -> bool:
-    """Whether the folder of a sandbox, if this is one, holds too much."""
+def _holds_more_files(home: str) -> bool:
+    """Whether the folder of a sandbox, if this is one, holds too many; its size is limited."""
     if os.getpid() != 1:
         return False
     disk = os.statvfs(home)
-    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-    return disk.f_files - disk.f_ffree > MOST_FILES or used > megabytes * 2**20
+    return disk.f_files - disk.f_ffree > MOST_FILES
 
 
 def _end(child: int, limits: Limits) -> str:

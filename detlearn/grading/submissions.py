@@ -13,6 +13,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from detlearn.grading.wire import clean
+
 MAX_BYTES = 20_000_000  # of one notebook: pictures in the outputs make them large, not this large
 MAX_TOGETHER = 60_000_000  # of all notebooks of a submission
 MAX_NOTEBOOKS, MAX_ENTRIES, MAX_DEPTH = 50, 10_000, 20  # of one submission
@@ -37,13 +39,7 @@ class NotANotebook(ValueError):
 
 
 def find_submissions(folder: Path) -> list[Path]:
-    """Return a folder's entries, sorted by name, without hidden ones.
-
-    Args:
-        folder: where the submissions lie.
-
-    Returns:
-        Files and folders, one for each submission.
+    """Return a folder's entries, one for each submission, sorted by name, without hidden ones.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -89,7 +85,7 @@ def read_submission(path: Path) -> Submission:
 
 def _why(error: Exception) -> str:
     if isinstance(error, NotANotebook):
-        return str(error)
+        return clean(str(error))  # the name of a file may hold anything
     said = error.strerror if isinstance(error, OSError) else _first_line(error)
     return f"cannot be read: {said or type(error).__name__}"
 

@@ -71,4 +71,4 @@ def gradescope_results(row: Row, exercises: Sequence[str]) -> bytes:
 
     total = sum(test["score"] for test in tests)
     results = {"score": total, "output": row.remark, "tests": tests}
-    return json.dumps(results, indent=1, ensure_ascii=False).encode()
+    return json.dumps(results, indent=1).encode()

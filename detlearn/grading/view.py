@@ -67,7 +67,7 @@ def base() -> dict[str, str]:
     return texts | {"detlearn.check": ALL_MISSING.format(why="is not for an exercise")}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # which exercises are given is for submissions to choose
 def make_view(exercise: str, given: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the packages `detlearn` and `torchvision` as the function of an exercise may see them.
 

@@ -21,6 +21,7 @@ from detlearn.check.engine.sandbox import DTYPES
 
 WRONG_FORM = (ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 MAX_TEXT = 400
+TEXTS = 4_000_000  # bytes for all answers to a sheet that are no tensors
 # After these the engine asks no more, so the answers may end early.
 LAST = ("blank", "timeout", "memory", "exit", "no function")
 
@@ -34,8 +35,12 @@ def pack(said: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -
     return save(dict(tensors or {}), metadata={"said": json.dumps(said)})
 
 
-def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def unpack(content: bytes, texts: int = TEXTS) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read what `pack` made, or what somebody else made to look like it.
+
+    Args:
+        content: all that came.
+        texts: bytes that what is said may take; in Python's hands it grows to many times that.
 
     Raises:
         Garbled: if it is anything else.
@@ -44,6 +49,8 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = load(content)
         # The library reads the tensors only; the rest stands in the header.
         (length,) = struct.unpack("<Q", content[:8])
+        if length > texts:
+            raise ValueError("more than answers can say")
         said = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["said"])
     except (*WRONG_FORM, SafetensorError, struct.error, RecursionError):
         raise Garbled("it holds no answers") from None
@@ -112,16 +119,12 @@ def decode(
     cases: Sequence[Case],
     most: Sequence[int],
 ) -> list[Answer]:
-    """Read answers.
+    """Return the answers to some cases.
 
     Args:
-        said: as unpacked from what `encode` made, or somebody else to look like it.
-        tensors: the same.
+        said, tensors: as unpacked from what `encode` made, or somebody else to look like it.
         cases: the questions that were asked.
         most: as for `encode`.
-
-    Returns:
-        The answers.
 
     Raises:
         Garbled: if it is anything else, or has another number of answers.

@@ -337,6 +337,7 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
             box._folder, box._held = tempfile.TemporaryDirectory(), (0, 0)
 
         monkeypatch.setattr(Box, "_start", starts)
+        monkeypatch.setattr(Box, "works", True)
         submission = submitted("one", START, RIGHT, HAND_IN)
         row = grader.grade(submission, self.examiner(), in_container=True)
         assert len(lost) == times
@@ -368,6 +369,22 @@ def propose(logits, deltas, anchors, sizes, pre=1000, post=100, overlap=0.7, lea
         )
         assert iou["output"].startswith("not handed in")
         assert "their product is not" in giou["output"]
+
+    def test_gradescope_with_names_that_are_no_text(self, room, tmp_path):
+        """An empty file beside a right notebook costs nothing."""
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "hw.ipynb").write_text(notebook(START, RIGHT, HAND_IN))
+        for name in (b"\xff.ipynb", b"two\nlines.ipynb"):
+            (tmp_path / "in" / os.fsdecode(name)).write_bytes(b"")
+        options = {"exercises": ["giou_loss"], "in_container": room.in_container}
+        grader.grade_one(tmp_path / "in", tmp_path / "results.json", **options)
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert results["score"] == 10
+        assert results["output"] == "two lines.ipynb is empty; .ipynb is empty"
+
+    def test_gradescope_with_a_remark_that_is_no_text(self):
+        results = gradescope_results(Row(remark=os.fsdecode(b"\xff")), ["giou_loss"])
+        assert json.loads(results)["output"] == "\udcff"
 
     def test_gradescope_right(self):
         row = Row({"giou_loss": 10}, {"giou_loss": ""})
@@ -635,6 +652,13 @@ class TestWire:
     def test_garbage(self, content):
         with pytest.raises(wire.Garbled):
             decode(content, self.CASES, self.MOST)
+
+    def test_who_says_too_much_is_not_read(self):
+        """JSON takes thirty times as much memory as its text."""
+        content = wire.pack({"answers": ["x" * 1000] * 5000})
+        with pytest.raises(wire.Garbled):
+            wire.unpack(content)
+        assert len(wire.unpack(content, 6_000_000)[0]["answers"]) == 5000
 
     @pytest.mark.parametrize(
         "change",

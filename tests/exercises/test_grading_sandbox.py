@@ -92,6 +92,11 @@ ATTACKS = {
         refused("resource.prlimit(1, resource.RLIMIT_NOFILE, (3, 3))"),
     ),
     "priority_of_the_keeper": ("import os", refused("os.setpriority(os.PRIO_PROCESS, 1, 5)")),
+    "priority_of_its_user": ("import os", refused("os.setpriority(os.PRIO_USER, 0, 7)")),
+    "priority_of_its_files": (
+        f"{LIBC}\nioprio_set = {{{{'x86_64': 251}}}}.get(os.uname().machine, 30)",
+        holds("libc.syscall(ioprio_set, 3, 0, 2 << 13 | 6) == -1"),
+    ),
     "processors_of_the_keeper": ("import os", refused("os.sched_setaffinity(1, [0])")),
     "another_program": (
         "import os, sys",
@@ -237,6 +242,27 @@ class TestWhatCanBeReached:
         cells = [cell.replace("{{", "{").replace("}}", "}") for cell in cells]
         row = grade(room, *cells)
         assert row.points == {"giou_loss": 10} and not row.lost, row.hints
+
+    def test_to_the_kernel_it_is_an_ordinary_user(self, room):
+        """Also where the grader is root."""
+        grade(room)
+        status = Path(f"/proc/{box._first_inside(room.box.process.pid)}/status").read_text()
+        users = set(re.search(r"Uid:\t(.*)", status)[1].split())
+        assert len(users) == 1 and users != {"0"}
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="as everybody else is")
+    def test_who_is_not_root_gets_the_same_sandbox(self, monkeypatch):
+        """What the rest of this file tries for root alone, where root runs it."""
+        switch = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+        python = [box._python(), "-I", "-S", "-c"]
+        if subprocess.run([*switch, *python, ""], cwd="/", check=False).returncode:
+            pytest.skip("another user cannot read this Python")
+
+        program = "import os; print(os.getuid(), os.listdir('/student'), os.listdir('/etc'))"
+        monkeypatch.setattr(box.os, "geteuid", lambda: 12345)
+        command = [*switch, *box.sandbox(disk_megabytes=1), *python, program]
+        said = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout
+        assert said == "1000 [] ['ld.so.cache']\n"
 
     def test_the_attacks_would_be_noticed(self, room):
         for spoilt in (refused("pass"), holds("False")):
@@ -475,7 +501,7 @@ class TestUsedUp:
     def test_files(self, room):
         many = body("for i in range(3000): os.mkdir(str(i))", "time.sleep(60)")
         row = grade(room, "import os, time", many)
-        assert "it wrote more than 64 MB, or 1000 files" in row.hints["giou_loss"]
+        assert "it wrote more than 1000 files" in row.hints["giou_loss"]
 
     def test_memory_counts_beyond_what_torch_holds(self, room):
         """Of 512 MB, which two tensors share."""
@@ -484,11 +510,28 @@ class TestUsedUp:
             row = grade(room, takes.format(number))
             assert row.points == {"giou_loss": points}, row.hints
 
+    def test_memory_that_is_shared_counts_as_well(self, room):
+        """Beside 512 MB there is room for the addresses of libraries alone."""
+        row = grade(room, "import mmap", refused("mmap.mmap(-1, 800 * 2**20)"))
+        assert row.points == {"giou_loss": 10}, row.hints
+
     def test_what_the_chapters_import_fits_beside_an_answer(self, room):
         imports = "import matplotlib.pyplot as plt\nimport scipy.ndimage, scipy.optimize"
         uses = body("plt.figure(), scipy.optimize.linear_sum_assignment([[1, 2], [3, 4]])")
         row = grade(room, imports, uses)
         assert row.points == {"giou_loss": 10}, row.hints
+
+    @pytest.mark.parametrize(
+        "said", ["raise ValueError", "return 5", "return 'x' * 10**7", "sys.exit()"]
+    )
+    def test_how_a_failure_is_told_costs_no_points(self, room, said):
+        """What fails here is needed by a branch that is never taken."""
+        odd = f"class Odd(Exception):\n    def __str__(self):\n        {said}"
+        fails = "def fail():\n    raise Odd\nEPS = fail()"
+        row = grade(room, "import sys", odd, fails, body("lambda: EPS"))
+        assert row.points == {"giou_loss": 10}, row.hints
+        row = grade(room, "import sys", odd, fails, RIGHT.replace("1e-7", "EPS"))
+        assert "the code that your function needs raises Odd" in row.hints["giou_loss"]
 
     def test_waiting_is_no_work(self, hasty):
         """A second of processor time is not used up by a second and a half on the clock."""
@@ -657,10 +700,30 @@ class TestBox:
         name = "detlearn.grading.calls"
         without = box.base()[name].replace("libseccomp.so", "libmissing.so")
         monkeypatch.setattr(box, "base", lambda: view.base() | {name: without})
+        monkeypatch.setattr(Box, "works", False)
         started = Box(Limits(), in_container=True)
         with pytest.raises(OSError, match=r"it does not start \(OSError: libmissing.so.2: cannot"):
             started.run(None, {}, 0)
         assert started.process is None
+
+    def test_one_that_does_not_start_when_others_did(self, monkeypatch):
+        """As where memory was short for a moment: it is tried again, and no other is lost."""
+
+        def fails(_):
+            tried.append(1)
+            raise OSError("it does not start (killed)")
+
+        monkeypatch.setattr(Box, "_start", fails)
+        submission, grades = submitted("one", START), Examiner(Settings(0, ("giou_loss",)))
+        for works, times in ((True, box.TRIES), (False, 1)):
+            tried = []
+            monkeypatch.setattr(Box, "works", works)
+            if works:
+                assert grader.grade(submission, grades).lost
+            else:
+                with pytest.raises(OSError, match="does not start"):
+                    grader.grade(submission, grades)
+            assert len(tried) == times
 
 
 class TestRefused:
@@ -696,6 +759,9 @@ class TestRefused:
         write_class(tmp_path / "in", ["empty"])
         (tmp_path / "in" / "g.csv.journal").write_text('{"seed": 1}\n')
         (tmp_path / "link").symlink_to(tmp_path / "in")
+        for out in ("in", "link"):
+            with pytest.raises(ValueError, match="is a folder; name a file"):
+                grade_folder(tmp_path / "in", tmp_path / out, in_container=True)
         for out in ("in/g.csv", "in/deeper/g.csv", "link/g.csv", "in/../in/g.csv"):
             with pytest.raises(ValueError, match="lies among the submissions"):
                 grade_folder(tmp_path / "in", tmp_path / out, in_container=True)
@@ -853,6 +919,7 @@ class TestInterrupted:
         started.send_signal(signal.SIGINT)
 
         assert started.wait() == -signal.SIGINT and not out.exists()
+        assert room.in_container or not list(tmp_path.glob("detlearn-*"))
         with Journal(journal) as kept:
             assert len(kept.rows) == rows
         while any(os.path.exists(f"/proc/{pid}") for pid in family):
