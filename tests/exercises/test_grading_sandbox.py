@@ -243,6 +243,12 @@ class TestWhatCanBeReached:
         row = grade(room, *cells)
         assert row.points == {"giou_loss": 10} and not row.lost, row.hints
 
+    def test_that_one_has_been_built_is_noted(self, room, monkeypatch):
+        monkeypatch.setattr(Box, "works", False)
+        room.close()
+        grade(room)
+        assert Box.works
+
     def test_to_the_kernel_it_is_an_ordinary_user(self, room):
         """Also where the grader is root."""
         grade(room)
