@@ -266,7 +266,8 @@ class _Setup:
         # Its text is the learner's code, too, and may be as long as it likes.
         text = type(error).__name__
         with suppress(BaseException):
-            text = f"{text}: {said}" if (said := clean(str(error))) else text
+            if said := clean(str(error)):
+                text = f"{text}: {said}"
         return f"{needed} raises {text}"
 
 
